@@ -1,0 +1,139 @@
+"""The palindrome study: ``python -m experiments.palindrome --config=configs/palindrome.py --workdir=DIR``."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from configs.palindrome import Config
+from experiments import launch
+from jaxrnn import losses, stats
+from jaxrnn.arrays import Array, Key, PyTree
+from jaxrnn.cells import CELLS, INITIALIZERS
+from jaxrnn.data import baum_sweet, palindrome, random_combinations
+from jaxrnn.data.sequence import SequenceTask
+from jaxrnn.loop import Study
+from jaxrnn.models import SequenceClassifier
+from jaxrnn.seeds import Stream, stream_key
+from jaxrnn.train import TrainState, adam, converged, make_trainer
+
+TASKS: dict[str, Callable[[int], SequenceTask]] = {
+    "palindrome": palindrome.task,
+    "baum_sweet": baum_sweet.task,
+    "random_combinations": random_combinations.task,
+}
+PRECISIONS = ("highest", "high", "default")
+_TEST_BATCH = 1000
+
+
+def check(config: Config) -> None:
+    """Refuses names and sizes that do not exist."""
+    launch.choice("task", config.task, list(TASKS))
+    launch.choice("cell", config.cell, list(CELLS))
+    launch.choice("initializer", config.initializer, list(INITIALIZERS))
+    launch.choice("precision", config.precision, PRECISIONS)
+    if config.first_seed + config.num_seeds > 2**31:
+        raise launch.UsageError(f"--config.first_seed={config.first_seed}: seeds should stay below 2**31")
+    if len(set(config.learning_rate)) < len(config.learning_rate):
+        raise launch.UsageError(f"--config.learning_rate={config.learning_rate!r}: the same value twice")
+    try:
+        TASKS[config.task](config.digits)
+    except ValueError as error:
+        raise launch.UsageError(f"--config.digits={config.digits}: {error}") from error
+
+
+def build_model(config: Any) -> SequenceClassifier:
+    """The classifier of a config: a `Config`, or what `jaxrnn.load` returns."""
+    task = TASKS[config.task](config.digits)
+    return SequenceClassifier(
+        cell=CELLS[config.cell],
+        vocabulary_size=task.vocabulary_size,
+        num_classes=task.num_classes,
+        embedding_size=config.embedding_size or 2 * task.input_length,
+        hidden_size=config.hidden_size,
+        initializer=INITIALIZERS[config.initializer],
+        bidirectional=config.bidirectional,
+    )
+
+
+def build_study(config: Config) -> Study:
+    """The study of a config."""
+    task = TASKS[config.task](config.digits)
+    model = build_model(config)
+
+    def init_params(key: Key) -> PyTree:
+        return model.init(key, jnp.zeros((task.input_length, 1), jnp.int32))["params"]
+
+    def loss(params: PyTree, batch: tuple[Array, Array], key: Key) -> tuple[Array, dict[str, Array]]:
+        del key  # No dropout here.
+        tokens_tb, labels_b = batch
+        logits_bc = model.apply({"params": params}, tokens_tb)
+        return losses.cross_entropy(logits_bc, labels_b), {"accuracy": losses.accuracy(logits_bc, labels_b)}
+
+    def evaluate(state: TrainState) -> dict[str, Array]:
+        tokens_tn, labels_n = task.sample(stream_key(state.seed, Stream.EVAL), config.test_samples)
+        # In pieces: all at once would need a gigabyte.
+        logits_nc = jax.lax.map(
+            lambda tokens_t: model.apply({"params": state.params}, tokens_t[:, None])[0],
+            tokens_tn.T,
+            batch_size=min(_TEST_BATCH, config.test_samples),
+        )
+        return {"test_accuracy": losses.accuracy(logits_nc, labels_n)}
+
+    trainer = make_trainer(
+        init_params,
+        lambda key: task.sample(key, config.batch_size),
+        loss,
+        adam(config.clip_norm),
+        converged(config.tolerance, config.patience),
+        max_steps=config.max_steps,
+        eval_every=config.eval_every,
+        chunk_steps=config.chunk_steps,
+    )
+    lanes = config.num_seeds * len(config.learning_rate)
+    return Study(
+        trainer=trainer,
+        evaluate=evaluate,
+        summarize=lambda rows: summarize(rows, config.max_steps),
+        max_steps=config.max_steps,
+        seeds_per_program=launch.lanes_in_a_program(config.seeds_per_program, lanes),
+    )
+
+
+def summarize(rows: list[dict[str, Any]], max_steps: int) -> list[dict[str, Any]]:
+    """What the seeds of each learning rate say together; intervals are at 95 %."""
+    summary = []
+    for rate in dict.fromkeys(row["learning_rate"] for row in rows):
+        runs = [row for row in rows if row["learning_rate"] == rate]
+        sample = stats.steps_sample([row["steps"] for row in runs], max_steps)
+        accuracies = [row["test_accuracy"] for row in runs if row["test_accuracy"] is not None]
+        summary.append(
+            {
+                "learning_rate": rate,
+                "runs": len(runs),
+                "converged": sum(row["converged"] for row in runs),
+                "failed": sum("failed_at" in row for row in runs),
+                "restricted_mean_steps": _estimate(stats.restricted_mean(sample)),
+                "test_accuracy": _estimate(stats.mean(accuracies)),
+            }
+        )
+    return summary
+
+
+def _estimate(estimate: stats.Estimate) -> dict[str, Any]:
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+
+
+def main(argv: list[str]) -> None:
+    """Trains, and prints a line for each run."""
+    del argv
+    for row in launch.launch("palindrome", Config, check, build_study):
+        steps = "failed (NaN) at" if "failed_at" in row else "converged at" if row["converged"] else "not converged at"
+        accuracy = "-" if row["test_accuracy"] is None else f"{row['test_accuracy']:.4f}"
+        print(f"{row['run']}: {steps} step {row['last_step']}, test accuracy {accuracy}")
+
+
+if __name__ == "__main__":
+    launch.define_flags("palindrome.py")
+    launch.run_main(main)

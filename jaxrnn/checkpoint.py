@@ -1,0 +1,183 @@
+"""Checkpoints that know whether they are sound; the only file that imports Orbax.
+
+A pytree is saved as a flat dict of named arrays (``params/forward/w_x``), beside a JSON of everything that is not an
+array and a SHA-256 over both: Orbax restores a flipped byte silently, so a checkpoint is believed only if its digest
+agrees.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import LatestN
+
+from jaxrnn.arrays import PyTree
+
+Arrays = dict[str, np.ndarray]
+
+
+class CheckpointError(Exception):
+    """A checkpoint that is missing, damaged or of another shape; the message is for the user."""
+
+
+class Checkpoint(NamedTuple):
+    """What was saved under a number: named arrays, and `meta`, whatever JSON can hold."""
+
+    number: int
+    arrays: Arrays
+    meta: dict[str, Any]
+
+
+class CheckpointStore:
+    """Numbered checkpoints in one directory, written asynchronously. Use it as a context manager: leaving it waits.
+
+    Args:
+        directory: created when the first checkpoint is saved.
+        keep: how many of the newest stay; all by default.
+    """
+
+    def __init__(self, directory: Path, *, keep: int | None = None) -> None:
+        self.directory = directory
+        options = ocp.CheckpointManagerOptions(preservation_policy=None if keep is None else LatestN(keep))
+        handlers = {"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
+        self._manager = ocp.CheckpointManager(directory.absolute(), options=options, item_handlers=handlers)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._manager.close()
+
+    def numbers(self) -> list[int]:
+        """The numbers of all complete checkpoints, sound or not, in ascending order."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, number: int, tree: PyTree, meta: dict[str, Any]) -> None:
+        """Starts to save; returns as soon as `tree` may change. `number` must be larger than all before.
+
+        Raises:
+            CheckpointError: if this or the save before it could not be written, e.g. because the disk is full.
+        """
+        arrays = flatten(tree)
+        meta = {**meta, "digest": _digest(arrays, meta)}
+        items: dict[str, Any] = {"meta": ocp.args.JsonSave(meta)}
+        if arrays:  # Orbax does not save an empty tree.
+            items["state"] = ocp.args.StandardSave(arrays)
+        try:
+            saved = self._manager.save(number, args=ocp.args.Composite(**items))
+        except Exception as error:  # Orbax passes on whatever its writers raised.
+            raise CheckpointError(f"could not save checkpoint {number}: {_reason(error)}") from error
+        if not saved:
+            raise CheckpointError(f"{self.directory}: checkpoint {number} exists already")
+
+    def wait(self) -> None:
+        """Returns when all that was saved is on disk.
+
+        Raises:
+            CheckpointError: if it could not be written.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:
+            raise CheckpointError(f"could not save a checkpoint: {_reason(error)}") from error
+
+    def delete_from(self, number: int) -> None:
+        """Deletes all checkpoints numbered `number` or more."""
+        for n in self.numbers():
+            if n >= number:
+                self._manager.delete(n)
+
+    def read(self, number: int) -> Checkpoint:
+        """The checkpoint `number`, its digest compared.
+
+        Raises:
+            CheckpointError: if it is missing or damaged.
+        """
+        try:
+            restored = self._manager.restore(number, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))
+            meta = dict(restored.meta)
+            arrays: Arrays = {}
+            if (self.directory / str(number) / "state").exists():
+                shapes = self._manager.item_metadata(number).state
+                target = {name: np.empty(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
+                arguments = ocp.args.Composite(state=ocp.args.StandardRestore(target))
+                arrays = dict(self._manager.restore(number, args=arguments).state)
+        except Exception as error:  # A damaged file can raise anything.
+            raise CheckpointError(f"checkpoint {number} is unreadable: {_reason(error)}") from error
+        if meta.pop("digest", None) != _digest(arrays, meta):
+            raise CheckpointError(f"checkpoint {number} is damaged: its contents do not match its SHA-256")
+        return Checkpoint(number, arrays, meta)
+
+    def newest_first(self) -> Iterator[Checkpoint | CheckpointError]:
+        """All checkpoints from the newest on; one that is not sound comes as the error that says why."""
+        for number in reversed(self.numbers()):
+            try:
+                yield self.read(number)
+            except CheckpointError as error:
+                yield error
+
+
+def flatten(tree: PyTree) -> Arrays:
+    """The leaves as NumPy arrays, by path: ``{"params/head/kernel": ...}``."""
+    # Copies: on a CPU the arrays may be given away to the next chunk while they are being written.
+    return {_name(path): np.array(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def unflatten(target: PyTree, arrays: Arrays) -> PyTree:
+    """The pytree of `target`'s structure from named arrays.
+
+    Args:
+        target: arrays or `jax.ShapeDtypeStruct`s.
+        arrays: as from `flatten`.
+
+    Raises:
+        CheckpointError: names the first leaf that is missing, superfluous or of another shape or dtype.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(target)
+    expected = {_name(path): leaf for path, leaf in leaves}
+    for name in [*expected, *arrays]:
+        if name not in arrays:
+            raise CheckpointError(f"the checkpoint has no {name}")
+        if name not in expected:
+            raise CheckpointError(f"the checkpoint has {name}, which is not part of this model")
+        found, wanted = arrays[name], expected[name]
+        if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
+            raise CheckpointError(f"{name} is {found.dtype}{list(found.shape)}, not {wanted.dtype}{list(wanted.shape)}")
+    return jax.tree_util.tree_unflatten(structure, [arrays[name] for name in expected])
+
+
+def subtree(arrays: Arrays, prefix: str) -> dict[str, Any]:
+    """The arrays under ``prefix/`` as nested dicts, e.g. a model's parameters from a saved training state."""
+    nested: dict[str, Any] = {}
+    for name, array in arrays.items():
+        first, *path = name.split("/")
+        if first == prefix:
+            node = nested
+            for key in path[:-1]:
+                node = node.setdefault(key, {})
+            node[path[-1]] = array
+    return nested
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _digest(arrays: Arrays, meta: dict[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error: tensorstore's are pages long."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

@@ -1,0 +1,1 @@
+"""One file per task: functions of a key, or loaders of arrays."""

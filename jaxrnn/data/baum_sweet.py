@@ -1,0 +1,89 @@
+"""Baum-Sweet: does the binary form of a number have no maximal block of zeros of odd length?
+
+The label is the number's term of the Baum-Sweet sequence (OEIS A086747).
+"""
+
+from functools import lru_cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrnn.data.sequence import BIT_ZERO, PAD, SequenceTask, check_digits
+
+_MIN_BITS = 4
+
+# The automaton that reads the bits: the zeros read last are even in number (or none), odd, or an odd block has ended.
+_EVEN, _ODD, _VIOLATED = range(3)
+# [bit, state] -> state
+_NEXT_STATE = ((_ODD, _EVEN, _VIOLATED), (_EVEN, _VIOLATED, _VIOLATED))
+
+
+def task(digits: int) -> SequenceTask:
+    """The task of numbers of 4 to `4 * digits` bits, with balanced labels.
+
+    Raises:
+        ValueError: `digits` is not an integer >= 1.
+    """
+    check_digits(digits, minimum=1)
+    return SequenceTask(
+        vocabulary_size=3,
+        num_classes=2,
+        input_length=4 * digits,
+        sample=partial(sample, digits=digits),
+    )
+
+
+def sample(key: jax.Array, batch_size: int, digits: int) -> tuple[jax.Array, jax.Array]:
+    """Draws binary numbers that start with a one, uniform given their label and length, padded on the left.
+
+    The label is a fair coin, the length uniform on `4..4 * digits` bits. Each further bit is drawn given the label, the
+    automaton's state and the number of bits to come, with probabilities exact up to the rounding of float32.
+
+    Args:
+        key: a PRNG key; consumed.
+        batch_size: B, static.
+        digits: a quarter of the longest length, at least 1, static.
+
+    Returns:
+        tokens_tb: int32 `[4 * digits, B]`, pad 0, bit zero 1, bit one 2.
+        labels_b: int32 `[B]`, 1 if no maximal block of zeros has odd length.
+    """
+    max_bits = 4 * digits
+    label_key, length_key, bit_key = jax.random.split(key, 3)
+    labels = jax.random.bernoulli(label_key, shape=(batch_size,)).astype(jnp.int32)
+    lengths = jax.random.randint(length_key, (batch_size,), _MIN_BITS, max_bits + 1, jnp.int32)
+    uniforms = jax.random.uniform(bit_key, (max_bits, batch_size), jnp.float32)
+    next_state = jnp.asarray(_NEXT_STATE, jnp.int32)
+
+    def read_bit(state: jax.Array, inputs: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        remaining, one_probability, uniform = inputs
+        bit = ((remaining == lengths) | (uniform < one_probability[labels, state])).astype(jnp.int32)
+        is_padding = remaining > lengths
+        return jnp.where(is_padding, state, next_state[bit, state]), jnp.where(is_padding, PAD, BIT_ZERO + bit)
+
+    remaining = jnp.arange(max_bits, 0, -1, dtype=jnp.int32)
+    one_probabilities = jnp.asarray(_one_probabilities(max_bits))[remaining]
+    start = jnp.full((batch_size,), _EVEN, jnp.int32)
+    _, tokens_tb = jax.lax.scan(read_bit, start, (remaining, one_probabilities, uniforms))
+    return tokens_tb, labels
+
+
+@lru_cache
+def _one_probabilities(max_bits: int) -> np.ndarray:
+    """P(next bit is one | label, state, bits that remain, this one included), float32 `[1 + max_bits, label, state]`.
+
+    Zero where no continuation has the label: such states are never reached.
+    """
+    # How many continuations of `remaining` bits lead from a state to a label, as [label][state] of Python integers:
+    # they outgrow every fixed width, and their quotients are rounded only once. At the end, an odd block violates too.
+    counts = [[0, 1, 1], [1, 0, 0]]
+    probabilities = np.zeros((1 + max_bits, 2, 3), np.float32)
+    for remaining in range(1, 1 + max_bits):
+        zero, one = ([[row[state] for state in states] for row in counts] for states in _NEXT_STATE)
+        counts = [[z + o for z, o in zip(*rows, strict=True)] for rows in zip(zero, one, strict=True)]
+        for label, state in np.ndindex(2, 3):
+            if counts[label][state]:
+                probabilities[remaining, label, state] = one[label][state] / counts[label][state]
+    probabilities.flags.writeable = False  # cached
+    return probabilities

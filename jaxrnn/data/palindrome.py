@@ -1,0 +1,76 @@
+"""Binary palindromes: predict the last symbol, which is the first one that is not padding (report, Tables 1 and 2)."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn.data.sequence import BIT_ZERO, PAD, SequenceTask, check_digits
+
+# Decimal digits are uniform on 0..8, as the report's author drew them; each takes at most 4 bits.
+_NUM_DIGIT_VALUES = 9
+
+
+def task(digits: int) -> SequenceTask:
+    """The task of palindromes of `digits` decimal digits (the report's T: 10 or 20).
+
+    For every `digits`, class 1 (the last bit is one) has probability 2/3: 8/9 with the half as drawn, 4/9 reversed.
+
+    Raises:
+        ValueError: `digits` is not an integer >= 1.
+    """
+    check_digits(digits, minimum=1)
+    return SequenceTask(
+        vocabulary_size=3,
+        num_classes=2,
+        input_length=_padded_length(digits) - 1,
+        sample=partial(sample, digits=digits),
+    )
+
+
+def sample(key: jax.Array, batch_size: int, digits: int) -> tuple[jax.Array, jax.Array]:
+    """Draws palindromes without their last symbol, and that symbol as the label.
+
+    The left half is `ceil(digits / 2)` digits, uniform on 0..8, in binary without leading zeros and concatenated; with
+    probability 1/2 its bits are reversed. The half and its mirror image are padded on the left to
+    `L = 8 * ceil(digits / 2) + 2` symbols.
+
+    Args:
+        key: a PRNG key; consumed.
+        batch_size: B, static.
+        digits: decimal digits of the palindrome, at least 1, static.
+
+    Returns:
+        tokens_tb: int32 `[L - 1, B]`, pad 0, bit zero 1, bit one 2.
+        labels_b: int32 `[B]`, the last bit.
+    """
+    values_key, reversed_key = jax.random.split(key)
+    values = jax.random.randint(values_key, (_half_digits(digits), batch_size), 0, _NUM_DIGIT_VALUES, jnp.int32)
+    is_reversed = jax.random.bernoulli(reversed_key, shape=(batch_size,))
+
+    # Digit d fills the bits ends[d] - widths[d] .. ends[d] - 1 of the half.
+    widths = 1 + (values[..., None] >= jnp.array([2, 4, 8], jnp.int32)).sum(axis=-1, dtype=jnp.int32)
+    ends = jnp.cumsum(widths, axis=0, dtype=jnp.int32)
+    num_bits = ends[-1]
+
+    # Which bit of the half stands at each position: a palindrome reads the same from its end, where there is no
+    # padding. Before its start the index lies outside of the half, on one side or the other.
+    from_end = jnp.arange(_padded_length(digits), dtype=jnp.int32)[::-1, None]
+    index = jnp.minimum(from_end, 2 * num_bits - 1 - from_end)
+    index = jnp.where(is_reversed, num_bits - 1 - index, index)
+
+    # Every position looks at every digit, of which at most one covers it. That is quadratic, yet at the report's
+    # lengths this one fused reduction is faster than a bisection with gathers.
+    place = ends[:, None] - 1 - index
+    is_covered = (place >= 0) & (place < widths[:, None])
+    bit = (values[:, None] >> jnp.clip(place, 0, 3)) & 1
+    symbols_tb = jnp.sum(jnp.where(is_covered, BIT_ZERO + bit, PAD), axis=0, dtype=jnp.int32)
+    return symbols_tb[:-1], symbols_tb[-1] - BIT_ZERO
+
+
+def _half_digits(digits: int) -> int:
+    return (digits + 1) // 2
+
+
+def _padded_length(digits: int) -> int:
+    return 8 * _half_digits(digits) + 2

@@ -1,0 +1,417 @@
+"""The host loop: chunks, metrics, progress, checkpoints, signals, and lanes that finish."""
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from tqdm import tqdm
+
+from jaxrnn import seeds
+from jaxrnn.arrays import Array, PyTree
+from jaxrnn.checkpoint import Arrays, Checkpoint, CheckpointError, CheckpointStore, subtree, unflatten
+from jaxrnn.rundir import RunDirectory, RunError, environment, read_config
+from jaxrnn.seeds import Lane
+from jaxrnn.train import Looks, Status, Trainer, TrainState, resumed
+
+METRICS = "metrics.jsonl"
+RUNNING = "checkpoints/running"
+"""The newest two: the lanes in training, what the finished ones gave, and the lengths of the ``.jsonl`` files."""
+FINISHED = "checkpoints/finished"
+"""One for each lane that ended: its parameters, or its whole state if more steps would let it go on."""
+
+
+class Interrupted(Exception):
+    """A signal ended the loop after a chunk; everything is saved."""
+
+
+class Study(NamedTuple):
+    """What the loop has to know of a study.
+
+    Attributes:
+        trainer: its pure functions.
+        evaluate: ``evaluate(state of one lane) -> {name: scalar}``, once, when a lane ends otherwise than by a NaN.
+        summarize: from the rows of ``results.json`` to its "summary".
+        max_steps: index of the last step.
+        seeds_per_program: how many lanes share a program.
+    """
+
+    trainer: Trainer
+    evaluate: Callable[[TrainState], dict[str, Array]]
+    summarize: Callable[[list[dict[str, Any]]], Any]
+    max_steps: int
+    seeds_per_program: int
+
+
+class _Block(NamedTuple):
+    """The lanes in training: ``state [S, ...]`` and, by position, their names; None is a copy or a lane that ended."""
+
+    names: tuple[str | None, ...]
+    state: TrainState
+
+    @property
+    def active(self) -> list[int]:
+        return [i for i, name in enumerate(self.names) if name is not None]
+
+
+class _Finished(NamedTuple):
+    """A lane that ended: its row of ``results.json`` and the number of its checkpoint."""
+
+    row: dict[str, Any]
+    checkpoint: int
+
+
+def train(study: Study, lanes: Sequence[Lane], directory: RunDirectory) -> list[dict[str, Any]]:
+    """Trains all lanes, or those that a previous call in the same directory left, and writes what they do.
+
+    Each block of `seeds_per_program` lanes runs to its end before the next one starts. After every chunk the metrics
+    are on disk and a checkpoint is under way: a process that is killed loses two chunks at most, and a resumed run ends
+    in the same bytes as one that was never interrupted.
+
+    Returns:
+        The rows of ``results.json``, in the order of `lanes`.
+
+    Raises:
+        Interrupted: after SIGINT or SIGTERM, when the chunk is saved.
+        RunError, CheckpointError: if files cannot be read or written.
+    """
+    with (
+        CheckpointStore(directory.path / RUNNING, keep=2) as running,
+        CheckpointStore(directory.path / FINISHED) as finished,
+        _signals() as interrupted,
+    ):
+        loop = _Loop(study, {lane.name: lane for lane in lanes}, directory, running, finished)
+        loop.restore()
+        while loop.next_block():
+            with loop.progress() as bar:
+                while loop.block is not None:
+                    loop.chunk(bar)
+                    if interrupted() and not loop.done:
+                        running.wait()
+                        raise Interrupted
+        loop.write_results()
+        return loop.rows()
+
+
+class _Loop:
+    def __init__(
+        self,
+        study: Study,
+        lanes: dict[str, Lane],
+        directory: RunDirectory,
+        running: CheckpointStore,
+        finished: CheckpointStore,
+    ) -> None:
+        self.study = study
+        self.lanes = lanes
+        self.directory = directory
+        self.running_store = running
+        self.finished_store = finished
+        self.finished: dict[str, _Finished] = {}
+        self.unfinished: dict[str, int] = {}
+        """Checkpoints of lanes that had run out of steps and now go on."""
+        self.block: _Block | None = None
+        self.number = 0
+        self.finished_number = 0
+        self._programs: dict[tuple[str, int], Any] = {}
+
+    # --- Programs -----------------------------------------------------------------------------------------------------
+
+    def _program(self, name: str, fn: Callable[..., Any], size: int, *, donate: bool = False) -> Any:
+        if (name, size) not in self._programs:
+            self._programs[name, size] = seeds.over_lanes(fn, size, donate=donate)
+        return self._programs[name, size]
+
+    # --- Blocks -------------------------------------------------------------------------------------------------------
+
+    @property
+    def done(self) -> bool:
+        return len(self.finished) == len(self.lanes)
+
+    def next_block(self) -> bool:
+        """Starts the next lanes if none are in training; False when all have ended."""
+        if self.block is not None:
+            return True
+        names = [name for name in self.lanes if name not in self.finished][: self.study.seeds_per_program]
+        if not names:
+            return False
+        if any(name in self.unfinished for name in names):
+            states = [self._start(name) for name in names]
+            state = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *states)
+        else:
+            state = self._fresh(names)
+        self.block = _fill(names, range(len(names)), state, seeds.padded(len(names)))
+        return True
+
+    def _fresh(self, names: Sequence[str]) -> TrainState:
+        lanes = [self.lanes[name] for name in names]
+        size = seeds.padded(len(lanes))
+        lanes += [lanes[-1]] * (size - len(lanes))
+        lane_seeds = seeds.place(np.array([lane.seed for lane in lanes], np.int32), size)
+        rates = seeds.place(np.array([lane.learning_rate for lane in lanes], np.float32), size)
+        return self._program("init", self.study.trainer.init, size)(lane_seeds, rates)
+
+    def _start(self, name: str) -> TrainState:
+        if name not in self.unfinished:
+            return self._fresh([name])
+        saved = self.finished_store.read(self.unfinished[name])
+        return resumed(seeds.place(unflatten(self._target(1), saved.arrays), 1))
+
+    def _target(self, size: int) -> TrainState:
+        """Shapes and dtypes of a block's state."""
+        lanes = jax.ShapeDtypeStruct((size,), jnp.int32), jax.ShapeDtypeStruct((size,), jnp.float32)
+        return jax.eval_shape(jax.vmap(self.study.trainer.init), *lanes)
+
+    # --- Training -----------------------------------------------------------------------------------------------------
+
+    def chunk(self, bar: Any) -> None:
+        """Runs one chunk, writes what it gave, takes out the lanes that ended, and starts to save."""
+        assert self.block is not None
+        size = len(self.block.names)
+        first = ("chunk", size) not in self._programs
+        started = time.perf_counter()
+        state, looks = self._program("chunk", self.study.trainer.chunk, size, donate=True)(self.block.state)
+        looks, status, step = jax.device_get((looks, state.status, state.step))
+        seconds = time.perf_counter() - started
+
+        self.directory.append(METRICS, self._metrics(self.block, looks))
+        timing = {"lanes": len(self.block.active), "program": size, "first": first, "seconds": seconds}
+        self.directory.append("timing.jsonl", [timing])
+        self._show(bar, self.block, looks, step)
+        self.block = self._take_out(_Block(self.block.names, state), status, step)
+        self.save()
+
+    def _metrics(self, block: _Block, looks: Looks) -> Iterator[dict[str, Any]]:
+        for i in block.active:
+            name = block.names[i]
+            assert name is not None
+            for j in np.flatnonzero(looks.taken[i]):
+                metrics = {key: float(values[i, j]) for key, values in looks.metrics.items()}
+                # The loss comes first, wherever JAX sorts it.
+                row = {"run": name, "seed": self.lanes[name].seed, "step": int(looks.step[i, j]), "loss": None}
+                yield {**row, **metrics}
+
+    def _take_out(self, block: _Block, status: np.ndarray, step: np.ndarray) -> _Block | None:
+        """Concludes the lanes that ended, and shrinks the block where that makes it a smaller program."""
+        names = list(block.names)
+        for i in block.active:
+            name = block.names[i]
+            if name is None or status[i] == Status.RUNNING:
+                continue
+            self._conclude(name, seeds.take(block.state, [i], 1), Status(status[i]), int(step[i]))
+            names[i] = None
+        block = _Block(tuple(names), block.state)
+        if not block.active:
+            return None
+        size = seeds.shrunk(len(block.active), len(names))
+        if size == len(names):
+            return block
+        kept = [name for name in names if name is not None]
+        return _fill(kept, block.active, block.state, size)
+
+    def _conclude(self, name: str, state: TrainState, status: Status, step: int) -> None:
+        """Evaluates a lane that ended and saves what is needed of it."""
+        lane = self.lanes[name]
+        if status == Status.FAILED:
+            evaluated = dict.fromkeys(jax.eval_shape(jax.vmap(self.study.evaluate), state))
+        else:
+            program = self._program("evaluate", self.study.evaluate, 1)
+            evaluated = {key: float(value[0]) for key, value in program(state).items()}
+        stopped = status == Status.STOPPED
+        row = {
+            "run": name,
+            **lane._asdict(),
+            "steps": step if stopped else None,
+            "converged": stopped,
+            "last_step": step,
+            **evaluated,
+        }
+        if status == Status.FAILED:
+            row["failed_at"] = step
+        tree: PyTree = state if status == Status.OUT_OF_STEPS else {"params": state.params}
+        self.finished_store.save(self.finished_number, tree, {"run": name})
+        self.finished_store.wait()
+        self.finished[name] = _Finished(row, self.finished_number)
+        self.finished_number += 1
+        self.write_results()
+
+    # --- Files --------------------------------------------------------------------------------------------------------
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [self.finished[name].row for name in self.lanes if name in self.finished]
+
+    def write_results(self) -> None:
+        rows = self.rows()
+        results = {
+            "experiment": self.directory.record["experiment"],
+            "complete": self.done,
+            "runs": rows,
+            "summary": self.study.summarize(rows),
+        }
+        self.directory.write("results.json", results)
+
+    def save(self) -> None:
+        """Starts to save; the ``.jsonl`` files are on disk already."""
+        block = self.block
+        meta = {
+            "names": [] if block is None else block.names,
+            "steps": [] if block is None else [int(step) for step in block.state.step],
+            "finished": {name: ended._asdict() for name, ended in self.finished.items()},
+            "finished_number": self.finished_number,
+            "lengths": self.directory.lengths(),
+            "environment": environment(),
+        }
+        self.running_store.save(self.number, {} if block is None else block.state, meta)
+        self.number += 1
+
+    def restore(self) -> None:
+        """Goes back to the newest sound checkpoint, or to the very start where none was ever saved."""
+        checkpoint = self._newest_sound()
+        if checkpoint is None:
+            self.directory.truncate({})
+            return
+        meta = checkpoint.meta
+        if meta["environment"] != environment():
+            logging.warning("versions or devices have changed: the run goes on, but not to the same last bit")
+        self.directory.truncate(meta["lengths"])
+        self.number = self.running_store.numbers()[-1] + 1
+        self.finished_number = meta["finished_number"]
+        self.finished_store.delete_from(self.finished_number)
+        for name, ended in meta["finished"].items():
+            row = ended["row"]
+            if not row["converged"] and "failed_at" not in row and row["last_step"] < self.study.max_steps:
+                self.unfinished[name] = ended["checkpoint"]
+            else:
+                self.finished[name] = _Finished(**ended)
+        if checkpoint.arrays:
+            names = tuple(meta["names"])
+            state = unflatten(self._target(len(names)), checkpoint.arrays)
+            self.block = _Block(names, seeds.place(state, len(names)))
+
+    def _newest_sound(self) -> Checkpoint | None:
+        rejected = []
+        for found in self.running_store.newest_first():
+            if isinstance(found, Checkpoint) and self.directory.holds(found.meta["lengths"]):
+                return found
+            reason = found if isinstance(found, CheckpointError) else f"checkpoint {found.number}: metrics are missing"
+            logging.warning("%s; trying the one before it", reason)
+            rejected.append(str(reason))
+        if rejected:
+            raise CheckpointError(f"{self.directory.path}: no checkpoint is sound: {'; '.join(rejected)}")
+        return None
+
+    # --- Progress -----------------------------------------------------------------------------------------------------
+
+    def progress(self) -> Any:
+        """A bar over the steps of one block; silent where standard error is not a terminal."""
+        assert self.block is not None
+        names = [name for name in self.block.names if name is not None]
+        label = names[0] if len(names) == 1 else f"{len(names)} runs"
+        start = int(self.block.state.step.max())
+        return tqdm(total=self.study.max_steps + 1, initial=start, desc=label, unit="step", disable=None)
+
+    def _show(self, bar: Any, block: _Block, looks: Looks, step: np.ndarray) -> None:
+        active = block.active
+        last = {key: float(np.nanmean(values[active, -1])) for key, values in looks.metrics.items()}
+        bar.set_postfix({**last, "finished": f"{len(self.finished)}/{len(self.lanes)}"}, refresh=False)
+        bar.update(int(step[active].max()) - bar.n)
+
+
+def _fill(names: Sequence[str], positions: Sequence[int], state: TrainState, size: int) -> _Block:
+    """A block of `size` lanes: those at `positions` of `state`, then copies that stand still."""
+    state = seeds.take(state, positions, size)
+    copies = jnp.arange(size) >= len(names)
+    status = jnp.where(copies, jnp.int32(Status.PADDING), state.status)
+    return _Block((*names, *[None] * (size - len(names))), state._replace(status=seeds.place(status, size)))
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[Callable[[], bool]]:
+    """Turns the first SIGINT or SIGTERM into a flag; a second one ends the process at once."""
+    received: list[int] = []
+
+    def handle(number: int, _: Any) -> None:
+        received.append(number)
+        for s, handler in previous.items():
+            signal.signal(s, handler)
+        logging.warning("%s: ending this chunk, then saving; once more to stop at once", signal.Signals(number).name)
+
+    previous = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    for s in previous:
+        signal.signal(s, handle)
+    try:
+        yield lambda: bool(received)
+    finally:
+        for s, handler in previous.items():
+            signal.signal(s, handler)
+
+
+class _Saved(NamedTuple):
+    """Where a lane's weights are, at one step."""
+
+    run: str
+    step: int
+    store: str
+    number: int
+    position: int
+
+
+def load(
+    workdir: str | Path, run: str | None = None, seed: int | None = None, step: int | None = None
+) -> tuple[SimpleNamespace, dict[str, Any]]:
+    """A run's config and parameters, from its newest checkpoint or from the one at a training step.
+
+    Args:
+        workdir: the run directory.
+        run: the lane's name, e.g. ``seed=2,learning_rate=0.001``.
+        seed: enough to name the lane where the seed does.
+        step: index of the last step taken; the newest saved by default.
+
+    Returns:
+        The config, fields as attributes, and the parameters as nested dicts of NumPy arrays, ready for ``apply``.
+
+    Raises:
+        RunError: if the directory holds no such run, or several; the message lists those there are.
+        CheckpointError: if its checkpoint is damaged.
+    """
+    path = Path(workdir)
+    config = SimpleNamespace(**read_config(path)["config"])
+    with CheckpointStore(path / RUNNING) as running, CheckpointStore(path / FINISHED) as finished:
+        saved = _saved(running)
+        chosen = [
+            s
+            for s in saved
+            if run in (None, s.run) and step in (None, s.step) and (seed is None or f"seed={seed}" in s.run.split(","))
+        ]
+        available = ", ".join(f"{s.run} at step {s.step}" for s in saved) or "none"
+        if not chosen:
+            raise RunError(f"{path}: no such run has been saved; there are: {available}")
+        if len({s.run for s in chosen}) > 1:
+            raise RunError(f"{path}: which run? Give run= or seed=; there are: {available}")
+        newest = max(chosen, key=lambda s: s.step)
+        arrays: Arrays = (finished if newest.store == FINISHED else running).read(newest.number).arrays
+    return config, jax.tree.map(lambda x: x[newest.position], subtree(arrays, "params"))
+
+
+def _saved(running: CheckpointStore) -> list[_Saved]:
+    """All lanes and steps that sound checkpoints hold, those of the newest checkpoint first."""
+    saved: list[_Saved] = []
+    for checkpoint in running.newest_first():
+        if isinstance(checkpoint, CheckpointError):
+            continue
+        meta = checkpoint.meta
+        lanes = zip(meta["names"], meta["steps"], strict=True)
+        here = [_Saved(name, step - 1, RUNNING, checkpoint.number, i) for i, (name, step) in enumerate(lanes) if name]
+        there = [
+            _Saved(name, ended["row"]["last_step"], FINISHED, ended["checkpoint"], 0)
+            for name, ended in meta["finished"].items()
+        ]
+        saved += [s for s in there + here if (s.run, s.step) not in {(o.run, o.step) for o in saved}]
+    return saved

@@ -1,0 +1,170 @@
+"""The files of one run: config.json, metrics.jsonl, results.json, timing.jsonl and the lock."""
+
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import math
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import jax
+
+UNCOUNTED = "timing.jsonl"
+"""The one ``.jsonl`` that is not cut back on resume, since times differ from run to run anyway."""
+
+
+class RunError(Exception):
+    """A run that cannot start or go on; the message is for the user."""
+
+
+def environment() -> dict[str, Any]:
+    """Versions and device, as ``config.json`` records them."""
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+    device = jax.devices()[0]
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in packages},
+        },
+        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
+    }
+
+
+class RunDirectory:
+    """The directory of one run, locked while it is open; use it as a context manager.
+
+    Args:
+        path: the directory.
+        record: what ``config.json`` says: experiment, config, versions, device.
+    """
+
+    def __init__(self, path: Path, record: Mapping[str, Any], lock: int) -> None:
+        self.path = path
+        self.record = record
+        self._lock = lock
+
+    @classmethod
+    def create(cls, path: Path, record: Mapping[str, Any]) -> Self:
+        """A new run in a directory that holds none; writes ``config.json``.
+
+        Raises:
+            RunError: if the directory holds a run, is in use or cannot be written.
+        """
+        _refuse_run(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock = _acquire(path)
+        except OSError as error:
+            raise RunError(f"{path}: cannot be written: {error.strerror}") from error
+        _refuse_run(path)
+        directory = cls(path, record, lock)
+        directory.write("config.json", record)
+        return directory
+
+    @classmethod
+    def resume(cls, path: Path) -> Self:
+        """The run in a directory.
+
+        Raises:
+            RunError: if there is none, or another process is at it.
+        """
+        record = read_config(path)
+        try:
+            lock = _acquire(path)
+        except OSError as error:
+            raise RunError(f"{path}: cannot be written: {error.strerror}") from error
+        return cls(path, record, lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        os.close(self._lock)
+
+    def write(self, name: str, content: Any) -> None:
+        """Replaces a JSON file as a whole: a reader sees the old or the new one, never half of it."""
+        temporary = self.path / f".{name}.tmp"
+        with self._writing(name), temporary.open("w") as file:
+            file.write(json.dumps(_finite(content), indent=1, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+            temporary.replace(self.path / name)
+
+    def append(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Adds one line a row to a ``.jsonl`` file and flushes it to disk; a NaN becomes null."""
+        text = "".join(json.dumps(_finite(row), allow_nan=False) + "\n" for row in rows)
+        with self._writing(name), (self.path / name).open("a") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def lengths(self) -> dict[str, int]:
+        """Bytes of every ``.jsonl`` file that a resumed run goes on with."""
+        return {p.name: p.stat().st_size for p in sorted(self.path.glob("*.jsonl")) if p.name != UNCOUNTED}
+
+    def truncate(self, lengths: Mapping[str, int]) -> None:
+        """Cuts every ``.jsonl`` file back to a checkpoint's `lengths`; one that is not among them is emptied."""
+        for name in self.lengths():
+            with self._writing(name):
+                os.truncate(self.path / name, lengths.get(name, 0))
+
+    def holds(self, lengths: Mapping[str, int]) -> bool:
+        """Whether every file is at least as long as `lengths` says."""
+        found = self.lengths()
+        return all(found.get(name, 0) >= length for name, length in lengths.items())
+
+    @contextlib.contextmanager
+    def _writing(self, name: str) -> Any:
+        try:
+            yield
+        except OSError as error:
+            raise RunError(f"{self.path / name}: cannot be written: {error.strerror}") from error
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """``config.json`` of a run.
+
+    Raises:
+        RunError: if it is missing or damaged.
+    """
+    if not path.is_dir():
+        raise RunError(f"{path}: no such directory")
+    file = path / "config.json"
+    try:
+        record = json.loads(file.read_text())
+    except FileNotFoundError:
+        raise RunError(f"{path}: holds no run (there is no config.json)") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RunError(f"{file}: cannot be read: {error}") from error
+    if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
+        raise RunError(f"{file}: is not the config of a run")
+    return record
+
+
+def _refuse_run(path: Path) -> None:
+    if (path / "config.json").exists():
+        raise RunError(f"{path}: holds a run already; --resume goes on with it, or take another --workdir")
+
+
+def _acquire(path: Path) -> int:
+    """Locks the directory for this process; the lock goes with the process, however it ends."""
+    lock = os.open(path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise RunError(f"{path}: another process is running in this directory") from None
+    return lock
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity: they are written as null."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,172 @@
+"""Training as pure functions: the state of a lane, its step, its stop rule and the compiled chunk of steps."""
+
+import enum
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxrnn.arrays import Array, Key, PyTree
+from jaxrnn.seeds import Stream, stream_key
+
+
+class Status(enum.IntEnum):
+    """Where a lane stands; everything but RUNNING is final for its chunk program."""
+
+    RUNNING = 0
+    STOPPED = 1
+    """The stop rule ended it."""
+    OUT_OF_STEPS = 2
+    FAILED = 3
+    """The loss was not finite; the weights are those before that step's update."""
+    PADDING = 4
+    """A copy that fills up a program."""
+
+
+class TrainState(NamedTuple):
+    """One lane, or lanes stacked along a leading axis.
+
+    Attributes:
+        seed: int32.
+        learning_rate: float32.
+        step: int32, index of the step to take next, or of the last step taken once the lane has ended.
+        status: int32, a `Status`.
+        params: the model's parameters.
+        opt_state: the optimizer's.
+        rule_state: the stop rule's.
+    """
+
+    seed: Array
+    learning_rate: Array
+    step: Array
+    status: Array
+    params: PyTree
+    opt_state: PyTree
+    rule_state: PyTree
+
+
+class StopRule(NamedTuple):
+    """A pure stop rule: ``start() -> state`` and ``look(state, metrics) -> (state, stop)``."""
+
+    start: Callable[[], PyTree]
+    look: Callable[[PyTree, dict[str, Array]], tuple[PyTree, Array]]
+
+
+def converged(tolerance: float, patience: int) -> StopRule:
+    """Stops at the `patience`-th look in a row with a training loss of at most `tolerance`."""
+
+    def look(count: Array, metrics: dict[str, Array]) -> tuple[Array, Array]:
+        count = jnp.where(metrics["loss"] <= tolerance, count + 1, 0)
+        return count, count >= patience
+
+    return StopRule(start=lambda: jnp.zeros((), jnp.int32), look=look)
+
+
+class Looks(NamedTuple):
+    """What a chunk saw, one entry a step: the metrics before the update, and whether the step was a look (`taken`)."""
+
+    step: Array
+    taken: Array
+    metrics: dict[str, Array]
+
+
+class Trainer(NamedTuple):
+    """The pure functions of one study.
+
+    Attributes:
+        init: ``init(seed, learning_rate) -> TrainState``.
+        chunk: ``chunk(state) -> (state, Looks)``, `chunk_steps` steps; a lane that has ended passes through.
+    """
+
+    init: Callable[[Array, Array], TrainState]
+    chunk: Callable[[TrainState], tuple[TrainState, Looks]]
+
+
+def make_trainer(
+    init_params: Callable[[Key], PyTree],
+    sample_batch: Callable[[Key], PyTree],
+    loss: Callable[[PyTree, PyTree, Key], tuple[Array, dict[str, Array]]],
+    optimizer: optax.GradientTransformation,
+    rule: StopRule,
+    *,
+    max_steps: int,
+    eval_every: int,
+    chunk_steps: int,
+) -> Trainer:
+    """Builds the functions that the host loop compiles.
+
+    Args:
+        init_params: parameters from a key.
+        sample_batch: the batch of a step from that step's key.
+        loss: ``loss(params, batch, key) -> (loss, metrics)``; the key is for dropout; "loss" joins the metrics.
+        optimizer: up to, and without, the learning rate: its updates are multiplied by ``-learning_rate``.
+        rule: looks at steps 0, `eval_every`, ... at that step's metrics.
+        max_steps: index of the last step, so at most ``max_steps + 1`` updates, as in the report's code.
+        eval_every: steps from look to look.
+        chunk_steps: steps in one call of the chunk.
+    """
+
+    def init(seed: Array, learning_rate: Array) -> TrainState:
+        params = init_params(stream_key(seed, Stream.INIT))
+        return TrainState(
+            seed=jnp.asarray(seed, jnp.int32),
+            learning_rate=jnp.asarray(learning_rate, jnp.float32),
+            step=jnp.zeros((), jnp.int32),
+            status=jnp.asarray(Status.RUNNING, jnp.int32),
+            params=params,
+            opt_state=optimizer.init(params),
+            rule_state=rule.start(),
+        )
+
+    def advance(state: TrainState) -> tuple[TrainState, Looks]:
+        batch = sample_batch(stream_key(state.seed, Stream.DATA, state.step))
+        key = stream_key(state.seed, Stream.DROPOUT, state.step)
+        (value, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.params, batch, key)
+        metrics = {"loss": value, **metrics}
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        params = jax.tree.map(lambda p, u: p - state.learning_rate * u, state.params, updates)
+
+        failed = ~jnp.isfinite(value)
+        taken = state.step % eval_every == 0
+        rule_state, stop = rule.look(state.rule_state, metrics)
+        status = jnp.select(
+            [failed, taken & stop, state.step >= max_steps],
+            [Status.FAILED, Status.STOPPED, Status.OUT_OF_STEPS],
+            Status.RUNNING,
+        ).astype(jnp.int32)
+        after = state._replace(
+            step=jnp.where(status == Status.RUNNING, state.step + 1, state.step),
+            status=status,
+            params=_select(failed, state.params, params),
+            opt_state=_select(failed, state.opt_state, opt_state),
+            rule_state=_select(taken, rule_state, state.rule_state),
+        )
+        return after, Looks(state.step, taken | failed, metrics)
+
+    def chunk(state: TrainState) -> tuple[TrainState, Looks]:
+        _, blank = jax.eval_shape(advance, state)
+        idle = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), blank)
+
+        def body(state: TrainState, _: None) -> tuple[TrainState, Looks]:
+            # One lane alone skips the work; under vmap this is a select, and the loop takes ended lanes out.
+            return jax.lax.cond(state.status == Status.RUNNING, advance, lambda s: (s, idle), state)
+
+        return jax.lax.scan(body, state, None, length=chunk_steps)
+
+    return Trainer(init, chunk)
+
+
+def _select(condition: Array, if_true: PyTree, if_false: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), if_true, if_false)
+
+
+def adam(clip_norm: float) -> optax.GradientTransformation:
+    """Adam with PyTorch's constants behind clipping of the global norm, without the learning rate."""
+    return optax.chain(optax.clip_by_global_norm(clip_norm), optax.scale_by_adam())
+
+
+def resumed(state: TrainState) -> TrainState:
+    """Lanes that ran out of steps, made ready for a larger `max_steps`."""
+    return state._replace(status=jnp.full_like(state.status, Status.RUNNING), step=state.step + 1)

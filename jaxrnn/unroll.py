@@ -1,0 +1,204 @@
+"""A cell over time, under `jax.lax.scan`, with a gradient that keeps weight sums out of the loop.
+
+The transpose of a scan adds the whole weight cotangent at every step. Here the reverse scan only stacks the cotangents
+of the step's product, ``du [T, *batch, U]``, and the weight gradient is one large product over time and batch.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn.arrays import Array, PyTree
+from jaxrnn.cells import Cell, ProductCell
+
+
+class _Inputs(NamedTuple):
+    """Projected inputs ``z [T, *batch, Z]``, or a table ``[V, Z]`` of them with ``indices [T, *batch]``."""
+
+    values: Array
+    indices: Array | None
+
+
+@jax.custom_vjp
+def lookup(table_vz: Array, indices: Array) -> Array:
+    """Rows of ``table_vz [V, Z]`` at integer ``indices [...]``, exactly: ``[..., Z]``.
+
+    The table's gradient is a one-hot product at highest precision, since a scatter-add is slow on some devices.
+    """
+    return table_vz[indices]
+
+
+def _lookup_forward(table_vz: Array, indices: Array) -> tuple[Array, tuple[Array, Array]]:
+    return table_vz[indices], (table_vz, indices)
+
+
+def _lookup_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, None]:
+    table_vz, indices = residuals
+    one_hot = jax.nn.one_hot(indices, table_vz.shape[0], dtype=cotangent.dtype)
+    axes = tuple(range(indices.ndim))
+    return jnp.tensordot(one_hot, cotangent, (axes, axes), precision="highest"), None
+
+
+lookup.defvjp(_lookup_forward, _lookup_backward)
+
+
+def unroll(
+    cell: Cell,
+    params: PyTree,
+    xs: Array,
+    *,
+    embedding: Array | None = None,
+    carry: PyTree | None = None,
+    mask: Array | None = None,
+    reverse: bool = False,
+) -> tuple[PyTree, Array]:
+    """Runs a cell over a time-major sequence.
+
+    Args:
+        cell: the cell.
+        params: its parameters.
+        xs: inputs ``[T, *batch, D]``, or integers ``[T, *batch]`` with an `embedding`.
+        embedding: ``[V, D]``; row ``xs[t]`` is the input at ``t``. It is projected once, as a table.
+        carry: initial carry, fields ``[*batch, H]``; zeros by default.
+        mask: booleans ``[T, *batch]``. A step that is False leaves the carry as it is, its ``y`` is zero, its input is
+            not looked at, and all its gradients are exactly zero.
+        reverse: walk positions from the last to the first; ``ys[t]`` still belongs to position ``t``.
+
+    Returns:
+        The last carry (of the first position if `reverse`) and ``ys [T, *batch, H]``.
+
+    Gradients are reverse mode, to any order. Where the cell takes the custom gradient, forward mode (`jax.jvp`,
+    `jax.jacfwd`) raises JAX's TypeError about custom_vjp functions.
+
+    Raises:
+        ValueError: for shapes that do not belong together.
+    """
+    if embedding is None and jnp.issubdtype(xs.dtype, jnp.integer):
+        raise ValueError(f"integer inputs of shape {xs.shape} need an embedding")
+    if embedding is not None and not jnp.issubdtype(xs.dtype, jnp.integer):
+        raise ValueError(f"with an embedding the inputs are integers, not {xs.dtype}")
+    batch_shape = xs.shape[1:] if embedding is not None else xs.shape[1:-1]
+    if mask is not None:
+        if mask.shape != (xs.shape[0], *batch_shape):
+            raise ValueError(f"mask has shape {mask.shape}, the inputs ask for {(xs.shape[0], *batch_shape)}")
+        mask = mask.astype(bool)
+        xs = jnp.where(mask if embedding is not None else mask[..., None], xs, 0)
+
+    if embedding is None:
+        inputs = _Inputs(cell.project(params, xs), None)
+    else:
+        inputs = _Inputs(jnp.asarray(cell.project(params, embedding)), xs)
+    if carry is None:
+        hidden_size = cell.weight(params).shape[0]
+        carry = cell.initial_carry(hidden_size, batch_shape, inputs.values.dtype)
+    if isinstance(cell, ProductCell) and cell.stacked_gradient:
+        elementwise = {name: getattr(params, name) for name in cell.elementwise}
+        return _stacked(cell, reverse, elementwise, cell.weight(params), carry, inputs, mask)
+
+    def step(carry: PyTree, x: tuple[Array, Array | None]) -> tuple[PyTree, Array]:
+        z, m = x
+        new_carry, y, _ = cell.step(params, carry, z)
+        return _select(m, new_carry, carry, y)
+
+    zs = inputs.values if inputs.indices is None else lookup(inputs.values, inputs.indices)
+    return jax.lax.scan(step, carry, (zs, mask), reverse=reverse)
+
+
+def _select(mask: Array | None, new_carry: PyTree, carry: PyTree, y: Array) -> tuple[PyTree, Array]:
+    """What a step hands on: nothing new where it is masked."""
+    if mask is None:
+        return new_carry, y
+    m = mask[..., None]
+    return jax.tree.map(lambda new, old: jnp.where(m, new, old), new_carry, carry), jnp.where(m, y, 0)
+
+
+def _pointwise(
+    cell: ProductCell, elementwise: dict[str, Array], carry: PyTree, z: Array, u: Array, mask: Array | None
+) -> tuple[PyTree, Array]:
+    """The step behind its product; it sees the parameters that the cell declared, and no others."""
+    blank: list[Any] = [None] * len(cell.params_type._fields)
+    params = cell.params_type(*blank)._replace(**elementwise)
+    new_carry, y, _ = cell.pointwise(params, carry, z, u)
+    return _select(mask, new_carry, carry, y)
+
+
+def _projected(inputs: _Inputs, x: Array) -> Array:
+    """The projected input of one step, from the scanned slice `x`."""
+    return x if inputs.indices is None else inputs.values[x]
+
+
+def _scanned(inputs: _Inputs) -> Array:
+    return inputs.values if inputs.indices is None else inputs.indices
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _stacked(
+    cell: ProductCell,
+    reverse: bool,
+    elementwise: dict[str, Array],
+    weight: Array,
+    carry: PyTree,
+    inputs: _Inputs,
+    mask: Array | None,
+) -> tuple[PyTree, Array]:
+    def step(carry: PyTree, x: tuple[Array, Array | None]) -> tuple[PyTree, Array]:
+        x_t, m = x
+        u = cell.source(carry) @ weight
+        return _pointwise(cell, elementwise, carry, _projected(inputs, x_t), u, m)
+
+    return jax.lax.scan(step, carry, (_scanned(inputs), mask), reverse=reverse)
+
+
+def _stacked_forward(
+    cell: ProductCell,
+    reverse: bool,
+    elementwise: dict[str, Array],
+    weight: Array,
+    carry: PyTree,
+    inputs: _Inputs,
+    mask: Array | None,
+) -> tuple[tuple[PyTree, Array], Any]:
+    """Keeps, of every step, the carry that it started from and its product; the gates are recomputed."""
+
+    def step(carry: PyTree, x: tuple[Array, Array | None]) -> tuple[PyTree, tuple[Array, PyTree, Array]]:
+        x_t, m = x
+        u = cell.source(carry) @ weight
+        new_carry, y = _pointwise(cell, elementwise, carry, _projected(inputs, x_t), u, m)
+        return new_carry, (y, carry, u)
+
+    last, (ys, carries, us) = jax.lax.scan(step, carry, (_scanned(inputs), mask), reverse=reverse)
+    return (last, ys), (elementwise, weight, inputs, mask, carries, us)
+
+
+def _stacked_backward(cell: ProductCell, reverse: bool, residuals: Any, cotangents: tuple[PyTree, Array]) -> Any:
+    elementwise, weight, inputs, mask, carries, us = residuals
+    d_last, d_ys = cotangents
+
+    def step(state: tuple[PyTree, PyTree], x: Any) -> tuple[tuple[PyTree, PyTree], tuple[Array, Array | None]]:
+        d_elementwise, d_carry = state
+        x_t, m, carry, u, d_y = x
+
+        def pointwise(e: dict[str, Array], c: PyTree, z: Array, u: Array) -> tuple[PyTree, Array]:
+            return _pointwise(cell, e, c, z, u, m)
+
+        _, pull_back = jax.vjp(pointwise, elementwise, carry, _projected(inputs, x_t), u)
+        more, d_carry, d_z, d_u = pull_back((d_carry, d_y))
+        _, pull_source = jax.vjp(cell.source, carry)
+        (d_source,) = pull_source(d_u @ weight.T)
+        state = jax.tree.map(jnp.add, (d_elementwise, d_carry), (more, d_source))
+        # Where a cell only adds z and u, their cotangents are one array: it is stacked once.
+        return state, (d_u, None if d_z is d_u else d_z)
+
+    start = (jax.tree.map(jnp.zeros_like, elementwise), d_last)
+    xs = (_scanned(inputs), mask, carries, us, d_ys)
+    (d_elementwise, d_carry), (d_us, d_zs) = jax.lax.scan(step, start, xs, reverse=not reverse)
+    axes = tuple(range(d_us.ndim - 1))
+    d_weight = jnp.tensordot(cell.source(carries), d_us, (axes, axes))
+    d_zs = d_us if d_zs is None else d_zs
+    d_values = d_zs if inputs.indices is None else _lookup_backward((inputs.values, inputs.indices), d_zs)[0]
+    return d_elementwise, d_weight, d_carry, _Inputs(d_values, None), None
+
+
+_stacked.defvjp(_stacked_forward, _stacked_backward)

@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+
+from jaxrnn import plots
+from jaxrnn.stats import Estimate, SurvivalCurve
+
+SHORT = np.array([0.7, 0.1])
+LONG = np.array([0.7, 0.5, 0.3, 0.2])
+
+
+def curves(*losses: np.ndarray) -> plots.Curves:
+    return plots.Curves(
+        title="an arm",
+        labels=[f"seed {i}" for i in range(len(losses))],
+        steps=[60 * np.arange(len(loss)) for loss in losses],
+        metrics={"loss": losses, "accuracy": [1 - loss / 2 for loss in losses]},
+    )
+
+
+def test_hold_last_keeps_the_last_finite_value():
+    held = plots.hold_last([SHORT, LONG, np.array([0.6, np.nan])], 4)
+
+    np.testing.assert_array_equal(held, [[0.7, 0.1, 0.1, 0.1], [0.7, 0.5, 0.3, 0.2], [0.6, 0.6, 0.6, 0.6]])
+    with pytest.raises(ValueError, match="finite first value"):
+        plots.hold_last([np.array([np.nan, 1.0])], 2)
+
+
+def test_mean_band_is_one_population_deviation_wide():
+    axes = plots.mean_band([curves(SHORT, LONG)], plots.BLUE).axes[0]
+
+    (line,) = axes.lines
+    np.testing.assert_array_equal(line.get_xdata(), [0, 60, 120, 180])
+    np.testing.assert_allclose(line.get_ydata(), [0.7, 0.3, 0.2, 0.15])
+    # Two values differ from their mean by half their distance: 0, 0.2, 0.1, 0.05.
+    (band,) = axes.collections
+    corners = {(round(x), round(y, 6)) for x, y in band.get_paths()[0].vertices}
+    expected = {(0, 0.7), (60, 0.1), (60, 0.5), (120, 0.1), (120, 0.3), (180, 0.1), (180, 0.2)}
+    assert corners == expected
+
+
+def test_seed_curves_name_few_runs_and_count_many():
+    few = plots.seed_curves([curves(SHORT, LONG), curves(LONG)], plots.BLUE)
+    many = plots.seed_curves([curves(*[LONG] * 7)], plots.ORANGE).axes[0]
+
+    assert [axes.get_ylabel() for axes in few.axes] == ["loss", "", "accuracy", ""]
+    assert [len(axes.lines) for axes in few.axes] == [2, 1, 2, 1]
+    assert [text.get_text() for text in few.axes[0].get_legend().get_texts()] == ["seed 0", "seed 1"]
+    np.testing.assert_array_equal(few.axes[2].lines[0].get_ydata(), [0.65, 0.95])
+    assert [text.get_text() for text in many.get_legend().get_texts()] == ["7 runs"]
+    assert {to_hex(line.get_color()).upper() for line in many.lines} == {plots.ORANGE}
+
+
+def test_survival_curves_step_after_the_event():
+    curve = SurvivalCurve(np.array([0.0, 300, 3000]), np.array([1.0, 0.5, 0.5]), np.zeros(3), np.ones(3))
+    (axes,) = plots.survival_curves({"T = 10": [plots.Survival("LSTM", plots.BLUE, curve)]}).axes
+
+    (line,) = axes.lines
+    assert line.get_drawstyle() == "steps-post"
+    np.testing.assert_array_equal(line.get_xydata(), [[0, 1], [300, 0.5], [3000, 0.5]])
+    assert axes.get_title() == "T = 10"
+
+
+def test_dots_and_intervals_draw_what_there_is():
+    arms = [
+        plots.Dots("LSTM", plots.BLUE, [300, 300, 360], Estimate(320, 300, 360)),
+        plots.Dots("alone", plots.ORANGE, [420], Estimate(420, None, None)),
+        plots.Dots("empty", plots.GREEN, [], Estimate(None, None, None)),
+    ]
+    (axes,) = plots.dots_and_intervals({"steps": arms}).axes
+
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["LSTM", "alone", "empty"]
+    np.testing.assert_array_equal(axes.lines[0].get_xydata(), [[300, 0], [360, 0]])
+    assert len(axes.lines) == 1  # no interval from one value
+    x, y = axes.collections[0].get_offsets().T
+    assert list(x) == [300, 300, 360]
+    assert y[0] != y[1]  # equal values stay apart
+
+
+def test_png_is_the_same_for_the_same_arrays():
+    first, again = (plots.png(plots.seed_curves([curves(SHORT, LONG)], plots.BLUE)) for _ in range(2))
+
+    assert first.startswith(b"\x89PNG\r\n")
+    assert first == again
+    assert first != plots.png(plots.seed_curves([curves(SHORT, SHORT)], plots.BLUE))

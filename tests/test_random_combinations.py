@@ -1,0 +1,55 @@
+"""The oracle lists every permutation."""
+
+import itertools
+from collections import Counter
+
+import jax
+import numpy as np
+import pytest
+import scipy.stats
+
+from jaxrnn.data import random_combinations
+
+draw = jax.jit(random_combinations.sample, static_argnums=(1, 2))
+
+
+def permutations(tokens_tb, labels_b):
+    return [tuple(column) for column in np.concatenate([tokens_tb, labels_b[None]]).T.tolist()]
+
+
+@pytest.mark.parametrize("digits", [2, 3, 4])
+def test_every_permutation_is_equally_likely(digits):
+    observed = Counter(permutations(*draw(jax.random.key(digits), 100_000, digits)))
+    every = list(itertools.permutations(range(digits)))
+    assert observed.keys() == set(every)
+    assert scipy.stats.chisquare([observed[permutation] for permutation in every]).pvalue > 1e-3
+
+
+def test_structure_at_twenty():
+    task = random_combinations.task(20)
+    tokens, labels = jax.jit(task.sample, static_argnums=1)(jax.random.key(0), 5000)
+    assert (task.input_length, task.vocabulary_size, task.num_classes) == (19, 20, 20)
+    assert tokens.shape == (19, 5000)
+    assert labels.shape == (5000,)
+    assert tokens.dtype == labels.dtype == np.int32
+    assert all(sorted(permutation) == list(range(20)) for permutation in permutations(tokens, labels))
+    assert scipy.stats.chisquare(np.bincount(labels, minlength=20)).pvalue > 1e-3
+
+
+def test_a_sample_is_a_function_of_its_key():
+    first, again, other = (permutations(*draw(jax.random.key(seed), 8, 20)) for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+
+
+def test_vmap_over_keys_equals_separate_calls():
+    together = jax.jit(jax.vmap(lambda seed: random_combinations.sample(jax.random.key(seed), 8, 20)))(np.arange(3))
+    for seed in range(3):
+        separate = draw(jax.random.key(seed), 8, 20)
+        jax.tree.map(np.testing.assert_array_equal, tuple(x[seed] for x in together), separate)
+
+
+@pytest.mark.parametrize("digits", [1, 0, -3, 2.5])
+def test_invalid_digits_are_refused(digits):
+    with pytest.raises(ValueError, match=rf"digits must be an integer >= 2, got {digits}"):
+        random_combinations.task(digits)

@@ -1,0 +1,255 @@
+import json
+import re
+import subprocess
+import sys
+from base64 import b64decode
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from experiments import report as binary
+from jaxrnn.report import (
+    Figure,
+    Section,
+    Table,
+    directories_section,
+    merge_arms,
+    read_runs,
+    table_markdown,
+    write_report,
+)
+
+PNG = b"\x89PNG\r\n\x1a\n not a picture, but bytes are bytes"
+
+
+def write_run(path: Path, seeds=(0,), *, complete=True, rates=(0.1,), losses=(0.7, None), experiment="walk", **config):
+    """A directory with one run per seed and learning rate, whose result is its seed."""
+    path.mkdir(parents=True)
+    config = {"learning_rate": list(rates), "num_seeds": len(seeds), "first_seed": seeds[0], **config}
+    (path / "config.json").write_text(json.dumps({"experiment": experiment, "config": config}))
+    lanes = [{"run": f"seed={s},learning_rate={r}", "seed": s, "learning_rate": r} for r in rates for s in seeds]
+    results = [{**lane, "distance": 10 * lane["seed"]} for lane in lanes]
+    (path / "results.json").write_text(json.dumps({"complete": complete, "runs": results}))
+    looks = [
+        {"run": lane["run"], "seed": lane["seed"], "step": 5 * i, "loss": loss}
+        for i, loss in enumerate(losses)
+        for lane in lanes  # interleaved
+    ]
+    (path / "metrics.jsonl").write_text("".join(json.dumps(look) + "\n" for look in looks))
+
+
+def test_read_runs_reads_results_and_curves(tmp_path):
+    write_run(tmp_path / "b", seeds=(3, 4), size=2)
+    write_run(tmp_path / "a" / "deep")
+    write_run(tmp_path / "b" / "checkpoints" / "inside")  # part of run b, not a run of its own
+    (tmp_path / "empty").mkdir()
+
+    first, second = read_runs(tmp_path, "kept")
+
+    assert [first.path, second.path] == [tmp_path / "a" / "deep", tmp_path / "b"]
+    assert (second.kind, second.experiment, second.complete, second.remarks) == ("kept", "walk", True, [])
+    assert second.config["size"] == 2
+    assert [result["distance"] for result in second.results] == [30, 40]
+    curve = second.curves["seed=4,learning_rate=0.1"]
+    assert curve.steps.tolist() == [0, 5]
+    np.testing.assert_array_equal(curve.metrics["loss"], [0.7, np.nan])
+    assert set(curve.metrics) == {"loss"}
+
+
+def damage(file: str, text: str | None):
+    def apply(path: Path) -> None:
+        (path / file).unlink() if text is None else (path / file).write_text(text)
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("apply", "remark"),
+    [
+        (damage("config.json", "{"), "config.json is damaged (Invalid JSON"),
+        (damage("config.json", "[]"), "config.json is damaged"),
+        (damage("config.json", '{"experiment": "walk"}'), "config.json is damaged (config: Field required)"),
+        (damage("results.json", None), "unfinished, no run has ended"),
+        (damage("results.json", '{"complete": true, "runs": [{"run": "x", "seed": "y"}]}'), "runs.0.seed"),
+        (damage("results.json", '{"complete": false, "runs": []}'), "unfinished, 0 runs have ended"),
+        (damage("metrics.jsonl", None), "metrics.jsonl cannot be read (No such file or directory)"),
+        (damage("metrics.jsonl", "\x00\n[1]\n{}\n"), "3 damaged lines left out, the first is line 1"),
+        (damage("metrics.jsonl", '{"run": "other", "step": 0}'), "1 runs have no curve, the first is `seed=0"),
+    ],
+)
+def test_damage_is_remarked_upon(tmp_path, apply, remark):
+    write_run(tmp_path / "broken")
+    write_run(tmp_path / "whole")
+    apply(tmp_path / "broken")
+
+    broken, whole = read_runs(tmp_path, "this machine")
+
+    assert any(remark in one for one in broken.remarks)
+    assert whole.remarks == []
+    (table,) = directories_section([broken, whole]).blocks
+    assert remark in table.rows[0][-1]
+    assert table.rows[1][-1] == "complete"
+
+
+def test_a_line_cut_short_costs_that_look_only(tmp_path):
+    write_run(tmp_path / "run", losses=(0.7, 0.6, 0.5))
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    metrics.write_text(metrics.read_text()[:-4])
+
+    (run,) = read_runs(tmp_path, "kept")
+
+    assert run.curves["seed=0,learning_rate=0.1"].steps.tolist() == [0, 5]
+    assert run.remarks == ["metrics.jsonl: 1 damaged lines left out, the first is line 3"]
+
+
+def test_arms_are_what_differs_in_nothing_but_the_seed(tmp_path):
+    write_run(tmp_path / "a", seeds=(2, 3), size=1, chunk_steps=5, seeds_per_program=2)
+    write_run(tmp_path / "b", seeds=(0, 1), size=1, chunk_steps=7, seeds_per_program=1)
+    write_run(tmp_path / "c", size=2)
+    write_run(tmp_path / "d", size=1, rates=(0.1, 0.2), seeds=(5,))
+    write_run(tmp_path / "e", size=1, seeds=(9,), experiment="run")
+    write_run(tmp_path / "f", size=1, seeds=(7,), complete=False)
+
+    kept, own = read_runs(tmp_path, "kept"), read_runs(tmp_path / "b", "this machine")
+    arms, remarks = merge_arms([*kept, *own])
+
+    described = [
+        (arm.experiment, arm.kind, arm.config["size"], arm.config["learning_rate"], [lane.seed for lane in arm.lanes])
+        for arm in arms
+    ]
+    assert described == [
+        ("walk", "kept", 1, 0.1, [0, 1, 2, 3, 5]),
+        ("walk", "kept", 2, 0.1, [0]),
+        ("walk", "kept", 1, 0.2, [5]),
+        ("run", "kept", 1, 0.1, [9]),
+        ("walk", "this machine", 1, 0.1, [0, 1]),
+    ]
+    assert arms[0].sources == [tmp_path / name for name in "abd"]
+    assert [lane.result["distance"] for lane in arms[0].lanes] == [0, 10, 20, 30, 50]
+    assert remarks == []
+
+
+def test_the_same_run_twice_is_used_once_and_said(tmp_path):
+    write_run(tmp_path / "a", seeds=(0, 1))
+    write_run(tmp_path / "b", seeds=(1, 2))
+    results = tmp_path / "b" / "results.json"
+
+    (arm,), (remark,) = merge_arms(read_runs(tmp_path, "kept"))
+    results.write_text(results.read_text().replace('"distance": 10', '"distance": 11'))
+    (_,), (differing,) = merge_arms(read_runs(tmp_path, "kept"))
+
+    assert [lane.path.name for lane in arm.lanes] == ["a", "a", "b"]
+    told = f"1 runs of `{tmp_path}/b` are also in `{tmp_path}/a`, the first is `seed=1,learning_rate=0.1`: "
+    assert remark == f"{told}the latter are used"
+    assert differing == f"{told}the latter are used, though their results differ"
+
+
+def test_table_markdown_keeps_cells_apart():
+    table = Table(("a", "b"), [("x | y", "two\nlines")], "Caption")
+
+    assert table_markdown(table) == "*Caption*\n\n| a | b |\n| --- | --- |\n| x \\| y | two lines |"
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+
+def test_the_page_needs_no_other_file(tmp_path):
+    sections = [
+        Section("One", ["Some **text** with `a < b`.", Table(("a",), [("1",), ("2",)], "Numbers")]),
+        Section("Two", [Figure("figures/x_y.png", PNG, "What it shows", 'a "curve" & more')]),
+    ]
+
+    markdown_path, html_path = write_report(sections, tmp_path / "new" / "out")
+
+    text, page = markdown_path.read_text(), html_path.read_text()
+    assert (tmp_path / "new" / "out" / "figures" / "x_y.png").read_bytes() == PNG
+    assert "](figures/x_y.png)" in text
+    tags = Tags()
+    tags.feed(page)
+    counts = {name: sum(tag == name for tag, _ in tags.found) for name in ("h2", "table", "tr", "strong", "img")}
+    assert counts == {"h2": 2, "table": 1, "tr": 3, "strong": 1, "img": 1}
+    (image,) = (attributes for tag, attributes in tags.found if tag == "img")
+    assert image["alt"] == 'a "curve" & more'
+    kind, data = image["src"].split(",")
+    assert kind == "data:image/png;base64"
+    assert b64decode(data) == PNG
+    assert not {tag for tag, _ in tags.found} & {"link", "script", "iframe"}
+    assert not re.search(r"https?://|url\(|@import", page)
+    assert "color-scheme: light dark" in page
+
+
+@pytest.fixture
+def run_binary(tmp_path, capsys):
+    """Calls the binary's main with flags; returns its exit code, its output and its lines of complaint."""
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "kept").mkdir()
+
+    def call(*stray: str, **given: str) -> tuple[int, str, list[str]]:
+        given = {name: str(tmp_path / name) for name in ("runs", "kept", "out")} | given
+        with flagsaver.flagsaver(**given):
+            returned = binary.main(["report", *stray])
+        captured = capsys.readouterr()
+        return returned, captured.out, captured.err.splitlines()
+
+    return call
+
+
+def test_binary_prints_tables_and_where_the_page_is(run_binary, tmp_path):
+    write_run(tmp_path / "runs" / "first", experiment="walk")
+
+    code, out, complaints = run_binary()
+
+    assert (code, complaints) == (0, [])
+    assert f"`{tmp_path}/runs/first`" in out
+    assert "no study reports on this experiment" in out
+    assert str(tmp_path / "out" / "report.html") in out.splitlines()[-1]
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_binary_refuses_bad_input_in_one_line(run_binary, tmp_path):
+    occupied = tmp_path / "occupied"
+    occupied.touch()
+
+    for arguments, given, complaint in [
+        ((), {"runs": str(tmp_path / "nowhere")}, f"--runs={tmp_path}/nowhere: no such directory"),
+        ((), {"kept": str(occupied)}, f"--kept={occupied}: no such directory"),
+        ((), {}, "no run found there, and no kept results"),
+        (("stray",), {}, "stray argument 'stray'"),
+    ]:
+        code, out, complaints = run_binary(*arguments, **given)
+        assert (code, out, len(complaints)) == (1, "", 1)
+        assert complaint in complaints[0]
+    assert not (tmp_path / "out").exists()
+
+    write_run(tmp_path / "kept" / "first")
+    code, out, complaints = run_binary(out=str(occupied))
+    assert (code, out, len(complaints)) == (1, "", 1)
+    assert f"--out={occupied}: cannot write there" in complaints[0]
+
+
+def test_binary_exits_with_its_code(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.report",
+        f"--runs={tmp_path / 'nowhere'}",
+        f"--out={tmp_path / 'out'}",
+    ]
+    done = subprocess.run(command, cwd=Path(binary.__file__).parents[1], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"--runs={tmp_path / 'nowhere'}: no such directory; it must hold run directories"
+    ]
