@@ -18,7 +18,7 @@ Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
 
 
-@dataclass(frozen=True, config=Schema(strict=True, extra="forbid"))
+@dataclass(frozen=True, config=Schema(strict=True, extra="forbid", use_attribute_docstrings=True))
 class Config:
     """Hyperparameters; the defaults are the report's (section 1.3) and its author's code's."""
 
@@ -29,12 +29,15 @@ class Config:
     cell: str = "lstm"
     """A name in `jaxrnn.cells.CELLS`."""
     bidirectional: bool = False
+    """A second layer that walks backwards."""
     hidden_size: Positive = 256
+    """Hidden units of a layer."""
     embedding_size: Annotated[int, Field(ge=0)] = 0
     """0 is the report's rule, twice the input's length."""
     initializer: str = "kaiming"
     """kaiming (the report's) or torch (PyTorch's default)."""
     batch_size: Positive = 256
+    """Samples of a step."""
     learning_rate: Annotated[tuple[Rate, ...], Field(min_length=1)] = (1e-3,)
     """One run for each learning rate and seed."""
     clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
@@ -46,9 +49,13 @@ class Config:
     tolerance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.005
     """A run has converged when `patience` looks in a row had at most this loss."""
     patience: Positive = 3
+    """See tolerance."""
     test_samples: Positive = 5000
+    """New samples for the test accuracy."""
     num_seeds: Positive = 3
+    """Seeds first_seed, first_seed + 1, ..."""
     first_seed: Annotated[int, Field(ge=0)] = 0
+    """See num_seeds."""
     seeds_per_program: Annotated[int, Field(ge=0)] = 0
     """Runs that share a program; 0 is the fastest choice by backend: 1 on a CPU, all on an accelerator."""
     chunk_steps: Positive = 60

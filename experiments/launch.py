@@ -1,15 +1,19 @@
 """What all experiment binaries share: flags to a validated config, new and resumed runs, errors as one clear line."""
 
 import dataclasses
+import difflib
+import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
+import absl.logging
 import jax
 import pydantic
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
 from jaxrnn import __version__
@@ -34,8 +38,7 @@ def run_main(main: Callable[[list[str]], None]) -> None:
     """Runs a binary; errors that are the user's to mend end in one line and exit code 1 (files) or 2 (flags)."""
 
     def guarded(argv: list[str]) -> None:
-        if not flags.FLAGS["verbosity"].present:
-            logging.set_verbosity(logging.WARNING)  # Orbax tells a page for each checkpoint.
+        _log_warnings()
         try:
             main(argv)
         except UsageError as error:
@@ -46,23 +49,15 @@ def run_main(main: Callable[[list[str]], None]) -> None:
     app.run(guarded, flags_parser=_parse)
 
 
-def _parse(argv: list[str]) -> list[str]:
-    """Parses flags; a bad one, or an argument that is not a flag, is one line and exit code 2."""
-    try:
-        rest: list[str] = app.parse_flags_with_usage(argv) if _asks_for_help(argv) else flags.FLAGS(argv)
-    except (flags.Error, AttributeError, OSError, TypeError, ValueError, SyntaxError) as error:
-        _fail(UsageError(_first_lines(error)), 2)
-    if len(rest) > 1:
-        _fail(UsageError(f"unexpected argument {rest[1]!r}: settings are given as --config.FIELD=VALUE"), 2)
-    return rest
-
-
-def _asks_for_help(argv: Sequence[str]) -> bool:
-    return any(arg.lstrip("-").split("=")[0] in ("help", "helpshort", "helpfull", "helpxml") for arg in argv)
-
-
-def _first_lines(error: Exception) -> str:
-    return " ".join(line.strip() for line in str(error).strip().strip("'").replace("\\n", "\n").splitlines()[:4])
+def _log_warnings() -> None:
+    """Shows what the library warns of, as plain lines; Orbax's own pages come with ``--verbosity``."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("warning: %(message)s"))
+    library = logging.getLogger("jaxrnn")
+    library.addHandler(handler)
+    library.propagate = False
+    if not flags.FLAGS["verbosity"].present:
+        absl.logging.set_verbosity(absl.logging.FATAL)
 
 
 def _fail(error: Exception, code: int) -> NoReturn:
@@ -70,12 +65,57 @@ def _fail(error: Exception, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def define_flags(config_file: str) -> None:
-    """The flags of a training binary: ``--config``, ``--workdir`` and ``--resume``."""
-    path = ROOT / "configs" / config_file
-    config_flags.DEFINE_config_file("config", str(path), "Config file; its fields are flags, --config.FIELD=VALUE.")
-    flags.DEFINE_string("workdir", None, "Directory of the run; created, and refused if it holds a run already.")
-    flags.DEFINE_bool("resume", False, "Go on with the run in --workdir; needs no --config.")
+def _parse(argv: list[str]) -> list[str]:
+    """Parses flags; a bad one, or an argument that is not a flag, is one line and exit code 2."""
+    asked = [arg for arg in argv[1:] if arg.lstrip("-").startswith("help")]
+    if asked:
+        return app.parse_flags_with_usage([argv[0], *asked])
+    try:
+        if "config" in flags.FLAGS:
+            _refuse_unknown_fields()
+        rest: list[str] = flags.FLAGS(argv)
+        if "config" in flags.FLAGS:
+            flags.FLAGS.config.to_dict()  # A file that could not be read fails here.
+    except (flags.Error, UsageError) as error:
+        _fail(error, 2)
+    except Exception as error:  # A config file is a program: it may raise anything.
+        _fail(UsageError(f"--config: {' '.join(str(error).split())}"), 2)
+    if len(rest) > 1:
+        _fail(UsageError(f"unexpected argument {rest[1]!r}: settings are given as --config.FIELD=VALUE"), 2)
+    return rest
+
+
+# --- The config -------------------------------------------------------------------------------------------------------
+
+
+def define_flags(config_file: str, schema: type[Any]) -> None:
+    """The flags of a training binary: ``--config``, by default `config_file`, ``--workdir`` and ``--resume``."""
+    # As an argument, not as the flag's default: errors then come when flags are parsed, and not here.
+    if not any(arg.lstrip("-").split("=")[0] == "config" for arg in sys.argv[1:]):
+        sys.argv.insert(1, f"--config={ROOT / 'configs' / config_file}")
+    fields = "".join(
+        f"\n  {name}={field.default!r}: {field.description}" for name, field in schema.__pydantic_fields__.items()
+    )
+    config_flags.DEFINE_config_file("config", None, f"Config file. --config.FIELD=VALUE sets a field:{fields}")
+    flags.FLAGS["config"].schema = schema
+    flags.DEFINE_string("workdir", None, "Directory of the run: created, and refused if it holds a run already.")
+    flags.DEFINE_bool("resume", False, "Go on with the run in --workdir, with its own config.")
+
+
+def _given_text() -> dict[str, str]:
+    """The config fields on the command line as they were typed."""
+    arguments = (arg.lstrip("-").partition("=") for arg in sys.argv[1:] if arg.startswith("-"))
+    return {name.removeprefix("config."): text for name, _, text in arguments if name.startswith("config.")}
+
+
+def _refuse_unknown_fields() -> None:
+    names = [field.name for field in dataclasses.fields(flags.FLAGS["config"].schema)]
+    for name in _given_text():
+        plain = name.removeprefix("no")
+        if name not in names and plain not in names:
+            close = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
+            raise UsageError(f"--config.{name}: there is no such field; {hint}")
 
 
 def given_fields() -> dict[str, Any]:
@@ -99,73 +139,116 @@ def validate(schema: type[Any], fields: dict[str, Any]) -> Any:
         first = max(error.errors(), key=lambda e: len(e["loc"]))
     field = str(first["loc"][0])
     if first["type"] == "unexpected_keyword_argument":
-        raise UsageError(f"--config.{field}: there is no such field; there are: {', '.join(_names(schema))}")
-    raise UsageError(f"--config.{field}={fields.get(field)!r}: {first['msg']}")
+        raise UsageError(f"the config has a field {field!r}, which this experiment does not know")
+    raise bad_value(field, fields.get(field), f"{first['msg'][0].lower()}{first['msg'][1:]}")
 
 
-def _names(schema: type[Any]) -> list[str]:
-    return [field.name for field in dataclasses.fields(schema)]
+def bad_value(field: str, value: Any, reason: str) -> UsageError:
+    """The error about a field's value, as it was typed where it was."""
+    return UsageError(f"--config.{field}={_given_text().get(field, value)}: {reason}")
 
 
 def choice(field: str, value: str, names: Sequence[str]) -> None:
     """Refuses a value that is not one of `names`."""
     if value not in names:
-        raise UsageError(f"--config.{field}={value!r}: should be one of {', '.join(names)}")
+        raise bad_value(field, value, f"should be one of {', '.join(names)}")
 
 
-def launch(
-    experiment: str, schema: type[Any], check: Callable[[Any], None], study: Callable[[Any], Study]
-) -> list[dict[str, Any]]:
-    """Starts or resumes the run that the flags ask for, and trains it to its end.
+class Experiment(NamedTuple):
+    """A kind of run.
 
-    Args:
-        experiment: its name in ``config.json``.
+    Attributes:
+        name: as ``config.json`` has it.
         schema: the config's dataclass; it has `num_seeds`, `first_seed`, `learning_rate` and `precision`.
         check: raises UsageError for what the schema cannot know.
         study: builds the study from a config.
-
-    Returns:
-        The rows of ``results.json``.
     """
+
+    name: str
+    schema: type[Any]
+    check: Callable[[Any], None]
+    study: Callable[[Any], Study]
+
+
+def launch(experiment: Experiment) -> list[dict[str, Any]]:
+    """Starts or resumes the run that the flags ask for, trains it to its end, and returns the rows of results.json."""
     path = workdir()
     fields = flags.FLAGS.config.to_dict()
     if flags.FLAGS.resume:
-        record = read_config(path)
-        if record.get("experiment") != experiment:
-            raise RunError(f"{path}: holds a run of experiment {record.get('experiment')!r}, not {experiment!r}")
-        fields = _resumed_fields(record["config"], given_fields())
-    config = validate(schema, fields)
-    check(config)
+        fields = _resumed_fields(_saved_fields(experiment, path), given_fields())
+    try:
+        return run(experiment, _config(experiment, fields), path, resume=flags.FLAGS.resume)
+    except Interrupted:
+        interrupted(f"--resume --workdir={path}")
 
+
+def ensure(experiment: Experiment, fields: dict[str, Any], path: Path) -> None:
+    """Sees to it that the run with these `fields` is in `path`: starts it, goes on with it, or finds it complete."""
+    config = _config(experiment, {**dataclasses.asdict(experiment.schema()), **fields})
+    if not (path / "config.json").exists():
+        run(experiment, config, path, resume=False)
+        return
+    if _config(experiment, _saved_fields(experiment, path)) != config:
+        raise RunError(f"{path}: holds a run with another config; take another --workdir")
+    if not _is_complete(path):
+        run(experiment, config, path, resume=True)
+
+
+def run(experiment: Experiment, config: Any, path: Path, *, resume: bool) -> list[dict[str, Any]]:
+    """Trains a run with a valid config, in a new directory or going on in one.
+
+    Raises:
+        Interrupted, RunError, CheckpointError: as in `jaxrnn.loop.train`.
+    """
     use_compilation_cache()
-    record = {"experiment": experiment, "config": dataclasses.asdict(config), **environment()}
+    record = {"experiment": experiment.name, "config": dataclasses.asdict(config), **environment()}
     record["versions"]["jaxrnn"] = __version__
+    lanes = product(range(config.first_seed, config.first_seed + config.num_seeds), config.learning_rate)
     with jax.default_matmul_precision(config.precision):
-        built = study(config)
-        lanes = product(range(config.first_seed, config.first_seed + config.num_seeds), config.learning_rate)
-        opened = RunDirectory.resume(path) if flags.FLAGS.resume else RunDirectory.create(path, record)
-        with opened as directory:
-            if flags.FLAGS.resume:
-                directory.write("config.json", record)
-            try:
-                return train(built, lanes, directory)
-            except Interrupted:
-                sys.stderr.write(f"saved; go on with --resume --workdir={path}\n")
-                sys.exit(EXIT_INTERRUPTED)
+        study = experiment.study(config)
+        with RunDirectory.resume(path) if resume else RunDirectory.create(path, record) as directory:
+            directory.record = record
+            directory.write("config.json", record)
+            return train(study, lanes, directory)
+
+
+def interrupted(how: str) -> NoReturn:
+    """Ends the process after an interruption; `how` says what to add to the command."""
+    sys.stderr.write(f"saved; go on with {how}\n")
+    sys.exit(EXIT_INTERRUPTED)
+
+
+def _config(experiment: Experiment, fields: dict[str, Any]) -> Any:
+    config = validate(experiment.schema, fields)
+    experiment.check(config)
+    return config
+
+
+def _saved_fields(experiment: Experiment, path: Path) -> dict[str, Any]:
+    record = read_config(path)
+    if record.get("experiment") != experiment.name:
+        raise RunError(f"{path}: holds a run of experiment {record.get('experiment')!r}, not {experiment.name!r}")
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in record["config"].items()}
+
+
+def _is_complete(path: Path) -> bool:
+    try:
+        return bool(json.loads((path / "results.json").read_text())["complete"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _resumed_fields(saved: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """The saved config with what the command line may change; anything else is refused by name."""
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()}
     for name, value in given.items():
-        before = fields.get(name)
+        before = saved.get(name)
         if value == before or name in _HARMLESS:
             continue
         if name not in _GROWING:
-            raise UsageError(f"--config.{name}={value!r}: the run was started with {before!r}, which --resume keeps")
+            raise bad_value(name, value, f"the run was started with {before!r}, which --resume keeps")
         if value < before:
-            raise UsageError(f"--config.{name}={value!r}: the run was started with {before!r}, which may only grow")
-    return {**fields, **given}
+            raise bad_value(name, value, f"the run was started with {before!r}, which may only grow")
+    return {**saved, **given}
 
 
 def lanes_in_a_program(seeds_per_program: int, lanes: int) -> int:

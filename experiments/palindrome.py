@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from absl import flags
 
 from configs.palindrome import Config
 from experiments import launch
@@ -34,13 +35,13 @@ def check(config: Config) -> None:
     launch.choice("initializer", config.initializer, list(INITIALIZERS))
     launch.choice("precision", config.precision, PRECISIONS)
     if config.first_seed + config.num_seeds > 2**31:
-        raise launch.UsageError(f"--config.first_seed={config.first_seed}: seeds should stay below 2**31")
+        raise launch.bad_value("first_seed", config.first_seed, "all seeds should stay below 2**31")
     if len(set(config.learning_rate)) < len(config.learning_rate):
-        raise launch.UsageError(f"--config.learning_rate={config.learning_rate!r}: the same value twice")
+        raise launch.bad_value("learning_rate", config.learning_rate, "has the same value twice")
     try:
         TASKS[config.task](config.digits)
     except ValueError as error:
-        raise launch.UsageError(f"--config.digits={config.digits}: {error}") from error
+        raise launch.bad_value("digits", config.digits, str(error)) from error
 
 
 def build_model(config: Any) -> SequenceClassifier:
@@ -125,15 +126,19 @@ def _estimate(estimate: stats.Estimate) -> dict[str, Any]:
     return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
 
 
+EXPERIMENT = launch.Experiment("palindrome", Config, check, build_study)
+
+
 def main(argv: list[str]) -> None:
     """Trains, and prints a line for each run."""
     del argv
-    for row in launch.launch("palindrome", Config, check, build_study):
+    for row in launch.launch(EXPERIMENT):
         steps = "failed (NaN) at" if "failed_at" in row else "converged at" if row["converged"] else "not converged at"
         accuracy = "-" if row["test_accuracy"] is None else f"{row['test_accuracy']:.4f}"
         print(f"{row['run']}: {steps} step {row['last_step']}, test accuracy {accuracy}")
 
 
 if __name__ == "__main__":
-    launch.define_flags("palindrome.py")
+    launch.define_flags("palindrome.py", Config)
+    flags.adopt_module_key_flags(launch)
     launch.run_main(main)

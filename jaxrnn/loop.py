@@ -1,6 +1,7 @@
 """The host loop: chunks, metrics, progress, checkpoints, signals, and lanes that finish."""
 
 import contextlib
+import logging
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +12,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import logging
 from tqdm import tqdm
 
 from jaxrnn import seeds
@@ -20,6 +20,8 @@ from jaxrnn.checkpoint import Arrays, Checkpoint, CheckpointError, CheckpointSto
 from jaxrnn.rundir import RunDirectory, RunError, environment, read_config
 from jaxrnn.seeds import Lane
 from jaxrnn.train import Looks, Status, Trainer, TrainState, resumed
+
+_LOG = logging.getLogger(__name__)
 
 METRICS = "metrics.jsonl"
 RUNNING = "checkpoints/running"
@@ -120,6 +122,7 @@ class _Loop:
         self.block: _Block | None = None
         self.number = 0
         self.finished_number = 0
+        self.environment = environment()
         self._programs: dict[tuple[str, int], Any] = {}
 
     # --- Programs -----------------------------------------------------------------------------------------------------
@@ -266,7 +269,7 @@ class _Loop:
             "finished": {name: ended._asdict() for name, ended in self.finished.items()},
             "finished_number": self.finished_number,
             "lengths": self.directory.lengths(),
-            "environment": environment(),
+            "environment": self.environment,
         }
         self.running_store.save(self.number, {} if block is None else block.state, meta)
         self.number += 1
@@ -278,8 +281,8 @@ class _Loop:
             self.directory.truncate({})
             return
         meta = checkpoint.meta
-        if meta["environment"] != environment():
-            logging.warning("versions or devices have changed: the run goes on, but not to the same last bit")
+        if meta["environment"] != self.environment:
+            _LOG.warning("versions or devices have changed: the run goes on, but not to the same last bit")
         self.directory.truncate(meta["lengths"])
         self.number = self.running_store.numbers()[-1] + 1
         self.finished_number = meta["finished_number"]
@@ -301,7 +304,7 @@ class _Loop:
             if isinstance(found, Checkpoint) and self.directory.holds(found.meta["lengths"]):
                 return found
             reason = found if isinstance(found, CheckpointError) else f"checkpoint {found.number}: metrics are missing"
-            logging.warning("%s; trying the one before it", reason)
+            _LOG.warning("%s; trying the one before it", reason)
             rejected.append(str(reason))
         if rejected:
             raise CheckpointError(f"{self.directory.path}: no checkpoint is sound: {'; '.join(rejected)}")
@@ -341,7 +344,7 @@ def _signals() -> Iterator[Callable[[], bool]]:
         received.append(number)
         for s, handler in previous.items():
             signal.signal(s, handler)
-        logging.warning("%s: ending this chunk, then saving; once more to stop at once", signal.Signals(number).name)
+        _LOG.warning("%s: ending this chunk, then saving; once more to stop at once", signal.Signals(number).name)
 
     previous = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
     for s in previous:

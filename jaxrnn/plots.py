@@ -202,3 +202,19 @@ def _plain(axes: Axes) -> None:
     axes.grid(color="0.9", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def shares_of_limit(panels: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Bars of each variant's share of the limit, 1 being the limit itself; one panel per title."""
+    bars = max(len(shares) for shares in panels.values())
+    figure = Figure(figsize=(6.4 * len(panels), 1.2 + 0.35 * bars), layout="constrained")
+    row = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (title, shares) in zip(row, panels.items(), strict=True):
+        drawn = axes.barh(list(shares), list(shares.values()), height=0.6, color=BLUE)
+        axes.bar_label(drawn, fmt="{:.0%}", padding=3)
+        axes.invert_yaxis()
+        axes.set_title(title, loc="right", fontsize="small")
+        axes.set_xlabel("share of the limit")
+        axes.set_xlim(0, 1)
+        _plain(axes)
+    return figure

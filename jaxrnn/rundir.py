@@ -49,7 +49,7 @@ class RunDirectory:
 
     @classmethod
     def create(cls, path: Path, record: Mapping[str, Any]) -> Self:
-        """A new run in a directory that holds none; writes ``config.json``.
+        """A new run in a directory that holds none.
 
         Raises:
             RunError: if the directory holds a run, is in use or cannot be written.
@@ -61,9 +61,7 @@ class RunDirectory:
         except OSError as error:
             raise RunError(f"{path}: cannot be written: {error.strerror}") from error
         _refuse_run(path)
-        directory = cls(path, record, lock)
-        directory.write("config.json", record)
-        return directory
+        return cls(path, record, lock)
 
     @classmethod
     def resume(cls, path: Path) -> Self:

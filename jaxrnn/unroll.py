@@ -86,10 +86,9 @@ def unroll(
         mask = mask.astype(bool)
         xs = jnp.where(mask if embedding is not None else mask[..., None], xs, 0)
 
-    if embedding is None:
-        inputs = _Inputs(cell.project(params, xs), None)
-    else:
-        inputs = _Inputs(jnp.asarray(cell.project(params, embedding)), xs)
+    # NumPy arrays project to a NumPy array: from here on, it is JAX's and has JAX's precision.
+    values = jnp.asarray(cell.project(params, xs if embedding is None else embedding))
+    inputs = _Inputs(values, None if embedding is None else xs)
     if carry is None:
         hidden_size = cell.weight(params).shape[0]
         carry = cell.initial_carry(hidden_size, batch_shape, inputs.values.dtype)

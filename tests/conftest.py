@@ -1,3 +1,9 @@
+import tempfile
+
 import jax
 
 jax.config.update("jax_debug_key_reuse", True)
+# Many tests compile the same programs.
+_CACHE = tempfile.TemporaryDirectory(prefix="jaxrnn-tests-")
+jax.config.update("jax_compilation_cache_dir", _CACHE.name)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

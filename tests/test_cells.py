@@ -1,0 +1,145 @@
+"""Steps against the equations, parameter counts against the formulas, initialisers against their distributions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracles
+import pytest
+import scipy.stats
+
+from jaxrnn.cells import CELLS, INITIALIZERS, Cell
+from jaxrnn.unroll import unroll
+
+D, H = 5, 3
+
+
+@pytest.fixture
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_step_and_its_gates_are_the_equations(name, x64):
+    rng, cell = np.random.default_rng(0), CELLS[name]
+    params, carry, x = oracles.draw_params(rng, name, D, H), oracles.draw_carry(rng, name, H), oracles.draw(rng, D)
+    new_carry, y, gates = cell.step(params, carry, cell.project(params, x))
+    expected_carry, expected_gates = oracles.CELL_ORACLES[name].step(params, carry, x)
+    assert isinstance(new_carry, cell.carry_type)
+    assert gates.keys() == expected_gates.keys()
+    for ours, expected in [(new_carry._asdict(), expected_carry), (gates, expected_gates)]:
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), ours, expected)
+    np.testing.assert_array_equal(y, new_carry.h)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_parameters_and_carries_have_the_documented_form(name):
+    cell = CELLS[name]
+    assert isinstance(cell, Cell)
+    assert len({cell, *CELLS.values()}) == len(CELLS)  # hashable, hence static under jit
+    params = cell.init(jax.random.key(0), D, H, INITIALIZERS["torch"])
+    assert isinstance(params, cell.params_type)
+    assert {leaf.dtype for leaf in params} == {np.dtype("float32")}
+    assert sum(leaf.size for leaf in params) == oracles.CELL_ORACLES[name].num_params(D, H)
+    assert cell.weight(params).shape[0] == H
+
+    carry = cell.initial_carry(H, (4, 2), jnp.float16)
+    assert isinstance(carry, cell.carry_type)
+    assert all(field.shape == (4, 2, H) and field.dtype == np.float16 and not field.any() for field in carry)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_every_draw_of_an_initialisation_is_another(name):
+    key, other_key = jax.random.split(jax.random.key(0))
+    params, again, other = (
+        CELLS[name].init(k, D, H, INITIALIZERS["torch"]) for k in (key.copy(), key.copy(), other_key)
+    )
+    jax.tree.map(np.testing.assert_array_equal, params, again)
+    numbers = np.concatenate([leaf.ravel() for leaf in (*params, *other)])
+    assert np.unique(numbers).size == numbers.size
+
+
+CANDIDATE = {"lstm": 2, "gers_peephole": 2}
+"""Which block is the tanh candidate of an LSTM, the only one with the gain 5/3 (SPEC, section 2)."""
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_kaiming_is_normal_by_the_second_dimension_with_zero_vectors(name):
+    input_size, hidden_size = 40, 160
+    params = CELLS[name].init(jax.random.key(1), input_size, hidden_size, INITIALIZERS["kaiming"])
+    matrices, vectors = ([leaf for leaf in params if leaf.ndim == ndim] for ndim in (2, 1))
+    assert {len(matrix) for matrix in matrices} == {input_size, hidden_size}
+    for matrix in matrices:
+        for index, block in enumerate(np.split(matrix, matrix.shape[1] // hidden_size, axis=1)):
+            normal = scipy.stats.norm(scale=(5 / 3 if index == CANDIDATE.get(name) else 1) / hidden_size**0.5)
+            assert block.std() == pytest.approx(normal.std(), rel=0.04)
+            assert scipy.stats.kstest(block.ravel(), normal.cdf).pvalue > 1e-3
+    assert vectors
+    assert not any(vector.any() for vector in vectors)
+
+
+UNIFORM, SUM_OF_TWO = scipy.stats.uniform(-1, 2), scipy.stats.triang(0.5, -2, 4)
+BIASES = {"gru": {"b": [SUM_OF_TWO, SUM_OF_TWO, UNIFORM]}}
+"""Blocks that are not drawn as the rest: the two biases of PyTorch's GRU candidate cannot be added up."""
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_torch_uniform_has_pytorchs_bounds_and_a_bias_stands_for_two(name):
+    hidden_size = 400
+    params = CELLS[name].init(jax.random.key(2), 3, hidden_size, INITIALIZERS["torch"])._asdict()
+    for field, leaf in params.items():
+        num_gates = leaf.shape[-1] // hidden_size
+        distributions = [SUM_OF_TWO if field == "b" else UNIFORM] * num_gates
+        distributions = BIASES.get(name, {}).get(field, distributions)
+        for block, distribution in zip(np.split(leaf, num_gates, axis=-1), distributions, strict=True):
+            unit = np.ravel(block) * hidden_size**0.5
+            low, high = distribution.support()
+            assert low <= unit.min() and unit.max() <= high
+            assert scipy.stats.kstest(unit, distribution.cdf).pvalue > 1e-3
+
+
+def test_gers_peephole_without_peepholes_is_the_lstm(x64):
+    rng = np.random.default_rng(3)
+    gers = oracles.draw_params(rng, "gers_peephole", D, H)
+    lstm = CELLS["lstm"].params_type(gers.w_x, gers.w_h, gers.b)
+    xs, carry = oracles.draw(rng, 6, 2, D), oracles.draw_carry(rng, "lstm", 2, H)
+    expected = unroll(CELLS["lstm"], lstm, xs, carry=carry)
+    no_peepholes = gers._replace(p_i=np.zeros(H), p_f=np.zeros(H), p_o=np.zeros(H))
+    ours = unroll(CELLS["gers_peephole"], no_peepholes, xs, carry=carry)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), ours, expected)
+    for peephole in ("p_i", "p_f", "p_o"):
+        with_one = no_peepholes._replace(**{peephole: getattr(gers, peephole)})
+        _, ys = unroll(CELLS["gers_peephole"], with_one, xs, carry=carry)
+        assert np.abs(ys - expected[1]).max() > 1e-3
+
+
+def test_the_linear_rnn_is_a_sum_of_matrix_powers(x64):
+    """``h_T = W^T h_0 + sum_t W^(T-t) (W_x x_t + b)``, and its gradient with respect to ``h_0`` is ``W^T``."""
+    rng, num_steps = np.random.default_rng(4), 7
+    params = oracles.draw_params(rng, "linear_rnn", D, H)
+    xs, h = oracles.draw(rng, num_steps, D), oracles.draw(rng, H)
+    powers = [np.linalg.matrix_power(params.w_h.T, k) for k in range(num_steps + 1)]
+    expected = powers[num_steps] @ h
+    for t, x in enumerate(xs, start=1):
+        expected += powers[num_steps - t] @ (params.w_x.T @ x + params.b)
+
+    cell = CELLS["linear_rnn"]
+    carry, ys = unroll(cell, params, xs, carry=cell.carry_type(h))
+    np.testing.assert_allclose(carry.h, expected, rtol=1e-12)
+    np.testing.assert_allclose(ys[-1], expected, rtol=1e-12)
+    jacobian = jax.jacrev(lambda h: unroll(cell, params, xs, carry=cell.carry_type(h))[0].h)(h)
+    np.testing.assert_allclose(jacobian, powers[num_steps], rtol=1e-12)
+
+
+@pytest.mark.parametrize("num_steps", [1, 4])
+def test_in_the_reports_peephole_nothing_flows_through_h(num_steps):
+    def gradient(name):
+        rng = np.random.default_rng(5)
+        params, xs = oracles.draw_params(rng, name, D, H), oracles.draw(rng, num_steps, 2, D)
+        carry = oracles.draw_carry(rng, name, 2, H)
+        return jax.grad(lambda carry: unroll(CELLS[name], params, xs, carry=carry)[1][-1].sum())(carry)
+
+    jax.tree.map(lambda field: np.testing.assert_array_less(1e-6, np.abs(field)), gradient("lstm"))
+    peephole = gradient("peephole")
+    np.testing.assert_array_equal(peephole.h, 0)
+    np.testing.assert_array_less(1e-6, np.abs(peephole.c))

@@ -1,0 +1,247 @@
+"""The binaries as users call them: real processes, real files."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SMALL = {
+    "digits": 2,
+    "hidden_size": 16,
+    "batch_size": 16,
+    "max_steps": 300,
+    "test_samples": 64,
+    "num_seeds": 3,
+    "eval_every": 10,
+    "chunk_steps": 20,
+    "tolerance": 0.3,
+}
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    return {**os.environ, "JAXRNN_CACHE_DIR": str(tmp_path_factory.mktemp("cache")), "JAX_PLATFORMS": "cpu"}
+
+
+def command(*arguments, binary="palindrome", **fields):
+    settings = [f"--config.{name}={value}" for name, value in fields.items()]
+    return [sys.executable, "-m", f"experiments.{binary}", *settings, *map(str, arguments)]
+
+
+def call(environment, *arguments, **fields):
+    return subprocess.run(
+        command(*arguments, **fields), capture_output=True, text=True, cwd=ROOT, env=environment, check=False
+    )
+
+
+def contents(path):
+    return (path / "metrics.jsonl").read_bytes(), (path / "results.json").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def finished(environment, tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "finished"
+    done = call(environment, f"--workdir={path}", **SMALL)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return path
+
+
+def test_a_run_leaves_what_the_interface_promises(finished):
+    results = json.loads((finished / "results.json").read_text())
+    assert [row["seed"] for row in results["runs"]] == [0, 1, 2]
+    assert set(results["runs"][0]) == {
+        "run",
+        "seed",
+        "learning_rate",
+        "steps",
+        "converged",
+        "last_step",
+        "test_accuracy",
+    }
+    assert results["complete"]
+    assert results["summary"][0]["runs"] == 3
+    assert any(row["converged"] for row in results["runs"]), "the tests below want a lane that ends early"
+    config = json.loads((finished / "config.json").read_text())
+    assert config["config"]["hidden_size"] == 16
+    assert config["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert list(lines[0]) == ["run", "seed", "step", "loss", "accuracy"]
+
+
+@pytest.mark.parametrize("attempt", range(2))
+def test_kill_at_random_moments_and_resume_to_the_same_bytes(environment, finished, tmp_path, attempt):
+    path = tmp_path / "killed"
+    moments = random.Random(attempt)
+    kills = 0
+    arguments, fields = [f"--workdir={path}"], SMALL
+    for _ in range(10):
+        process = subprocess.Popen(command(*arguments, **fields), cwd=ROOT, env=environment, stderr=subprocess.PIPE)
+        before = size(path)
+        while process.poll() is None and size(path) <= before:
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 0.3))
+        process.kill()
+        kills += process.wait() == -signal.SIGKILL
+        process.stderr.close()
+        arguments, fields = [f"--workdir={path}", "--resume"], {}
+        if kills == 2:
+            break
+    done = call(environment, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert kills == 2
+    assert contents(path) == contents(finished)
+
+
+def size(path: Path) -> int:
+    try:
+        return (path / "metrics.jsonl").stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def test_sigterm_saves_says_how_to_go_on_and_exits_75(environment, finished, tmp_path):
+    path = tmp_path / "stopped"
+    process = subprocess.Popen(
+        command(f"--workdir={path}", **SMALL), cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    while size(path) == 0:
+        time.sleep(0.01)
+    process.terminate()
+    _, complaints = process.communicate()
+    assert process.returncode == 75, complaints
+    assert f"--resume --workdir={path}" in complaints
+    assert not json.loads((path / "results.json").read_text())["complete"] if (path / "results.json").exists() else True
+    assert call(environment, "--resume", f"--workdir={path}").returncode == 0
+    assert contents(path) == contents(finished)
+
+
+def test_a_lane_has_the_same_bytes_alone(environment, finished, tmp_path):
+    done = call(environment, f"--workdir={tmp_path / 'alone'}", **{**SMALL, "num_seeds": 1, "first_seed": 1})
+    assert done.returncode == 0, done.stderr
+    beside = [line for line in (finished / "metrics.jsonl").read_text().splitlines() if '"seed": 1,' in line]
+    assert (tmp_path / "alone/metrics.jsonl").read_text().splitlines() == beside
+
+
+def test_lanes_over_several_devices(environment, finished, tmp_path):
+    many = {**environment, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    done = call(many, f"--workdir={tmp_path / 'many'}", **{**SMALL, "seeds_per_program": 3})
+    assert done.returncode == 0, done.stderr
+    config = json.loads((tmp_path / "many/config.json").read_text())
+    assert config["device"]["count"] == 4
+    ours = {(row["seed"], row["step"]): row["loss"] for row in rows(tmp_path / "many")}
+    single = {(row["seed"], row["step"]): row["loss"] for row in rows(finished)}
+    for seed in range(3):
+        for step in range(0, 61, 10):
+            assert ours[seed, step] == pytest.approx(single[seed, step], abs=1e-5)
+
+
+def rows(path):
+    return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+
+
+BAD = [
+    ({"digist": 3}, [], "--config.digist", "did you mean digits?"),
+    ({"digits": 0}, [], "--config.digits=0", "greater than or equal to 1"),
+    ({"digits": "x"}, [], "--config.digits=x", "int"),
+    ({"learning_rate": "nan"}, [], "--config.learning_rate=nan", "number"),
+    ({"learning_rate": "1e-3,x"}, [], "--config.learning_rate=1e-3,x", "number"),
+    ({"learning_rate": "1e-3,1e-3"}, [], "--config.learning_rate=1e-3,1e-3", "twice"),
+    ({"tolerance": "nan"}, [], "--config.tolerance=nan", "finite"),
+    ({"cell": "transformer"}, [], "--config.cell=transformer", "gers_peephole"),
+    ({"task": "random_combinations", "digits": 1}, [], "--config.digits=1", ">= 2"),
+    ({}, ["stray"], "'stray'", "--config.FIELD=VALUE"),
+    ({}, ["--config=missing.py"], "--config", "missing.py"),
+    ({}, ["--nonsense=3"], "nonsense", "flag"),
+]
+
+
+@pytest.mark.parametrize(("fields", "arguments", "names", "hint"), BAD, ids=[str(case[2]) for case in BAD])
+def test_bad_flags_are_one_clear_line_and_nothing_is_written(environment, tmp_path, fields, arguments, names, hint):
+    done = call(environment, f"--workdir={tmp_path / 'run'}", *arguments, **fields)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert names in done.stderr
+    assert hint in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_directories_are_one_clear_line(environment, finished, tmp_path):
+    (tmp_path / "file").touch()
+    before = contents(finished)
+    cases = [
+        ([f"--workdir={finished}"], {}, "holds a run already; --resume", 1),
+        ([f"--workdir={tmp_path / 'file' / 'run'}"], {}, "cannot be written", 1),
+        (["--resume", f"--workdir={tmp_path / 'missing'}"], {}, "no such directory", 1),
+        (["--resume", f"--workdir={tmp_path}"], {}, "holds no run", 1),
+        (
+            ["--resume", f"--workdir={finished}"],
+            {"cell": "gru"},
+            "--config.cell=gru: the run was started with 'lstm'",
+            2,
+        ),
+        (["--resume", f"--workdir={finished}"], {"max_steps": 30}, "may only grow", 2),
+        ([], {}, "--workdir=DIR is needed", 2),
+    ]
+    for arguments, fields, complaint, code in cases:
+        done = call(environment, *arguments, **fields)
+        assert (done.returncode, len(done.stderr.splitlines())) == (code, 1), done.stderr
+        assert complaint in done.stderr
+    assert contents(finished) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "hint"),
+    [
+        ("batch_size", -3, "greater than or equal to 1"),
+        ("batch_size", 2.5, "integer"),
+        ("bidirectional", 1, "boolean"),
+        ("learning_rate", (-1e-3,), "greater than 0"),
+        ("learning_rate", (), "at least 1"),
+        ("learning_rate", (float("inf"),), "finite"),
+        ("task", "parity", "baum_sweet"),
+        ("precision", "double", "highest"),
+        ("initializer", "zeros", "kaiming"),
+        ("first_seed", 2**31, "2**31"),
+        ("max_steps", 2**31, "less than"),
+        ("num_layers", 2, "does not know"),
+    ],
+)
+def test_bad_values_from_a_config_file_name_the_field(field, value, hint):
+    from configs.palindrome import Config
+    from experiments import launch
+    from experiments.palindrome import check
+
+    with pytest.raises(launch.UsageError, match=field) as error:
+        check(launch.validate(Config, {field: value}))
+    assert hint in str(error.value)
+
+
+def test_help_lists_the_fields(environment):
+    done = call(environment, "--help")
+    assert "hidden_size=256" in done.stdout
+    assert "--workdir" in done.stdout
+
+
+def test_a_notebook_can_load_and_apply_a_lane(finished):
+    import jax.numpy as jnp
+
+    import jaxrnn
+    from experiments.palindrome import TASKS, build_model
+    from jaxrnn import losses
+    from jaxrnn.seeds import Stream, stream_key
+
+    config, params = jaxrnn.load(finished, seed=1)
+    tokens, labels = TASKS[config.task](config.digits).sample(stream_key(1, Stream.EVAL), config.test_samples)
+    logits = build_model(config).apply({"params": params}, tokens)
+    row = json.loads((finished / "results.json").read_text())["runs"][1]
+    assert float(losses.accuracy(logits, labels)) == pytest.approx(row["test_accuracy"])
+    assert logits.dtype == jnp.float32

@@ -1,0 +1,262 @@
+"""The host loop on a study that compiles in a second: blocks, files, interruptions, resuming, loading."""
+
+import json
+import os
+import signal
+from collections import Counter
+
+import numpy as np
+import pytest
+import tiny
+
+import jaxrnn
+from jaxrnn.checkpoint import CheckpointError, CheckpointStore
+from jaxrnn.loop import Interrupted, train
+from jaxrnn.rundir import RunDirectory, RunError
+from jaxrnn.seeds import Lane, product
+
+# Converge soon, never within the steps, and meet an infinity.
+LANES = [*product(range(2), (0.3, 0.02)), Lane(0, 1e30)]
+
+
+class Crash(BaseException):
+    """Stands for a process that ends at once."""
+
+
+def run(path, lanes=LANES, **settings):
+    """Starts a run, or goes on with it."""
+    record = {"experiment": "tiny", "config": {"max_steps": settings.get("max_steps", 40)}}
+    resume = (path / "config.json").exists()
+    with RunDirectory.resume(path) if resume else RunDirectory.create(path, record) as directory:
+        directory.write("config.json", record)
+        return train(tiny.study(**settings), lanes, directory)
+
+
+def contents(path):
+    return (path / "metrics.jsonl").read_bytes(), (path / "results.json").read_bytes()
+
+
+def metrics(path, name=None):
+    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if name in (None, line["run"])]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "whole"
+    return path, run(path)
+
+
+@pytest.fixture(scope="module")
+def whole_in_blocks(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "blocks"
+    return path, run(path, seeds_per_program=3)
+
+
+def test_results_say_how_each_lane_ended(whole):
+    path, rows = whole
+    assert [row["run"] for row in rows] == [lane.name for lane in LANES]
+    soon, _, never, _, failed = rows
+    assert soon["converged"]
+    assert soon["steps"] == soon["last_step"] < 40
+    assert (never["converged"], never["steps"], never["last_step"]) == (False, None, 40)
+    assert "failed_at" not in never
+    assert (failed["steps"], failed["failed_at"], failed["test_accuracy"]) == (None, 1, None)
+    results = json.loads((path / "results.json").read_text())
+    assert results == {
+        "experiment": "tiny",
+        "complete": True,
+        "runs": json.loads(json.dumps(rows)),
+        "summary": {"runs": 5},
+    }
+
+
+def test_metrics_have_a_line_for_each_lane_and_look(whole):
+    path, rows = whole
+    for row in rows:
+        lines = metrics(path, row["run"])
+        looks = [line["step"] for line in lines]
+        if "failed_at" in row:
+            assert looks == [0, 1]
+            assert lines[1]["loss"] is None
+        else:
+            assert looks == list(range(0, row["last_step"] + 1, 5))
+        assert list(lines[0]) == ["run", "seed", "step", "loss", "accuracy"]
+
+
+def test_a_lane_has_the_same_bytes_alone_and_beside_others(whole, tmp_path):
+    path, _ = whole
+    run(tmp_path / "alone", lanes=[LANES[3]])
+    alone = (tmp_path / "alone" / "metrics.jsonl").read_text().splitlines()
+    assert alone == [line for line in (path / "metrics.jsonl").read_text().splitlines() if LANES[3].name in line]
+
+
+def test_chunk_steps_does_not_change_a_byte(whole, tmp_path):
+    run(tmp_path / "other", chunk_steps=11)
+    assert contents(tmp_path / "other") == contents(whole[0])
+
+
+@pytest.mark.parametrize("seeds_per_program", [2, 100])
+def test_lanes_that_share_a_program_agree(whole, tmp_path, seeds_per_program):
+    path, rows = whole
+    together = run(tmp_path / "together", seeds_per_program=seeds_per_program)
+    for ours, single in zip(together, rows, strict=True):
+        assert (ours["run"], ours["steps"], ours.get("failed_at")) == (
+            single["run"],
+            single["steps"],
+            single.get("failed_at"),
+        )
+        a, b = metrics(path, ours["run"]), metrics(tmp_path / "together", ours["run"])
+        assert [line["step"] for line in a] == [line["step"] for line in b]
+        np.testing.assert_allclose(
+            [line["loss"] for line in a if line["loss"]], [line["loss"] for line in b if line["loss"]], rtol=1e-5
+        )
+
+
+def test_finished_lanes_are_taken_out(tmp_path):
+    run(tmp_path / "together", seeds_per_program=5)
+    programs = [json.loads(line)["program"] for line in (tmp_path / "together/timing.jsonl").read_text().splitlines()]
+    assert (programs[0], programs[-1]) == (5, 2)
+    assert programs == sorted(programs, reverse=True)
+
+
+def crash_at(monkeypatch, target, name, call):
+    """Lets the `call`-th call of a method end the process, before it does anything."""
+    original, count = getattr(target, name), Counter()
+
+    def crashing(*args, **kwargs):
+        count["calls"] += 1
+        if count["calls"] == call:
+            raise Crash
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(target, name, crashing)
+
+
+@pytest.mark.parametrize("seeds_per_program", [1, 3])
+@pytest.mark.parametrize(
+    ("target", "name", "call"),
+    [
+        (RunDirectory, "append", 1),  # Before anything was saved.
+        (RunDirectory, "append", 5),
+        (CheckpointStore, "save", 3),
+        (CheckpointStore, "save", 6),
+        (CheckpointStore, "wait", 2),  # After a lane was saved and before the run knows it.
+        (RunDirectory, "write", 3),  # The results of a lane that ended.
+    ],
+)
+def test_a_resumed_run_ends_in_the_same_bytes(
+    whole, whole_in_blocks, tmp_path, monkeypatch, target, name, call, seeds_per_program
+):
+    expected, _ = whole if seeds_per_program == 1 else whole_in_blocks
+    with monkeypatch.context() as patch:
+        crash_at(patch, target, name, call)
+        with pytest.raises(Crash):
+            run(tmp_path / "crashed", seeds_per_program=seeds_per_program)
+    with (tmp_path / "crashed" / "metrics.jsonl").open("a") as file:
+        file.write('{"run": "half a li')
+    run(tmp_path / "crashed", seeds_per_program=seeds_per_program)
+    assert contents(tmp_path / "crashed") == contents(expected)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_chunk_and_saves(whole, tmp_path, monkeypatch, number):
+    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    original, count = RunDirectory.append, Counter()
+
+    def signalled(self, name, rows):
+        count[name] += 1
+        if name == "metrics.jsonl" and count[name] == 3:
+            os.kill(os.getpid(), number)
+        return original(self, name, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "append", signalled)
+        with pytest.raises(Interrupted):
+            run(tmp_path / "stopped")
+    assert {s: signal.getsignal(s) for s in before} == before
+    with CheckpointStore(tmp_path / "stopped/checkpoints/running") as store:
+        assert len(store.read(store.numbers()[-1]).meta["names"]) <= 1
+    run(tmp_path / "stopped")
+    assert contents(tmp_path / "stopped") == contents(whole[0])
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(whole, tmp_path, monkeypatch, caplog):
+    with monkeypatch.context() as patch:
+        crash_at(patch, CheckpointStore, "save", 4)
+        with pytest.raises(Crash):
+            run(tmp_path / "a")
+    running = tmp_path / "a/checkpoints/running"
+    newest = max(int(p.name) for p in running.iterdir())
+    (running / str(newest) / "meta" / "metadata").write_text("{}")
+    run(tmp_path / "a")
+    assert f"checkpoint {newest} is damaged" in caplog.text
+    assert contents(tmp_path / "a") == contents(whole[0])
+
+
+def test_without_a_sound_checkpoint_nothing_is_touched(whole, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        crash_at(patch, CheckpointStore, "save", 4)
+        with pytest.raises(Crash):
+            run(tmp_path / "a")
+    for meta in (tmp_path / "a/checkpoints/running").glob("*/meta/metadata"):
+        meta.write_text("{}")
+    before = (tmp_path / "a/metrics.jsonl").read_bytes()
+    with pytest.raises(CheckpointError, match="no checkpoint is sound"):
+        run(tmp_path / "a")
+    assert (tmp_path / "a/metrics.jsonl").read_bytes() == before
+
+
+def test_a_shorter_metrics_file_rejects_the_checkpoint(tmp_path, caplog, monkeypatch):
+    with monkeypatch.context() as patch:
+        crash_at(patch, CheckpointStore, "save", 4)
+        with pytest.raises(Crash):
+            run(tmp_path / "a")
+    (tmp_path / "a/metrics.jsonl").write_text("")
+    with pytest.raises(CheckpointError, match="metrics are missing"):
+        run(tmp_path / "a")
+
+
+def test_more_steps_let_the_unconverged_go_on(tmp_path):
+    before = run(tmp_path / "a", max_steps=40)
+    after = run(tmp_path / "a", max_steps=200)
+    straight = run(tmp_path / "b", max_steps=200)
+    assert [row["steps"] for row in before].count(None) > [row["steps"] for row in after].count(None)
+    assert after == straight
+    for lane in LANES:
+        assert metrics(tmp_path / "a", lane.name) == metrics(tmp_path / "b", lane.name)
+
+
+def test_more_seeds_join_a_finished_run(whole, tmp_path):
+    run(tmp_path / "a", lanes=LANES[:2])
+    rows = run(tmp_path / "a", lanes=LANES)
+    assert rows == whole[1]
+
+
+def test_load_names_a_lane_by_its_values(whole):
+    path, rows = whole
+    config, params = jaxrnn.load(path, run="seed=1,learning_rate=0.3")
+    assert config.max_steps == 40
+    row = next(row for row in rows if row["run"] == "seed=1,learning_rate=0.3")
+    np.testing.assert_allclose(params["w"].mean(), row["test_accuracy"], rtol=1e-6)
+
+
+def test_load_of_an_ambiguous_or_missing_lane_lists_what_there_is(whole):
+    path, _ = whole
+    with pytest.raises(RunError, match=r"which run\?.*seed=1,learning_rate=0.02 at step 40"):
+        jaxrnn.load(path, seed=1)
+    with pytest.raises(RunError, match=r"no such run.*seed=0,learning_rate=0.3"):
+        jaxrnn.load(path, seed=7)
+    with pytest.raises(RunError, match="no such run"):
+        jaxrnn.load(path, run="seed=1,learning_rate=0.3", step=33)
+
+
+def test_load_reads_a_lane_in_training(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        crash_at(patch, CheckpointStore, "save", 3)
+        with pytest.raises(Crash):
+            run(tmp_path / "a", lanes=product([5], [0.02]))
+    _, params = jaxrnn.load(tmp_path / "a", seed=5)
+    assert params["w"].shape == (tiny.SIZE,)
+    _, same = jaxrnn.load(tmp_path / "a", seed=5, step=25)
+    np.testing.assert_array_equal(params["w"], same["w"])

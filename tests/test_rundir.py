@@ -1,0 +1,91 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jaxrnn.rundir import RunDirectory, RunError, environment, read_config
+
+RECORD = {"experiment": "tiny", "config": {"digits": 3}, **environment()}
+
+
+def create(path):
+    directory = RunDirectory.create(path, RECORD)
+    directory.write("config.json", RECORD)
+    return directory
+
+
+def test_a_directory_with_a_run_is_refused_and_left_alone(tmp_path):
+    with create(tmp_path / "a"):
+        pass
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(RunError, match="--resume"):
+        RunDirectory.create(tmp_path / "a", RECORD)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert read_config(tmp_path / "a") == RECORD
+
+
+def test_two_processes_never_share_a_directory(tmp_path):
+    script = f"from pathlib import Path; from jaxrnn.rundir import *; RunDirectory.resume(Path({str(tmp_path)!r}))"
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    with create(tmp_path):
+        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)
+        assert "another process is running in this directory" in done.stderr
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_lines_are_cut_back_to_a_checkpoint(tmp_path):
+    with create(tmp_path) as directory:
+        directory.append("metrics.jsonl", [{"step": 0, "loss": float("nan")}])
+        lengths = directory.lengths()
+        directory.append("metrics.jsonl", [{"step": 1, "loss": 2.0}])
+        directory.append("samples.jsonl", [{"text": "a"}])
+        directory.append("timing.jsonl", [{"seconds": 1}])
+        assert directory.holds(lengths)
+        directory.truncate(lengths)
+        assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 0, "loss": null}\n'
+        assert (tmp_path / "samples.jsonl").read_text() == ""
+        assert (tmp_path / "timing.jsonl").read_text() != ""
+        (tmp_path / "metrics.jsonl").write_text("")
+        assert not directory.holds(lengths)
+
+
+def test_nan_is_written_as_null_at_any_depth(tmp_path):
+    with create(tmp_path) as directory:
+        directory.write("results.json", {"runs": [{"loss": float("inf"), "steps": (1, float("nan"))}]})
+    assert json.loads((tmp_path / "results.json").read_text()) == {"runs": [{"loss": None, "steps": [1, None]}]}
+
+
+def test_a_full_disk_is_one_clear_line_and_the_old_file_stays(tmp_path):
+    with create(tmp_path) as directory:
+        (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+        with pytest.raises(RunError, match=r"metrics.jsonl: cannot be written: No space left on device"):
+            directory.append("metrics.jsonl", [{"step": 0}])
+        directory.write("results.json", {"a": 1})
+        (tmp_path / ".results.json.tmp").symlink_to("/dev/full")
+        with pytest.raises(RunError, match="No space left"):
+            directory.write("results.json", {"a": 2})
+    assert json.loads((tmp_path / "results.json").read_text()) == {"a": 1}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"config": 3}', "\xff"])
+def test_a_damaged_config_is_one_clear_line(tmp_path, content):
+    (tmp_path / "config.json").write_text(content, encoding="latin-1")
+    with pytest.raises(RunError, match=r"config.json"):
+        read_config(tmp_path)
+
+
+def test_nothing_to_resume(tmp_path):
+    with pytest.raises(RunError, match="holds no run"):
+        RunDirectory.resume(tmp_path)
+    with pytest.raises(RunError, match="no such directory"):
+        RunDirectory.resume(tmp_path / "missing")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="cannot be written"):
+        RunDirectory.create(tmp_path / "file" / "run", RECORD)

@@ -1,0 +1,91 @@
+"""The trainer against a NumPy loop that follows the text of the specification."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tiny
+
+from jaxrnn.seeds import Stream, stream_key
+from jaxrnn.train import Status, adam, converged
+
+
+def reference(seed, rate, max_steps, eval_every, tolerance, patience):
+    """Step by step in float32: looks, the step it ended at, whether it converged, and the weights."""
+    w = np.asarray(jax.random.normal(stream_key(seed, Stream.INIT), (tiny.SIZE,)))
+    looks, in_a_row = [], 0
+    for step in range(max_steps + 1):
+        noise = np.asarray(jax.random.normal(stream_key(seed, Stream.DATA, step), (tiny.SIZE,)))
+        loss = np.mean((w - 1) ** 2) + 0.001 * np.mean(noise**2)
+        w = w - np.float32(rate) * np.float32(2 / tiny.SIZE) * (w - 1)
+        if step % eval_every == 0:
+            looks.append((step, loss))
+            in_a_row = in_a_row + 1 if loss <= tolerance else 0
+            if in_a_row == patience:
+                return looks, step, True, w
+    return looks, max_steps, False, w
+
+
+def run(study, seed, rate, chunks):
+    state = jax.jit(study.trainer.init)(seed, rate)
+    chunk = jax.jit(study.trainer.chunk)
+    looks = []
+    for _ in range(chunks):
+        state, seen = chunk(state)
+        looks += [(int(s), float(v)) for s, v, t in zip(seen.step, seen.metrics["loss"], seen.taken, strict=True) if t]
+    return state, looks
+
+
+@pytest.mark.parametrize(("rate", "chunk_steps"), [(0.3, 7), (0.3, 41), (0.02, 7), (0.12, 1)])
+def test_trainer_equals_a_numpy_loop(rate, chunk_steps):
+    settings = {"max_steps": 40, "eval_every": 5, "tolerance": 0.05, "patience": 2}
+    study = tiny.study(chunk_steps=chunk_steps, **settings)
+    state, looks = run(study, 3, rate, -(-41 // chunk_steps) + 1)
+    expected, step, has_converged, w = reference(3, rate, **settings)
+    assert [s for s, _ in looks] == [s for s, _ in expected]
+    np.testing.assert_allclose([v for _, v in looks], [v for _, v in expected], rtol=1e-5)
+    assert int(state.step) == step
+    assert int(state.status) == (Status.STOPPED if has_converged else Status.OUT_OF_STEPS)
+    np.testing.assert_allclose(state.params["w"], w, rtol=1e-5)
+
+
+def test_the_cases_above_are_of_both_kinds():
+    settings = {"max_steps": 40, "eval_every": 5, "tolerance": 0.05, "patience": 2}
+    assert reference(3, 0.3, **settings)[2]
+    assert not reference(3, 0.02, **settings)[2]
+
+
+def test_a_nan_ends_the_lane_and_keeps_the_weights_before_it():
+    study = tiny.study()
+    with jax.debug_nans(False):
+        state, looks = run(study, 0, float("inf"), 2)
+    assert int(state.status) == Status.FAILED
+    assert int(state.step) == looks[-1][0] == 1
+    assert not np.isfinite(looks[-1][1])
+
+
+def test_patience_counts_looks_in_a_row():
+    rule = converged(0.1, 3)
+    state, stops = rule.start(), []
+    for loss in [0.05, 0.05, 0.2, 0.1, 0.1, 0.1]:
+        state, stop = rule.look(state, {"loss": jnp.asarray(loss)})
+        stops.append(bool(stop))
+    assert stops == [False] * 5 + [True]
+
+
+def test_adam_clips_the_global_norm_and_takes_unit_first_steps():
+    optimizer = adam(clip_norm=1.0)
+    params = {"a": jnp.zeros(2), "b": jnp.zeros(1)}
+    gradients = {"a": jnp.array([3.0, 0.0]), "b": jnp.array([4.0])}
+    updates, (_, moments) = optimizer.update(gradients, optimizer.init(params))
+    np.testing.assert_allclose(moments.mu["a"], 0.1 * np.array([0.6, 0.0]), rtol=1e-6)
+    np.testing.assert_allclose(moments.mu["b"], 0.1 * np.array([0.8]), rtol=1e-6)
+    np.testing.assert_allclose(updates["b"], [1.0], rtol=1e-5)  # Bias-corrected: g / |g|.
+    assert isinstance(optimizer, optax.GradientTransformation)
+
+
+def test_streams_and_steps_have_keys_of_their_own():
+    keys = [stream_key(seed, stream, step) for seed in (0, 1) for stream in Stream for step in (0, 1)]
+    data = {tuple(np.asarray(jax.random.key_data(key))) for key in keys}
+    assert len(data) == len(keys)

@@ -1,0 +1,319 @@
+"""One contract for every cell and both of its gradients: against NumPy, finite differences and truncation."""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracles
+import pytest
+from jax.flatten_util import ravel_pytree
+
+from jaxrnn.cells import CELLS, ProductCell
+from jaxrnn.unroll import lookup, unroll
+
+PRODUCT_CELLS = {name: cell for name, cell in CELLS.items() if isinstance(cell, ProductCell)}
+GRADIENTS = [
+    *(
+        pytest.param(name, dataclasses.replace(cell, stacked_gradient=stacked), id=f"{name}-{gradient}")
+        for name, cell in PRODUCT_CELLS.items()
+        for gradient, stacked in [("stacked", True), ("autodiff", False)]
+    ),
+    *(pytest.param(name, cell, id=f"{name}-autodiff") for name, cell in CELLS.items() if name not in PRODUCT_CELLS),
+]
+"""Every cell with every gradient that it can take."""
+
+run = jax.jit(unroll, static_argnums=0, static_argnames="reverse")
+
+
+class Problem(NamedTuple):
+    """What `unroll` is given, in both forms: ``xs`` alone, or ``indices`` and ``embedding``."""
+
+    params: Any
+    carry: Any
+    xs: Any
+    embedding: Any
+    indices: Any
+
+
+def draw_problem(
+    name, num_steps, batch_shape, hidden_size=3, input_size=4, vocabulary_size=6, seed=0, dtype=np.float64
+):
+    rng = np.random.default_rng(seed)
+    problem = Problem(
+        params=oracles.draw_params(rng, name, input_size, hidden_size),
+        carry=oracles.draw_carry(rng, name, *batch_shape, hidden_size),
+        xs=oracles.draw(rng, num_steps, *batch_shape, input_size),
+        embedding=oracles.draw(rng, vocabulary_size, input_size),
+        indices=None,
+    )
+    indices = rng.integers(vocabulary_size, size=(num_steps, *batch_shape), dtype=np.int32)
+    return jax.tree.map(dtype, problem)._replace(indices=indices)
+
+
+def assert_close(actual, expected, tolerance):
+    """Equal to within `tolerance` of the largest number of each array."""
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+
+    def check(a, b):
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max(initial=1e-300))
+
+    jax.tree.map(check, actual, expected)
+
+
+def stack(trees):
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+
+
+@pytest.fixture
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+# --- Values -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "batch_shape", "embedded", "with_carry", "reverse"),
+    [
+        pytest.param(5, (2,), False, False, False, id="plain"),
+        pytest.param(5, (), False, True, True, id="no batch axis"),
+        pytest.param(5, (2, 3), False, True, False, id="two batch axes"),
+        pytest.param(5, (2,), True, False, True, id="embedding"),
+        pytest.param(1, (2,), False, True, False, id="one step"),
+    ],
+)
+@pytest.mark.parametrize("name", CELLS)
+def test_unroll_is_a_loop_over_step(name, num_steps, batch_shape, embedded, with_carry, reverse, x64):
+    cell, problem = CELLS[name], draw_problem(name, num_steps, batch_shape)
+    params, carry, xs, embedding, indices = problem
+    if not with_carry:
+        carry = cell.initial_carry(3, batch_shape, np.float64)
+    arguments = {"carry": carry if with_carry else None, "reverse": reverse}
+    if embedded:
+        xs = embedding[indices]
+        last, ys = run(cell, params, indices, embedding=embedding, **arguments)
+    else:
+        last, ys = run(cell, params, xs, **arguments)
+
+    loop_carry, loop_ys = carry, np.zeros(ys.shape)
+    for t in range(num_steps)[:: -1 if reverse else 1]:
+        loop_carry, loop_ys[t], _ = cell.step(params, loop_carry, cell.project(params, xs[t]))
+    assert_close((last, ys), (loop_carry, loop_ys), 1e-12)
+    assert_close((last, ys), oracles.unroll(name, params, xs, carry, reverse=reverse), 1e-12)
+
+
+def test_numbers_stay_in_the_inputs_precision():
+    for name, cell in CELLS.items():
+        params, carry, xs, embedding, indices = draw_problem(name, 2, (2,), dtype=np.float32)
+        for arguments in [(xs,), (xs, None, carry), (indices, embedding), (indices, embedding, carry)]:
+            results = jax.eval_shape(
+                lambda p, xs, e=None, c=None, cell=cell: unroll(cell, p, xs, embedding=e, carry=c), params, *arguments
+            )
+            assert {leaf.dtype for leaf in jax.tree.leaves(results)} == {np.dtype("float32")}
+
+
+def test_look_ups_are_exact_and_their_gradient_is_a_sum_over_places():
+    rng = np.random.default_rng(0)
+    table, indices = np.float32(rng.normal(size=(6, 4))), rng.integers(6, size=(5, 2, 3))
+    cotangent = np.float32(rng.normal(size=(5, 2, 3, 4)))
+    rows, pull_back = jax.vjp(lambda table: lookup(table, indices), table)
+    np.testing.assert_array_equal(rows, table[indices])
+    expected = np.zeros(table.shape)
+    np.add.at(expected, indices, cotangent)
+    np.testing.assert_allclose(pull_back(cotangent)[0], expected, rtol=1e-5, atol=1e-6)
+
+
+# --- Gradients --------------------------------------------------------------------------------------------------------
+
+
+def from_vectors(cell, problem, mask=None, reverse=False):
+    """`unroll` of the inputs as vectors."""
+    return unroll(cell, problem.params, problem.xs, carry=problem.carry, mask=mask, reverse=reverse)
+
+
+def from_tokens(cell, problem, mask=None, reverse=False):
+    """`unroll` of the inputs as tokens."""
+    params, carry, _, embedding, indices = problem
+    return unroll(cell, params, indices, embedding=embedding, carry=carry, mask=mask, reverse=reverse)
+
+
+def from_both(cell, problem, mask):
+    """Vectors backwards, tokens forwards."""
+    return {"vectors": from_vectors(cell, problem, mask, reverse=True), "tokens": from_tokens(cell, problem, mask)}
+
+
+def weighted_sum(tree):
+    """A scalar to which every number contributes otherwise."""
+    leaves = jax.tree.leaves(tree)
+    return sum((leaf * jnp.cos(jnp.arange(leaf.size) + k).reshape(leaf.shape)).sum() for k, leaf in enumerate(leaves))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def results_and_gradient(form, cell, problem, mask=None):
+    """What `form` returns, and the gradient of its `weighted_sum` with respect to all but the indices."""
+
+    def loss(differentiable):
+        results = form(cell, differentiable._replace(indices=problem.indices), mask)
+        return weighted_sum(results), results
+
+    gradient, results = jax.grad(loss, has_aux=True)(problem._replace(indices=None))
+    return results, gradient
+
+
+@pytest.mark.parametrize("form", [from_vectors, from_tokens])
+@pytest.mark.parametrize(("name", "cell"), GRADIENTS)
+def test_gradients_to_second_order_are_finite_differences(name, cell, form, x64):
+    problem = draw_problem(name, 4, (2,))
+    mask = np.array([[True, False], [True, True], [False, True], [True, True]])
+    point, unravel = ravel_pytree(problem._replace(indices=None))
+
+    @jax.jit
+    def to_second_order(point, direction):
+        def loss(point):
+            return weighted_sum(form(cell, unravel(point)._replace(indices=problem.indices), mask, reverse=True))
+
+        def slope(point):
+            value, gradient = jax.value_and_grad(loss)(point)
+            return gradient @ direction, (value, gradient)
+
+        curvature, (value, gradient) = jax.grad(slope, has_aux=True)(point)
+        return value, gradient, curvature
+
+    direction = oracles.draw(np.random.default_rng(2), point.size)
+    _, gradient, curvature = to_second_order(point, direction)
+    step = 1e-5
+    differences = []
+    for axis in (*np.eye(point.size), direction):
+        (f_1, g_1, _), (f_2, g_2, _) = (to_second_order(point + sign * step * axis, direction) for sign in (1, -1))
+        differences.append((f_1 - f_2) / (2 * step))
+    np.testing.assert_allclose(gradient, differences[:-1], rtol=0, atol=1e-8)
+    np.testing.assert_allclose(curvature, (g_1 - g_2) / (2 * step), rtol=0, atol=1e-8)
+
+
+SIZES = {"num_steps": 12, "batch_shape": (3, 2), "hidden_size": 8}
+"""Larger than what finite differences see, and shared, so that each program is compiled for several tests."""
+MASKS = {
+    "left": np.arange(12)[:, None, None] >= [[0, 3], [11, 12], [5, 0]],
+    "right": np.arange(12)[:, None, None] < [[12, 3], [1, 0], [7, 12]],
+    "anywhere": np.random.default_rng(1).random((12, 3, 2)) < [[0.5, 0.2], [0.8, 0], [1, 0.5]],
+}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance", "form", "mask"),
+    [
+        pytest.param(np.float32, 1e-5, from_tokens, None, id="float32-unmasked"),
+        pytest.param(np.float64, 1e-12, from_both, MASKS["anywhere"], id="float64-masked"),
+    ],
+)
+@pytest.mark.parametrize("name", PRODUCT_CELLS)
+def test_the_stacked_gradient_is_that_of_autodiff(name, dtype, tolerance, form, mask):
+    with jax.enable_x64(dtype is np.float64), jax.default_matmul_precision("highest"):
+        problem = draw_problem(name, **SIZES, dtype=dtype)
+        stacked, plain = (
+            results_and_gradient(form, dataclasses.replace(CELLS[name], stacked_gradient=stacked), problem, mask)
+            for stacked in (True, False)
+        )
+    assert {leaf.dtype for leaf in jax.tree.leaves(stacked)} == {np.dtype(dtype)}
+    assert_close(stacked, plain, tolerance)
+
+
+@pytest.mark.parametrize("name", PRODUCT_CELLS)
+def test_forward_mode_says_that_it_is_not_there(name):
+    problem = draw_problem(name, 2, (2,))
+
+    def f(params, stacked):
+        cell = dataclasses.replace(CELLS[name], stacked_gradient=stacked)
+        return unroll(cell, params, problem.xs)
+
+    with pytest.raises(TypeError, match=r"forward-mode autodiff \(jvp\) to a custom_vjp function"):
+        jax.jvp(functools.partial(f, stacked=True), (problem.params,), (problem.params,))
+    jax.eval_shape(lambda p: jax.jvp(functools.partial(f, stacked=False), (p,), (p,)), problem.params)
+
+
+@pytest.mark.parametrize(
+    ("name", "forgotten"), [(name, field) for name, cell in PRODUCT_CELLS.items() for field in cell.elementwise]
+)
+def test_a_parameter_that_pointwise_reads_must_be_declared(name, forgotten):
+    cell = PRODUCT_CELLS[name]
+    declared = tuple(field for field in cell.elementwise if field != forgotten)
+    problem = draw_problem(name, 2, (2,))
+    with pytest.raises(TypeError, match="NoneType"):
+        unroll(dataclasses.replace(cell, elementwise=declared), problem.params, problem.xs)
+
+
+# --- Masks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("placement", MASKS)
+@pytest.mark.parametrize(("name", "cell"), GRADIENTS)
+def test_masked_is_truncated_whatever_stands_there(name, cell, placement, x64):
+    problem, mask = draw_problem(name, **SIZES), MASKS[placement]
+    params, carry, xs, embedding, indices = problem
+    results, gradient = results_and_gradient(from_both, cell, problem, mask)
+
+    assert_close(results["vectors"], oracles.unroll(name, params, xs, carry, mask, reverse=True), 1e-12)
+    assert_close(results["tokens"], oracles.unroll(name, params, embedding[indices], carry, mask), 1e-12)
+    np.testing.assert_array_equal(gradient.xs[~mask], 0)
+    assert np.all(gradient.xs[mask].any(axis=-1))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+    for vector, token in [(np.nan, 10**9), (np.inf, -1), (1e300, -(10**9))]:
+        garbage = problem._replace(
+            xs=np.where(mask[..., None], xs, vector), indices=np.where(mask, indices, np.int32(token))
+        )
+        with_garbage = results_and_gradient(from_both, cell, garbage, mask)
+        jax.tree.map(np.testing.assert_array_equal, with_garbage, (results, gradient))
+
+
+@pytest.mark.parametrize(("name", "cell"), GRADIENTS)
+def test_all_masked_gives_the_initial_carry_and_no_gradient(name, cell, x64):
+    problem = draw_problem(name, **SIZES)
+    problem = problem._replace(xs=np.full_like(problem.xs, np.nan), indices=np.full_like(problem.indices, -7))
+    results, gradient = results_and_gradient(from_both, cell, problem, np.zeros((12, 3, 2), bool))
+    for last, ys in results.values():
+        jax.tree.map(np.testing.assert_array_equal, last, problem.carry)
+        np.testing.assert_array_equal(ys, 0)
+    # The carry passes through unchanged, once in either form.
+    weights = jax.grad(weighted_sum)(results)
+    expected = jax.tree.map(np.add, *(weights[form][0] for form in ("vectors", "tokens")))
+    assert_close(gradient.carry, expected, 1e-12)
+    for leaf in jax.tree.leaves((gradient.params, gradient.xs, gradient.embedding)):
+        np.testing.assert_array_equal(leaf, 0)
+
+
+# --- Compilation ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_lanes_are_separate_calls_and_new_values_compile_nothing(name):
+    gradient = functools.partial(results_and_gradient, from_tokens, CELLS[name])
+    lanes = [draw_problem(name, **SIZES, seed=seed, dtype=np.float32) for seed in range(3)]
+    with jax.default_matmul_precision("highest"):
+        separate = [gradient(lanes[0])]
+        num_compiled = results_and_gradient._cache_size()
+        separate += [gradient(lane) for lane in lanes[1:]]
+        assert results_and_gradient._cache_size() == num_compiled
+        together = jax.jit(jax.vmap(gradient))(stack(lanes))
+    assert_close(together, stack(separate), 1e-5)
+
+
+# --- Errors -----------------------------------------------------------------------------------------------------------
+
+
+def test_inputs_that_do_not_belong_together_are_refused():
+    params, _, xs, embedding, indices = draw_problem("lstm", 5, (2,))
+    lstm = CELLS["lstm"]
+    with pytest.raises(ValueError, match=r"integer inputs of shape \(5, 2\) need an embedding"):
+        unroll(lstm, params, indices)
+    with pytest.raises(ValueError, match="with an embedding the inputs are integers, not float64"):
+        unroll(lstm, params, xs, embedding=embedding)
+    for shape in [(5,), (2, 5), (5, 1), (5, 2, 1), (4, 2)]:
+        with pytest.raises(ValueError, match=r"mask has shape .*, the inputs ask for \(5, 2\)"):
+            unroll(lstm, params, xs, mask=np.ones(shape, bool))
+        with pytest.raises(ValueError, match=r"mask has shape .*, the inputs ask for \(5, 2\)"):
+            unroll(lstm, params, indices, embedding=embedding, mask=np.ones(shape, bool))

@@ -1,0 +1,34 @@
+"""A study that compiles in a second: a vector pulled towards ones, with a little noise from the data stream."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxrnn.loop import Study
+from jaxrnn.train import converged, make_trainer
+
+SIZE = 3
+
+
+def study(max_steps=40, seeds_per_program=1, chunk_steps=13, eval_every=5, tolerance=0.05, patience=2):
+    def loss(params, noise, key):
+        value = jnp.mean((params["w"] - 1) ** 2) + 0.001 * jnp.mean(noise**2)
+        return value, {"accuracy": jnp.mean(params["w"])}
+
+    trainer = make_trainer(
+        init_params=lambda key: {"w": jax.random.normal(key, (SIZE,))},
+        sample_batch=lambda key: jax.random.normal(key, (SIZE,)),
+        loss=loss,
+        optimizer=optax.identity(),
+        rule=converged(tolerance, patience),
+        max_steps=max_steps,
+        eval_every=eval_every,
+        chunk_steps=chunk_steps,
+    )
+    return Study(
+        trainer=trainer,
+        evaluate=lambda state: {"test_accuracy": jnp.mean(state.params["w"])},
+        summarize=lambda rows: {"runs": len(rows)},
+        max_steps=max_steps,
+        seeds_per_program=seeds_per_program,
+    )
