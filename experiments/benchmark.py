@@ -3,7 +3,9 @@
     python -m experiments.benchmark --suite=recurrent --repeats=5 --out=runs/benchmark
 
 Variants take turns in one process, because a machine's speed drifts: only what was timed in the same turn is compared.
-Expect some ten minutes on two CPU cores. Without ``--out`` the tables are printed and nothing is written.
+Expect a few minutes on two idle CPU cores, and take no numbers from busy ones: PyTorch's threads wait for each other at
+every operation, so other work on their cores slows them far more than XLA's. The load before the start stands with the
+numbers. Without ``--out`` the tables are printed and nothing is written.
 """
 
 import dataclasses
@@ -358,18 +360,19 @@ def _torch_variant(name: str, config: Config, loop: TorchLoop | None) -> Variant
 
 
 def settings() -> dict[str, Any]:
-    """What the numbers depend on: versions, device, precision, threads."""
+    """What the numbers depend on: versions, device, precision, CPU threads, and the load average of the last minute."""
     record = environment()
     record["versions"] |= {"jaxrnn": __version__, "torch": torch_version()}
-    return {**record, "precision": f"float32, products {PRECISION}", "threads": os.cpu_count()}
+    load = round(os.getloadavg()[0], 2)
+    return {**record, "precision": f"float32, products {PRECISION}", "threads": os.cpu_count(), "load": load}
 
 
 def table(measured: Measurement, used: Mapping[str, Any]) -> Table:
     """A comparison to be read by people; `used` are the `settings`."""
     versions, device = used["versions"], used["device"]
     caption = (
-        f"{measured.title}; {used['precision']}; {device['count']} x {device['kind']}, {used['threads']} CPU threads; "
-        f"jax {versions['jax']}, flax {versions['flax']}, torch {versions['torch'] or 'not installed'}. "
+        f"{measured.title}; {used['precision']}; {device['count']} x {device['kind']}, {used['threads']} CPU threads, "
+        f"load before the start {used['load']}; jax {versions['jax']}, flax {versions['flax']}, torch {versions['torch'] or 'not installed'}. "
         f"The limit: the recurrent products alone, at the last row's {measured.rate / 1e9:.4g} GFLOP/s. "
         "Times are medians over turns; ratio and share are medians of what was taken in the same turn."
     )

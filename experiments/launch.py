@@ -39,6 +39,7 @@ def run_main(main: Callable[[list[str]], None]) -> None:
 
     def guarded(argv: list[str]) -> None:
         _log_warnings()
+        sys.unraisablehook = _unraisable
         try:
             main(argv)
         except UsageError as error:
@@ -47,6 +48,12 @@ def run_main(main: Callable[[list[str]], None]) -> None:
             _fail(error, 1)
 
     app.run(guarded, flags_parser=_parse)
+
+
+def _unraisable(event: Any) -> None:
+    """Orbax leaves futures behind when a write fails: they complain of its closed loop; the failure itself is raised."""
+    if "Event loop is closed" not in str(event.exc_value):
+        sys.__unraisablehook__(event)
 
 
 def _log_warnings() -> None:
@@ -81,7 +88,7 @@ def _parse(argv: list[str]) -> list[str]:
     except Exception as error:  # A config file is a program: it may raise anything.
         _fail(UsageError(f"--config: {' '.join(str(error).split())}"), 2)
     if len(rest) > 1:
-        _fail(UsageError(f"unexpected argument {rest[1]!r}: settings are given as --config.FIELD=VALUE"), 2)
+        _fail(UsageError(f"unexpected argument {rest[1]!r}: everything is given as --NAME=VALUE"), 2)
     return rest
 
 

@@ -136,6 +136,13 @@ def sections(runs: Sequence[Run]) -> list[Section]:
     return [Section(f"Binary palindromes: {title}", content) for title, content in blocks.items() if content]
 
 
+def summary(runs: Sequence[Run]) -> tuple[list[Block], bytes | None]:
+    """What a reader wants first, from kept runs: one table, the verdicts, and the survival curves as a PNG."""
+    kept = collect(runs)[0]["kept"]
+    survival = [figure.png for figure in _survival_figures("kept", kept)]
+    return [_summary_table(kept), _verdicts_list(judge(kept))], survival[0] if survival else None
+
+
 def collect(runs: Iterable[Run]) -> tuple[dict[Kind, dict[Slot, Arm]], list[Arm], list[str]]:
     """The report's arms by kind of runs, the study's arms of other settings, and remarks on what was left out."""
     usable, damaged = _usable(run for run in runs if run.experiment == EXPERIMENT)
@@ -548,6 +555,30 @@ def _arm_cells(arm: Arm) -> list[str]:
 def _arms_table(arms: Mapping[Kind, Arms]) -> Table:
     """Every arm of Tables 1 and 2 over all its seeds."""
     return _slots_table(arms, TABLED, _ARM_COLUMNS, _arm_cells, "The arms of Tables 1 and 2 over all seeds")
+
+
+def _summary_table(kept: Arms) -> Table:
+    """Tables 1 and 2 in four rows."""
+    rows = []
+    for slot in TABLED:
+        arm = kept.get(slot)
+        cells = [NOT_RUN, NONE, NONE, NONE]
+        if arm:
+            mean = stats.restricted_mean(_sample(arm.lanes))
+            cells = [
+                str(len(arm.lanes)),
+                _fraction(len(_converged(arm)), len(arm.lanes)),
+                _interval(mean, ".0f"),
+                _fraction(_accurate(arm), len(arm.lanes)),
+            ]
+        published = f"{PUBLISHED_MEANS[slot.cell, slot.digits]}"
+        rows.append([CELL_NAMES[slot.cell], str(slot.digits), published, *cells])
+    columns = ("cell", "T", "report: mean steps of 3 seeds", "our seeds", "converged", "mean steps")
+    caption = (
+        f"Steps until convergence, runs that did not get there counted as {HORIZON}; brackets are 95 % intervals over "
+        "seeds"
+    )
+    return Table((*columns, f"test accuracy ≥ {ACCURATE}"), rows, caption)
 
 
 def _widths_table(arms: Mapping[Kind, Arms]) -> Table:

@@ -178,6 +178,7 @@ def _digest(arrays: Arrays, meta: dict[str, Any]) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of an error: tensorstore's are pages long."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+    """An error in one short line: tensorstore's name every layer, and the cause at the end."""
+    text = " ".join(str(error).split())
+    text = text if len(text) <= 200 else f"{text[:60]} ... {text[-130:]}"
+    return f"{type(error).__name__}: {text}"

@@ -68,6 +68,14 @@ def test_only_what_was_timed_in_the_same_turn_is_compared():
     assert absent == Row("absent", "lstm")
 
 
+@pytest.fixture
+def quick_compilation():
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.mark.usefixtures("quick_compilation")
 def test_the_recurrent_suite_end_to_end(tmp_path):
     pytest.importorskip("torch")
     (comparison,) = benchmark.recurrent(digits=(1,), product_size=8, **TINY)

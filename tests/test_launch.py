@@ -143,6 +143,29 @@ def test_lanes_over_several_devices(environment, finished, tmp_path):
             assert ours[seed, step] == pytest.approx(single[seed, step], abs=1e-5)
 
 
+def test_a_full_disk_is_one_clear_line_and_nothing_is_lost(environment, finished, tmp_path):
+    first = " ".join(command(f"--workdir={tmp_path}/disk/run", **SMALL))
+    again = " ".join(command(f"--workdir={tmp_path}/disk/run", "--resume"))
+    script = f"""
+    mkdir {tmp_path}/disk
+    mount -t tmpfs -o size=160k tmpfs {tmp_path}/disk || exit 77
+    {first}; echo first ended with $?
+    mount -o remount,size=50m {tmp_path}/disk
+    {again}; echo then ended with $?
+    cp {tmp_path}/disk/run/*.json* {tmp_path}
+    """
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, cwd=ROOT, env=environment, check=False
+    )
+    if done.returncode == 77 or "unshare" in done.stderr:
+        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
+    assert "first ended with 1" in done.stdout, done.stderr
+    assert "then ended with 0" in done.stdout, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "No space left on device" in done.stderr
+    assert contents(tmp_path) == contents(finished)
+
+
 def rows(path):
     return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
 
@@ -157,7 +180,7 @@ BAD = [
     ({"tolerance": "nan"}, [], "--config.tolerance=nan", "finite"),
     ({"cell": "transformer"}, [], "--config.cell=transformer", "gers_peephole"),
     ({"task": "random_combinations", "digits": 1}, [], "--config.digits=1", ">= 2"),
-    ({}, ["stray"], "'stray'", "--config.FIELD=VALUE"),
+    ({}, ["stray"], "'stray'", "--NAME=VALUE"),
     ({}, ["--config=missing.py"], "--config", "missing.py"),
     ({}, ["--nonsense=3"], "nonsense", "flag"),
 ]

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 
+from experiments import launch
 from experiments import report as binary
 from jaxrnn.report import (
     Figure,
@@ -22,6 +21,7 @@ from jaxrnn.report import (
     table_markdown,
     write_report,
 )
+from jaxrnn.rundir import RunError
 
 PNG = b"\x89PNG\r\n\x1a\n not a picture, but bytes are bytes"
 
@@ -188,68 +188,41 @@ def test_the_page_needs_no_other_file(tmp_path):
     assert "color-scheme: light dark" in page
 
 
-@pytest.fixture
-def run_binary(tmp_path, capsys):
-    """Calls the binary's main with flags; returns its exit code, its output and its lines of complaint."""
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()
-    (tmp_path / "runs").mkdir()
+def test_binary_prints_tables_and_where_the_page_is(tmp_path, capsys):
+    write_run(tmp_path / "runs" / "first", experiment="walk")
     (tmp_path / "kept").mkdir()
 
-    def call(*stray: str, **given: str) -> tuple[int, str, list[str]]:
-        given = {name: str(tmp_path / name) for name in ("runs", "kept", "out")} | given
-        with flagsaver.flagsaver(**given):
-            returned = binary.main(["report", *stray])
-        captured = capsys.readouterr()
-        return returned, captured.out, captured.err.splitlines()
+    binary.report(tmp_path / "runs", tmp_path / "kept", tmp_path / "out")
 
-    return call
-
-
-def test_binary_prints_tables_and_where_the_page_is(run_binary, tmp_path):
-    write_run(tmp_path / "runs" / "first", experiment="walk")
-
-    code, out, complaints = run_binary()
-
-    assert (code, complaints) == (0, [])
+    out = capsys.readouterr().out
     assert f"`{tmp_path}/runs/first`" in out
     assert "no study reports on this experiment" in out
-    assert str(tmp_path / "out" / "report.html") in out.splitlines()[-1]
+    assert str(tmp_path / "out" / "report.html") in out
     assert (tmp_path / "out" / "report.html").is_file()
 
 
-def test_binary_refuses_bad_input_in_one_line(run_binary, tmp_path):
-    occupied = tmp_path / "occupied"
-    occupied.touch()
-
-    for arguments, given, complaint in [
-        ((), {"runs": str(tmp_path / "nowhere")}, f"--runs={tmp_path}/nowhere: no such directory"),
-        ((), {"kept": str(occupied)}, f"--kept={occupied}: no such directory"),
-        ((), {}, "no run found there, and no kept results"),
-        (("stray",), {}, "stray argument 'stray'"),
-    ]:
-        code, out, complaints = run_binary(*arguments, **given)
-        assert (code, out, len(complaints)) == (1, "", 1)
-        assert complaint in complaints[0]
+def test_nothing_to_report_and_nowhere_to_write(tmp_path):
+    for name in ("runs", "kept"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(RunError, match="no run found there, and no kept results"):
+        binary.report(tmp_path / "runs", tmp_path / "kept", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
+    occupied = tmp_path / "occupied"
+    occupied.touch()
     write_run(tmp_path / "kept" / "first")
-    code, out, complaints = run_binary(out=str(occupied))
-    assert (code, out, len(complaints)) == (1, "", 1)
-    assert f"--out={occupied}: cannot write there" in complaints[0]
+    with pytest.raises(RunError, match=f"--out={occupied}: cannot be written"):
+        binary.report(tmp_path / "runs", tmp_path / "kept", occupied)
 
 
-def test_binary_exits_with_its_code(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "experiments.report",
-        f"--runs={tmp_path / 'nowhere'}",
-        f"--out={tmp_path / 'out'}",
-    ]
-    done = subprocess.run(command, cwd=Path(binary.__file__).parents[1], capture_output=True, text=True, check=False)
-
-    assert done.returncode == 1
-    assert done.stderr.splitlines() == [
-        f"--runs={tmp_path / 'nowhere'}: no such directory; it must hold run directories"
-    ]
+def test_binary_refuses_bad_input_in_one_line(tmp_path):
+    command = [sys.executable, "-m", "experiments.report", f"--out={tmp_path / 'out'}"]
+    missing = tmp_path / "nowhere"
+    for arguments, code, complaint in [
+        ([f"--runs={missing}"], 1, f"error: --runs={missing}: no such directory; it should hold run directories"),
+        ([f"--runs={tmp_path}", "stray"], 2, "error: unexpected argument 'stray'"),
+    ]:
+        done = subprocess.run([*command, *arguments], cwd=launch.ROOT, capture_output=True, text=True, check=False)
+        assert (done.returncode, len(done.stderr.splitlines())) == (code, 1)
+        assert done.stderr.startswith(complaint)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,38 @@
+# Every target makes the environment itself; EXTRAS adds to it, e.g. `make setup EXTRAS=cuda12`.
+PYTHON ?= python3
+EXTRAS ?=
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+comma := ,
+READY := $(VENV)/ready$(subst $(comma),-,$(addprefix -,$(EXTRAS)))
+
+.PHONY: setup reproduce test parity bench lint readme
+setup: $(READY)
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.13 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev$(addprefix $(comma),$(EXTRAS))]'
+	@touch $@
+
+reproduce: setup  ## the report's Table 1 and 2 at T=10, in minutes; PRESET=paper or seeds for more
+	$(BIN)/python -m experiments.reproduce $(addprefix --preset=,$(PRESET))
+
+test: setup
+	$(BIN)/python -m pytest -n 2
+
+parity: setup  ## adds PyTorch, and compares with it
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,torch]'
+	$(BIN)/python -m pytest tests/test_parity.py
+
+bench: setup  ## speed, side by side with Flax and, where it is installed, PyTorch
+	$(BIN)/python -m experiments.benchmark
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+readme: setup  ## renews the README's results from experiments/results
+	$(BIN)/python -m experiments.readme

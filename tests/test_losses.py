@@ -1,0 +1,62 @@
+"""Losses against sums by hand, with masks that hide what must not be looked at."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrnn.losses import accuracy, cross_entropy, masked_mean
+
+# Rows of probabilities 1/4, 1/2, 1/4 and 0.1, 0.1, 0.8; the logits of each row are shifted by any constant.
+LOGITS = np.log([[[0.25, 0.5, 0.25], [0.1, 0.1, 0.8]], [[0.1, 0.1, 0.8], [0.25, 0.5, 0.25]]]) + [
+    [[3.0], [-40.0]],
+    [[0], [7]],
+]
+LABELS = np.array([[1, 0], [2, 2]])
+LOSSES = [[math.log(2), math.log(10)], [math.log(1.25), math.log(4)]]
+HITS = [[1, 0], [1, 0]]
+MASKS = [None, [[1, 1], [1, 1]], [[1, 0], [0, 1]], [[0, 0], [1, 0]]]
+
+
+def mean_by_hand(values, mask):
+    kept = [v for v, m in zip(np.ravel(values), np.ravel(mask if mask else np.ones_like(values)), strict=True) if m]
+    return sum(kept) / len(kept)
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_means_over_the_unmasked_positions(mask):
+    array = None if mask is None else np.array(mask, bool)
+    for ours, values in [
+        (masked_mean(jnp.array(LOSSES), array), LOSSES),
+        (cross_entropy(jnp.array(LOGITS), LABELS, array), LOSSES),
+        (accuracy(jnp.array(LOGITS), LABELS, array), HITS),
+    ]:
+        assert ours.shape == ()
+        assert float(ours) == pytest.approx(mean_by_hand(values, mask), rel=1e-5)
+
+
+def test_the_gradient_of_cross_entropy_is_probability_minus_one_hot():
+    gradient = jax.grad(cross_entropy)(jnp.array(LOGITS), LABELS)
+    probabilities = np.exp(LOGITS) / np.exp(LOGITS).sum(-1, keepdims=True)
+    np.testing.assert_allclose(gradient, (probabilities - np.eye(3)[LABELS]) / LABELS.size, atol=1e-6)
+
+
+def test_masked_labels_and_values_are_not_looked_at():
+    mask = np.array([[True, False], [True, True]])
+    values, gradient = jax.value_and_grad(masked_mean)(jnp.where(mask, 2.0, jnp.nan), mask)
+    assert values == 2
+    np.testing.assert_allclose(gradient, mask / 3, rtol=1e-6)
+    # PyTorch's "ignore this label" is no class at all.
+    expected = jax.value_and_grad(cross_entropy)(jnp.array(LOGITS), LABELS, mask)
+    ignored = jax.value_and_grad(cross_entropy)(jnp.array(LOGITS), np.where(mask, LABELS, -100), mask)
+    jax.tree.map(np.testing.assert_array_equal, ignored, expected)
+    assert not np.any(expected[1][~mask])
+
+
+def test_nothing_unmasked_is_zero_with_a_zero_gradient():
+    mask = np.zeros((2, 2), bool)
+    loss, gradient = jax.value_and_grad(cross_entropy)(jnp.array(LOGITS), LABELS, mask)
+    assert loss == accuracy(jnp.array(LOGITS), LABELS, mask) == 0
+    np.testing.assert_array_equal(gradient, 0)

@@ -1,0 +1,29 @@
+"""The README says what the kept results say, and names nothing that is not there."""
+
+import re
+
+from experiments import launch, readme
+
+TEXT = readme.README.read_text()
+
+
+def test_results_are_those_that_are_kept():
+    assert readme.with_results(TEXT)[0] == TEXT, "run `make readme`"
+
+
+def test_files_and_targets_exist():
+    for path in re.findall(r"`((?:jaxrnn|experiments|configs|tests)/[\w/]+\.?\w*)`", TEXT):
+        assert (launch.ROOT / path).exists(), path
+    prose = re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL)
+    for path in re.findall(r"\]\((?!http)([^)]+)\)", prose):
+        assert (launch.ROOT / path).exists(), path
+    targets = re.findall(r"^(\w+):", (launch.ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"(?:`|^)make (\w+)", TEXT, re.MULTILINE)) <= set(targets)
+    for module in re.findall(r"-m (experiments\.\w+)", TEXT):
+        assert (launch.ROOT / f"{module.replace('.', '/')}.py").exists(), module
+
+
+def test_fields_on_command_lines_exist():
+    from configs.palindrome import Config
+
+    assert set(re.findall(r"--config\.(\w+)", TEXT)) <= set(Config.__dataclass_fields__)

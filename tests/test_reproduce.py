@@ -1,0 +1,40 @@
+import json
+
+import pytest
+
+from experiments import launch, palindrome, reproduce
+from jaxrnn.rundir import RunError
+
+SMALL = {"digits": 1, "hidden_size": 8, "batch_size": 8, "max_steps": 20, "eval_every": 10, "test_samples": 16}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(launch, "use_compilation_cache", lambda: None)
+
+
+def test_presets_are_the_reports_runs():
+    quick, paper, seeds = (dict(reproduce.pieces(preset)) for preset in ("quick", "paper", "seeds"))
+    assert set(reproduce.PRESETS) == {"quick", "paper", "seeds"}
+    assert set(quick) == {"lstm_t10", "peephole_t10"}
+    assert set(paper) == {"lstm_t10", "peephole_t10", "lstm_t20", "peephole_t20"}
+    assert {fields["num_seeds"] for fields in quick.values()} == {3}
+    assert {fields["num_seeds"] for fields in seeds.values()} == {100}
+    assert {fields.get("embedding_size", 162) for fields in seeds.values()} == {40, 81, 162}
+    for fields in seeds.values():
+        palindrome.check(launch.validate(palindrome.Config, fields))
+
+
+def test_ensure_starts_then_leaves_alone_then_goes_on(tmp_path):
+    path = tmp_path / "run"
+    launch.ensure(palindrome.EXPERIMENT, {**SMALL, "num_seeds": 1}, path)
+    results = (path / "results.json").read_bytes()
+    written = (path / "results.json").stat().st_mtime_ns
+    launch.ensure(palindrome.EXPERIMENT, {**SMALL, "num_seeds": 1}, path)
+    assert (path / "results.json").stat().st_mtime_ns == written
+    with pytest.raises(RunError, match="holds a run with another config"):
+        launch.ensure(palindrome.EXPERIMENT, {**SMALL, "num_seeds": 1, "digits": 2}, path)
+    unfinished = {**json.loads(results), "complete": False}
+    (path / "results.json").write_text(json.dumps(unfinished))
+    launch.ensure(palindrome.EXPERIMENT, {**SMALL, "num_seeds": 1}, path)
+    assert (path / "results.json").read_bytes() == results
