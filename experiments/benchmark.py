@@ -372,7 +372,8 @@ def table(measured: Measurement, used: Mapping[str, Any]) -> Table:
     versions, device = used["versions"], used["device"]
     caption = (
         f"{measured.title}; {used['precision']}; {device['count']} x {device['kind']}, {used['threads']} CPU threads, "
-        f"load before the start {used['load']}; jax {versions['jax']}, flax {versions['flax']}, torch {versions['torch'] or 'not installed'}. "
+        f"load before the start {used['load']}; jax {versions['jax']}, flax {versions['flax']}, "
+        f"torch {versions['torch'] or 'not installed'}. "
         f"The limit: the recurrent products alone, at the last row's {measured.rate / 1e9:.4g} GFLOP/s. "
         "Times are medians over turns; ratio and share are medians of what was taken in the same turn."
     )

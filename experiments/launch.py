@@ -51,7 +51,7 @@ def run_main(main: Callable[[list[str]], None]) -> None:
 
 
 def _unraisable(event: Any) -> None:
-    """Orbax leaves futures behind when a write fails: they complain of its closed loop; the failure itself is raised."""
+    """Leaves out what Orbax's futures say of their closed loop after a failed write; the failure itself is raised."""
     if "Event loop is closed" not in str(event.exc_value):
         sys.__unraisablehook__(event)
 

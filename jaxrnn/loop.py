@@ -117,8 +117,8 @@ class _Loop:
         self.running_store = running
         self.finished_store = finished
         self.finished: dict[str, _Finished] = {}
-        self.unfinished: dict[str, int] = {}
-        """Checkpoints of lanes that had run out of steps and now go on."""
+        self.unfinished: dict[str, _Finished] = {}
+        """Lanes that had run out of steps and may now go on."""
         self.block: _Block | None = None
         self.number = 0
         self.finished_number = 0
@@ -164,7 +164,7 @@ class _Loop:
     def _start(self, name: str) -> TrainState:
         if name not in self.unfinished:
             return self._fresh([name])
-        saved = self.finished_store.read(self.unfinished[name])
+        saved = self.finished_store.read(self.unfinished[name].checkpoint)
         return resumed(seeds.place(unflatten(self._target(1), saved.arrays), 1))
 
     def _target(self, size: int) -> TrainState:
@@ -266,7 +266,8 @@ class _Loop:
         meta = {
             "names": [] if block is None else block.names,
             "steps": [] if block is None else [int(step) for step in block.state.step],
-            "finished": {name: ended._asdict() for name, ended in self.finished.items()},
+            "finished": {name: lane._asdict() for name, lane in self.finished.items()},
+            "unfinished": {name: lane._asdict() for name, lane in self.unfinished.items()},
             "finished_number": self.finished_number,
             "lengths": self.directory.lengths(),
             "environment": self.environment,
@@ -287,12 +288,10 @@ class _Loop:
         self.number = self.running_store.numbers()[-1] + 1
         self.finished_number = meta["finished_number"]
         self.finished_store.delete_from(self.finished_number)
-        for name, ended in meta["finished"].items():
-            row = ended["row"]
-            if not row["converged"] and "failed_at" not in row and row["last_step"] < self.study.max_steps:
-                self.unfinished[name] = ended["checkpoint"]
-            else:
-                self.finished[name] = _Finished(**ended)
+        for name, lane in {**meta["unfinished"], **meta["finished"]}.items():
+            row = lane["row"]
+            goes_on = not row["converged"] and "failed_at" not in row and row["last_step"] < self.study.max_steps
+            (self.unfinished if goes_on else self.finished)[name] = _Finished(**lane)
         if checkpoint.arrays:
             names = tuple(meta["names"])
             state = unflatten(self._target(len(names)), checkpoint.arrays)
@@ -414,7 +413,7 @@ def _saved(running: CheckpointStore) -> list[_Saved]:
         here = [_Saved(name, step - 1, RUNNING, checkpoint.number, i) for i, (name, step) in enumerate(lanes) if name]
         there = [
             _Saved(name, ended["row"]["last_step"], FINISHED, ended["checkpoint"], 0)
-            for name, ended in meta["finished"].items()
+            for name, ended in {**meta["unfinished"], **meta["finished"]}.items()
         ]
         saved += [s for s in there + here if (s.run, s.step) not in {(o.run, o.step) for o in saved}]
     return saved

@@ -227,6 +227,18 @@ def test_more_steps_let_the_unconverged_go_on(tmp_path):
         assert metrics(tmp_path / "a", lane.name) == metrics(tmp_path / "b", lane.name)
 
 
+def test_lanes_that_go_on_survive_a_crash(tmp_path, monkeypatch):
+    lanes = product(range(3), [0.02])
+    run(tmp_path / "a", lanes=lanes, max_steps=40)
+    with monkeypatch.context() as patch:
+        crash_at(patch, CheckpointStore, "save", 4)
+        with pytest.raises(Crash):
+            run(tmp_path / "a", lanes=lanes, max_steps=80)
+    run(tmp_path / "a", lanes=lanes, max_steps=80)
+    for lane in lanes:
+        assert [line["step"] for line in metrics(tmp_path / "a", lane.name)] == list(range(0, 81, 5))
+
+
 def test_more_seeds_join_a_finished_run(whole, tmp_path):
     run(tmp_path / "a", lanes=LANES[:2])
     rows = run(tmp_path / "a", lanes=LANES)
