@@ -21,21 +21,20 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from flax import linen as nn
 
 from configs.palindrome import Config
 from experiments import launch
-from experiments.palindrome import TASKS, build_model, build_study
-from jaxrnn import __version__, losses, plots
-from jaxrnn.arrays import Array, Key, PyTree
+from experiments.palindrome import TASKS, build_model, build_study, build_trainer
+from jaxrnn import __version__, plots
+from jaxrnn.arrays import PyTree
 from jaxrnn.cells import CELLS, INITIALIZERS, ProductCell
 from jaxrnn.report import Table, table_markdown
 from jaxrnn.rundir import environment
 from jaxrnn.seeds import over_lanes
-from jaxrnn.train import Status, Trainer, adam, converged, make_trainer
+from jaxrnn.train import Status, Trainer
 
 PRECISION = "highest"
 OURS = "jaxrnn"
@@ -140,53 +139,52 @@ def measure(comparison: Comparison, repeats: int, clock: Callable[[], float] = t
 
 def recurrent(
     *,
-    digits: Sequence[int] = (10, 20),
+    digits: int = 20,
     batch_size: int = 256,
     hidden_size: int = 256,
-    chunk_steps: int = 5,
-    product_size: int = 4096,
+    chunk_steps: int = 4,
+    product_size: int = 2048,
 ) -> Iterator[Comparison]:
-    """The palindrome study's training step (report, Tables 1 and 2), one comparison for each number of digits."""
-    for number in digits:
-        task = TASKS["palindrome"](number)
-        lstm, peephole = (
-            Config(
-                cell=cell,
-                digits=number,
-                batch_size=batch_size,
-                hidden_size=hidden_size,
-                chunk_steps=chunk_steps,
-                precision=PRECISION,
-                # A lane that has ended does no work: none ends here.
-                tolerance=0.0,
-                max_steps=2**31 - 2,
-            )
-            for cell in ("lstm", "peephole")
+    """The palindrome study's training step (report, Tables 1 and 2)."""
+    task = TASKS["palindrome"](digits)
+    lstm, peephole = (
+        Config(
+            cell=cell,
+            digits=digits,
+            batch_size=batch_size,
+            hidden_size=hidden_size,
+            chunk_steps=chunk_steps,
+            precision=PRECISION,
+            # A lane that has ended does no work: none ends here.
+            tolerance=0.0,
+            max_steps=2**31 - 2,
         )
-        model = build_model(lstm)
-        autodiff = model.clone(cell=dataclasses.replace(cast(ProductCell, CELLS["lstm"]), stacked_gradient=False))
-        flax = nn.Sequential(
-            [
-                nn.Embed(task.vocabulary_size, model.embedding_size, embedding_init=nn.initializers.normal(1.0)),
-                nn.RNN(nn.OptimizedLSTMCell(hidden_size), time_major=True),
-                lambda ys_tbh: ys_tbh[-1],
-                nn.Dense(task.num_classes),
-            ]
-        )
-        yield Comparison(
-            title=f"Palindrome training step, T={task.input_length}, B={batch_size}, H={hidden_size}, "
-            f"D={model.embedding_size}, {chunk_steps} steps a call",
-            variants=[
-                _jax_variant(OURS, lstm, build_study(lstm).trainer),
-                _jax_variant("jaxrnn, plain autodiff", lstm, _trainer(lstm, autodiff)),
-                _jax_variant("Flax nn.RNN(OptimizedLSTMCell)", lstm, _trainer(lstm, flax)),
-                _torch_variant("PyTorch nn.LSTM", lstm, None),
-                _torch_variant("PyTorch, loop over t", lstm, LSTM_LOOP),
-                _jax_variant(OURS, peephole, build_study(peephole).trainer),
-                _torch_variant("PyTorch, loop over t", peephole, PEEPHOLE_LOOP),
-            ],
-            product=_product(product_size),
-        )
+        for cell in ("lstm", "peephole")
+    )
+    model = build_model(lstm)
+    autodiff = model.clone(cell=dataclasses.replace(cast(ProductCell, CELLS["lstm"]), stacked_gradient=False))
+    flax = nn.Sequential(
+        [
+            nn.Embed(task.vocabulary_size, model.embedding_size, embedding_init=nn.initializers.normal(1.0)),
+            nn.RNN(nn.OptimizedLSTMCell(hidden_size), time_major=True),
+            lambda ys_tbh: ys_tbh[-1],
+            nn.Dense(task.num_classes),
+        ]
+    )
+    yield Comparison(
+        title=f"Palindrome training step, T={task.input_length}, B={batch_size}, H={hidden_size}, "
+        f"D={model.embedding_size}, {chunk_steps} steps a call",
+        variants=[
+            _jax_variant(OURS, lstm, build_study(lstm).trainer),
+            _jax_variant("jaxrnn, plain autodiff", lstm, build_trainer(lstm, autodiff)),
+            _jax_variant("Flax nn.RNN(OptimizedLSTMCell)", lstm, build_trainer(lstm, flax)),
+            _torch_variant("PyTorch nn.LSTM", lstm, None),
+            _torch_variant("PyTorch, loop over t", lstm, LSTM_LOOP),
+            _jax_variant(OURS, peephole, build_study(peephole).trainer),
+            _torch_variant("PyTorch, loop over t", peephole, PEEPHOLE_LOOP),
+        ],
+        product=_product(product_size),
+    )
 
 
 def recurrent_flops(config: Config) -> int:
@@ -196,28 +194,6 @@ def recurrent_flops(config: Config) -> int:
     initializer = INITIALIZERS[config.initializer]
     weight = jax.eval_shape(lambda: cell.weight(cell.init(jax.random.key(0), 1, config.hidden_size, initializer)))
     return 6 * steps * config.batch_size * weight.size
-
-
-def _trainer(config: Config, model: nn.Module) -> Trainer:
-    """The study's trainer, as `build_study` makes it, for any model of tokens ``[T, B]`` to logits ``[B, C]``."""
-    task = TASKS[config.task](config.digits)
-
-    def loss(params: PyTree, batch: tuple[Array, Array], key: Key) -> tuple[Array, dict[str, Array]]:
-        del key
-        tokens_tb, labels_b = batch
-        logits_bc: Any = model.apply({"params": params}, tokens_tb)
-        return losses.cross_entropy(logits_bc, labels_b), {"accuracy": losses.accuracy(logits_bc, labels_b)}
-
-    return make_trainer(
-        lambda key: model.init(key, jnp.zeros((task.input_length, 1), jnp.int32))["params"],
-        lambda key: task.sample(key, config.batch_size),
-        loss,
-        adam(config.clip_norm),
-        converged(config.tolerance, config.patience),
-        max_steps=config.max_steps,
-        eval_every=config.eval_every,
-        chunk_steps=config.chunk_steps,
-    )
 
 
 def _jax_variant(name: str, config: Config, trainer: Trainer) -> Variant:

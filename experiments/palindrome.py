@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from absl import flags
+from flax import linen as nn
 
 from configs.palindrome import Config
 from experiments import launch
@@ -17,7 +18,7 @@ from jaxrnn.data.sequence import SequenceTask
 from jaxrnn.loop import Study
 from jaxrnn.models import SequenceClassifier
 from jaxrnn.seeds import Stream, stream_key
-from jaxrnn.train import TrainState, adam, converged, make_trainer
+from jaxrnn.train import Trainer, TrainState, adam, converged, make_trainer
 
 TASKS: dict[str, Callable[[int], SequenceTask]] = {
     "palindrome": palindrome.task,
@@ -58,10 +59,9 @@ def build_model(config: Any) -> SequenceClassifier:
     )
 
 
-def build_study(config: Config) -> Study:
-    """The study of a config."""
+def build_trainer(config: Config, model: nn.Module) -> Trainer:
+    """The study's trainer for a model of tokens ``[T, B]`` to logits ``[B, C]``."""
     task = TASKS[config.task](config.digits)
-    model = build_model(config)
 
     def init_params(key: Key) -> PyTree:
         return model.init(key, jnp.zeros((task.input_length, 1), jnp.int32))["params"]
@@ -69,8 +69,25 @@ def build_study(config: Config) -> Study:
     def loss(params: PyTree, batch: tuple[Array, Array], key: Key) -> tuple[Array, dict[str, Array]]:
         del key  # No dropout here.
         tokens_tb, labels_b = batch
-        logits_bc = model.apply({"params": params}, tokens_tb)
+        logits_bc: Any = model.apply({"params": params}, tokens_tb)
         return losses.cross_entropy(logits_bc, labels_b), {"accuracy": losses.accuracy(logits_bc, labels_b)}
+
+    return make_trainer(
+        init_params,
+        lambda key: task.sample(key, config.batch_size),
+        loss,
+        adam(config.clip_norm),
+        converged(config.tolerance, config.patience),
+        max_steps=config.max_steps,
+        eval_every=config.eval_every,
+        chunk_steps=config.chunk_steps,
+    )
+
+
+def build_study(config: Config) -> Study:
+    """The study of a config."""
+    task = TASKS[config.task](config.digits)
+    model = build_model(config)
 
     def evaluate(state: TrainState) -> dict[str, Array]:
         tokens_tn, labels_n = task.sample(stream_key(state.seed, Stream.EVAL), config.test_samples)
@@ -82,19 +99,9 @@ def build_study(config: Config) -> Study:
         )
         return {"test_accuracy": losses.accuracy(logits_nc, labels_n)}
 
-    trainer = make_trainer(
-        init_params,
-        lambda key: task.sample(key, config.batch_size),
-        loss,
-        adam(config.clip_norm),
-        converged(config.tolerance, config.patience),
-        max_steps=config.max_steps,
-        eval_every=config.eval_every,
-        chunk_steps=config.chunk_steps,
-    )
     lanes = config.num_seeds * len(config.learning_rate)
     return Study(
-        trainer=trainer,
+        trainer=build_trainer(config, model),
         evaluate=evaluate,
         summarize=lambda rows: summarize(rows, config.max_steps),
         max_steps=config.max_steps,

@@ -43,8 +43,8 @@ class SequenceClassifier(nn.Module):
             hidden = jnp.concatenate([hidden, carry.h], axis=-1)
         head = nn.Dense(
             self.num_classes,
-            kernel_init=lambda key, shape, dtype: self.initializer(key, "head", shape, self.hidden_size),
-            bias_init=lambda key, shape, dtype: self.initializer(key, "head_bias", shape, self.hidden_size),
+            kernel_init=lambda key, shape, dtype: self.initializer(key, "head", shape, hidden.shape[-1]),
+            bias_init=lambda key, shape, dtype: self.initializer(key, "head_bias", shape, hidden.shape[-1]),
             name="head",
         )
         return head(hidden)

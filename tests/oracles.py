@@ -1,4 +1,6 @@
-"""The recurrent cells as plain loops in NumPy, in float64, written from the equations of SPEC, section 1.
+"""The recurrent cells as plain loops in NumPy, float64, written from their equations.
+
+They are those of the report, Questions 1.1 to 1.4, and of the papers that `jaxrnn.cells` names.
 
 The tests run over all of `CELLS`: what a new cell needs to be tested is its entry in `CELL_ORACLES`.
 """
@@ -86,7 +88,7 @@ CELL_ORACLES = {
     "gru": CellOracle(gru, lambda D, H: 3 * H * (D + H + 1) + H),
     "gru_cho": CellOracle(gru_cho, lambda D, H: 3 * H * (D + H + 1)),
 }
-"""One entry a cell; sizes as in SPEC, section 1."""
+"""One entry a cell."""
 
 
 def unroll(name, params, xs, carry, mask=None, reverse=False):
@@ -138,3 +140,14 @@ def draw_carry(rng, name, *shape):
     """A random carry with fields of `shape`."""
     carry_type = CELLS[name].carry_type
     return carry_type(*(draw(rng, *shape) for _ in carry_type._fields))
+
+
+def assert_close(actual, expected, tolerance):
+    """Trees are equal to within `tolerance` of the largest number of each array."""
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+
+    def check(path, a, b):
+        scale = np.abs(b).max(initial=1e-300)
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * scale, err_msg=jax.tree_util.keystr(path))
+
+    jax.tree_util.tree_map_with_path(check, actual, expected)

@@ -1,10 +1,8 @@
-import dataclasses
 import json
 import subprocess
 import sys
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -12,7 +10,6 @@ from configs.palindrome import Config
 from experiments import benchmark
 from experiments.benchmark import Comparison, Measurement, Row, Variant
 from experiments.launch import ROOT
-from experiments.palindrome import build_model, build_study
 from jaxrnn import plots
 from jaxrnn.cells import CELLS, LSTMParams, PeepholeParams
 from jaxrnn.unroll import unroll
@@ -78,7 +75,7 @@ def quick_compilation():
 @pytest.mark.usefixtures("quick_compilation")
 def test_the_recurrent_suite_end_to_end(tmp_path):
     pytest.importorskip("torch")
-    (comparison,) = benchmark.recurrent(digits=(1,), product_size=8, **TINY)
+    (comparison,) = benchmark.recurrent(digits=1, product_size=8, **TINY)
     measured = benchmark.measure(comparison, 1)
     benchmark.write(tmp_path, benchmark.settings(), [measured])
 
@@ -128,24 +125,6 @@ def test_the_table_is_in_milliseconds_and_percent():
 
     assert table.rows == [["lstm", "Flax", "250", "125 to 500", "1.46", "62%", "2.3"]]
     assert "350 GFLOP/s" in table.caption
-
-
-def test_only_the_gradient_tells_plain_autodiff_from_the_study():
-    config = Config(digits=1, **TINY)
-    model = build_model(config)
-    seed, rate = jnp.int32(0), jnp.float32(1e-3)
-
-    def programs(trainer):
-        init = jax.jit(trainer.init)
-        chunk = jax.jit(trainer.chunk)
-        return init.lower(seed, rate).as_text(), chunk.lower(jax.eval_shape(init, seed, rate)).as_text()
-
-    study = programs(build_study(config).trainer)
-    autodiff = model.clone(cell=dataclasses.replace(model.cell, stacked_gradient=False))
-
-    assert programs(benchmark._trainer(config, model)) == study
-    assert programs(benchmark._trainer(config, autodiff))[0] == study[0]
-    assert programs(benchmark._trainer(config, autodiff))[1] != study[1]
 
 
 @pytest.mark.parametrize(

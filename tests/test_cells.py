@@ -60,7 +60,7 @@ def test_every_draw_of_an_initialisation_is_another(name):
 
 
 CANDIDATE = {"lstm": 2, "gers_peephole": 2}
-"""Which block is the tanh candidate of an LSTM, the only one with the gain 5/3 (SPEC, section 2)."""
+"""Which block is the tanh candidate of an LSTM, the only one with the gain 5/3 (the code of the report's author)."""
 
 
 @pytest.mark.parametrize("name", CELLS)

@@ -9,11 +9,9 @@ import pytest
 
 from jaxrnn.losses import accuracy, cross_entropy, masked_mean
 
-# Rows of probabilities 1/4, 1/2, 1/4 and 0.1, 0.1, 0.8; the logits of each row are shifted by any constant.
-LOGITS = np.log([[[0.25, 0.5, 0.25], [0.1, 0.1, 0.8]], [[0.1, 0.1, 0.8], [0.25, 0.5, 0.25]]]) + [
-    [[3.0], [-40.0]],
-    [[0], [7]],
-]
+# The logits of each position may be shifted by any constant.
+PROBABILITIES = np.array([[[0.25, 0.5, 0.25], [0.1, 0.1, 0.8]], [[0.1, 0.1, 0.8], [0.25, 0.5, 0.25]]])
+LOGITS = np.log(PROBABILITIES) + np.array([[[3], [-40]], [[0], [7]]])
 LABELS = np.array([[1, 0], [2, 2]])
 LOSSES = [[math.log(2), math.log(10)], [math.log(1.25), math.log(4)]]
 HITS = [[1, 0], [1, 0]]
@@ -39,8 +37,7 @@ def test_means_over_the_unmasked_positions(mask):
 
 def test_the_gradient_of_cross_entropy_is_probability_minus_one_hot():
     gradient = jax.grad(cross_entropy)(jnp.array(LOGITS), LABELS)
-    probabilities = np.exp(LOGITS) / np.exp(LOGITS).sum(-1, keepdims=True)
-    np.testing.assert_allclose(gradient, (probabilities - np.eye(3)[LABELS]) / LABELS.size, atol=1e-6)
+    np.testing.assert_allclose(gradient, (PROBABILITIES - np.eye(3)[LABELS]) / LABELS.size, atol=1e-6)
 
 
 def test_masked_labels_and_values_are_not_looked_at():

@@ -46,8 +46,7 @@ def apply(model, params, tokens, mask):
     return model.apply({"params": params}, tokens, mask)
 
 
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize(("name", "bidirectional"), [*((name, True) for name in CELLS), ("lstm", False)])
 def test_logits_are_the_head_on_the_last_hidden_states(name, bidirectional):
     rng = np.random.default_rng(0)
     params = draw_params(rng, name, bidirectional)
@@ -61,7 +60,7 @@ def test_logits_are_the_head_on_the_last_hidden_states(name, bidirectional):
                 padded = np.where(mask, tokens, 10**6)
                 ours = apply(model, params, padded, mask)
                 np.testing.assert_allclose(ours, logits_by_hand(name, params, tokens, mask), rtol=1e-12, atol=1e-14)
-        no_mask = model.apply({"params": params}, tokens)
+        no_mask = apply(model, params, tokens, None)
         np.testing.assert_allclose(no_mask, logits_by_hand(name, params, tokens, None), rtol=1e-12, atol=1e-14)
 
 
@@ -89,26 +88,21 @@ def test_the_reports_lstm_has_as_many_parameters_as_its_formula_says(D, H, C):
 
 @pytest.mark.parametrize("initializer", INITIALIZERS)
 def test_initial_parameters(initializer):
-    sizes = {"vocabulary_size": 60, "embedding_size": 50, "hidden_size": 100, "num_classes": 40, "bidirectional": True}
+    sizes = {"vocabulary_size": 60, "embedding_size": 100, "hidden_size": 100, "num_classes": 40, "bidirectional": True}
     model = classifier("lstm", initializer, **sizes)
     params = model.init(jax.random.key(0), np.zeros((1, 1), np.int32))["params"]
     kernel, bias = params["head"]["kernel"], params["head"]["bias"]
     assert kernel.shape == (200, 40)
-    distributions = {
-        "kaiming": (scipy.stats.norm(scale=40**-0.5), None, scipy.stats.norm(scale=0.1)),
-        # PyTorch's `nn.Linear` goes by its inputs, of which there are two times 100.
-        "torch": (
-            scipy.stats.uniform(-(200**-0.5), 2 * 200**-0.5),
-            scipy.stats.uniform(-(200**-0.5), 2 * 200**-0.5),
-            scipy.stats.uniform(-0.1, 0.2),
-        ),
+    # PyTorch's `nn.Linear` goes by its number of inputs, which is two times 100.
+    head, layers = {
+        "kaiming": (scipy.stats.norm(scale=40**-0.5), scipy.stats.norm(scale=100**-0.5)),
+        "torch": (scipy.stats.uniform(-(200**-0.5), 2 * 200**-0.5), scipy.stats.uniform(-0.1, 0.2)),
     }[initializer]
-    forget_gates = [params[way]["w_h"][:, 100:200] for way in ("forward", "backward")]
-    assert scipy.stats.kstest(np.ravel(params["embedding"]), scipy.stats.norm.cdf).pvalue > 1e-3
-    assert scipy.stats.kstest(np.ravel(kernel), distributions[0].cdf).pvalue > 1e-3
-    assert scipy.stats.kstest(np.ravel(forget_gates), distributions[2].cdf).pvalue > 1e-3
-    assert np.unique(forget_gates).size == 2 * 100 * 100
-    if distributions[1] is None:
+    forget_gates = np.stack([params[way]["w_h"][:, 100:200] for way in ("forward", "backward")])
+    for numbers, distribution in [(params["embedding"], scipy.stats.norm), (kernel, head), (forget_gates, layers)]:
+        assert scipy.stats.kstest(np.ravel(numbers), distribution.cdf).pvalue > 1e-3
+    assert abs(np.corrcoef(*forget_gates.reshape(2, -1))[0, 1]) < 0.1
+    if initializer == "kaiming":
         assert not bias.any()
     else:
-        assert scipy.stats.kstest(bias, distributions[1].cdf).pvalue > 1e-3
+        assert scipy.stats.kstest(bias, head.cdf).pvalue > 1e-3

@@ -46,16 +46,6 @@ def draw_problem(
     return jax.tree.map(dtype, problem)._replace(indices=indices)
 
 
-def assert_close(actual, expected, tolerance):
-    """Equal to within `tolerance` of the largest number of each array."""
-    assert jax.tree.structure(actual) == jax.tree.structure(expected)
-
-    def check(a, b):
-        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max(initial=1e-300))
-
-    jax.tree.map(check, actual, expected)
-
-
 def stack(trees):
     return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
@@ -100,8 +90,8 @@ def test_unroll_is_a_loop_over_step(name, num_steps, batch_shape, embedded, with
     loop_carry, loop_ys = carry, np.zeros(ys.shape)
     for t in range(num_steps)[:: -1 if reverse else 1]:
         loop_carry, loop_ys[t], _ = cell.step(params, loop_carry, cell.project(params, xs[t]))
-    assert_close((last, ys), (loop_carry, loop_ys), 1e-12)
-    assert_close((last, ys), oracles.unroll(name, params, xs, carry, reverse=reverse), 1e-12)
+    oracles.assert_close((last, ys), (loop_carry, loop_ys), 1e-12)
+    oracles.assert_close((last, ys), oracles.unroll(name, params, xs, carry, reverse=reverse), 1e-12)
 
 
 def test_numbers_stay_in_the_inputs_precision():
@@ -215,7 +205,7 @@ MASKS = {
 def assert_stacked_is_autodiff(name, tolerance, form, problem, **arguments):
     stacked = results_and_gradient(form, STACKED[name], problem, **arguments)
     autodiff = results_and_gradient(form, AUTODIFF[name], problem, **arguments)
-    assert_close(stacked, autodiff, tolerance)
+    oracles.assert_close(stacked, autodiff, tolerance)
 
 
 @pytest.mark.parametrize("name", STACKED)
@@ -264,7 +254,7 @@ def test_masked_is_truncated_whatever_stands_there(name, cell, form, placement, 
     results, gradient = results_and_gradient(form, cell, problem, mask, reverse=True)
 
     inputs = xs if form is from_vectors else embedding[indices]
-    assert_close(results, oracles.unroll(name, params, inputs, carry, mask, reverse=True), 1e-12)
+    oracles.assert_close(results, oracles.unroll(name, params, inputs, carry, mask, reverse=True), 1e-12)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
     if form is from_vectors:
         np.testing.assert_array_equal(gradient.xs.any(axis=-1), mask)
@@ -300,7 +290,7 @@ def test_lanes_are_separate_calls_and_new_values_compile_nothing(name):
     separate += [gradient(lane) for lane in lanes[1:]]
     assert results_and_gradient._cache_size() == num_compiled
     together = jax.jit(jax.vmap(gradient))(stack(lanes))
-    assert_close(together, stack(separate), 1e-5)
+    oracles.assert_close(together, stack(separate), 1e-5)
 
 
 # --- Errors -----------------------------------------------------------------------------------------------------------
