@@ -1,0 +1,55 @@
+"""Lanes that share a program against the same lanes alone, on a small real task with many seeds."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+import scipy.stats
+
+from configs.palindrome import Config
+from experiments.palindrome import build_study
+from jaxrnn import seeds
+from jaxrnn.train import Status
+
+SEEDS = np.arange(20, dtype=np.int32)
+CONFIG = Config(
+    digits=2, hidden_size=16, batch_size=16, max_steps=400, eval_every=10, chunk_steps=401, tolerance=0.3, patience=2
+)
+
+
+@functools.cache
+def programs(num_lanes):
+    trainer = build_study(CONFIG).trainer
+    return seeds.over_lanes(trainer.init, num_lanes), seeds.over_lanes(trainer.chunk, num_lanes)
+
+
+def outcome(lane_seeds):
+    """Losses ``[S, steps]``, last steps and statuses ``[S]`` of one program over `lane_seeds`."""
+    init, chunk = programs(len(lane_seeds))
+    state, looks = jax.device_get(chunk(init(lane_seeds, np.full(len(lane_seeds), 1e-2, np.float32))))
+    return looks.metrics["loss"], state.step, state.status
+
+
+@pytest.fixture(scope="module")
+def together():
+    return outcome(SEEDS)
+
+
+def test_the_first_minute_agrees_lane_by_lane(together):
+    losses, _, _ = together
+    for seed in (0, 7, 19):
+        alone, _, _ = outcome(SEEDS[seed : seed + 1])
+        np.testing.assert_allclose(losses[seed, :60], alone[0, :60], atol=1e-5)
+        # A lane that read its neighbour's data would not be the only one at this distance.
+        others = np.delete(losses[:, :60], seed, axis=0)
+        assert np.abs(others - alone[0, :60]).max(axis=1).min() > 1e-2
+
+
+def test_steps_have_the_same_distribution(together):
+    _, steps, statuses = together
+    alone = np.concatenate([outcome(SEEDS[i : i + 1])[1] for i in range(len(SEEDS))])
+    assert (statuses == Status.STOPPED).mean() > 0.5
+    assert np.unique(alone).size > 3
+    assert scipy.stats.ks_2samp(steps, alone).pvalue > 0.1
+    assert np.median(steps) == pytest.approx(np.median(alone), abs=20)
