@@ -26,8 +26,10 @@ ROOT = Path(__file__).parents[1]
 EXIT_INTERRUPTED = 75
 """EX_TEMPFAIL: saved, and to be started again, so that ``train && report`` does not go on."""
 
+# What --resume may change. With several lanes in a program, `chunk_steps` also moves lines of metrics.jsonl.
 _GROWING = ("max_steps", "num_seeds")
 _HARMLESS = ("chunk_steps",)
+_HELP = ("--help", "-help", "--helpshort", "--helpfull", "--helpxml", "-h", "-?")
 
 
 class UsageError(Exception):
@@ -74,7 +76,7 @@ def _fail(error: Exception, code: int) -> NoReturn:
 
 def _parse(argv: list[str]) -> list[str]:
     """Parses flags; a bad one, or an argument that is not a flag, is one line and exit code 2."""
-    asked = [arg for arg in argv[1:] if arg.lstrip("-").startswith("help")]
+    asked = [arg for arg in argv[1:] if arg in _HELP]
     if asked:
         return app.parse_flags_with_usage([argv[0], *asked])
     try:
@@ -98,7 +100,7 @@ def _parse(argv: list[str]) -> list[str]:
 def define_flags(config_file: str, schema: type[Any]) -> None:
     """The flags of a training binary: ``--config``, by default `config_file`, ``--workdir`` and ``--resume``."""
     # As an argument, not as the flag's default: errors then come when flags are parsed, and not here.
-    if not any(arg.lstrip("-").split("=")[0] == "config" for arg in sys.argv[1:]):
+    if "config" not in _arguments():
         sys.argv.insert(1, f"--config={ROOT / 'configs' / config_file}")
     fields = "".join(
         f"\n  {name}={field.default!r}: {field.description}" for name, field in schema.__pydantic_fields__.items()
@@ -109,20 +111,21 @@ def define_flags(config_file: str, schema: type[Any]) -> None:
     flags.DEFINE_bool("resume", False, "Go on with the run in --workdir, with its own config.")
 
 
-def _given_text() -> dict[str, str]:
-    """The config fields on the command line as they were typed."""
-    arguments = (arg.lstrip("-").partition("=") for arg in sys.argv[1:] if arg.startswith("-"))
-    return {name.removeprefix("config."): text for name, _, text in arguments if name.startswith("config.")}
+def _arguments() -> dict[str, str]:
+    """The flags on the command line as they were typed, by name; the text is empty where it stands apart."""
+    return {
+        name: text for name, _, text in (arg.lstrip("-").partition("=") for arg in sys.argv[1:] if arg.startswith("-"))
+    }
 
 
 def _refuse_unknown_fields() -> None:
     names = [field.name for field in dataclasses.fields(flags.FLAGS["config"].schema)]
-    for name in _given_text():
-        plain = name.removeprefix("no")
-        if name not in names and plain not in names:
+    for argument in _arguments():
+        config, _, name = argument.partition(".")
+        if config in ("config", "noconfig") and name and name not in names:
             close = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
-            raise UsageError(f"--config.{name}: there is no such field; {hint}")
+            raise UsageError(f"--{argument}: there is no such field; {hint}")
 
 
 def given_fields() -> dict[str, Any]:
@@ -152,7 +155,7 @@ def validate(schema: type[Any], fields: dict[str, Any]) -> Any:
 
 def bad_value(field: str, value: Any, reason: str) -> UsageError:
     """The error about a field's value, as it was typed where it was."""
-    return UsageError(f"--config.{field}={_given_text().get(field, value)}: {reason}")
+    return UsageError(f"--config.{field}={_arguments().get(f'config.{field}') or value}: {reason}")
 
 
 def choice(field: str, value: str, names: Sequence[str]) -> None:
@@ -215,7 +218,6 @@ def run(experiment: Experiment, config: Any, path: Path, *, resume: bool) -> lis
         study = experiment.study(config)
         with RunDirectory.resume(path) if resume else RunDirectory.create(path, record) as directory:
             directory.record = record
-            directory.write("config.json", record)
             return train(study, lanes, directory)
 
 

@@ -1,4 +1,4 @@
-"""Recurrent and graph networks in JAX: pure cells, many seeds in one program, resumable runs.
+"""Recurrent networks in JAX: pure cells, many seeds in one program, resumable runs.
 
 >>> config, params = jaxrnn.load("runs/lstm10", seed=2)  # doctest: +SKIP
 """

@@ -37,7 +37,7 @@ class CheckpointStore:
     """Numbered checkpoints in one directory, written asynchronously. Use it as a context manager: leaving it waits.
 
     Args:
-        directory: created when the first checkpoint is saved.
+        directory: created if it is missing.
         keep: how many of the newest stay; all by default.
     """
 

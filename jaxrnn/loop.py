@@ -98,7 +98,8 @@ def train(study: Study, lanes: Sequence[Lane], directory: RunDirectory) -> list[
                     if interrupted() and not loop.done:
                         running.wait()
                         raise Interrupted
-        loop.write_results()
+        running.wait()
+        loop.write_results(complete=True)
         return loop.rows()
 
 
@@ -243,6 +244,7 @@ class _Loop:
         self.finished_store.wait()
         self.finished[name] = _Finished(row, self.finished_number)
         self.finished_number += 1
+        self.unfinished.pop(name, None)
         self.write_results()
 
     # --- Files --------------------------------------------------------------------------------------------------------
@@ -250,11 +252,12 @@ class _Loop:
     def rows(self) -> list[dict[str, Any]]:
         return [self.finished[name].row for name in self.lanes if name in self.finished]
 
-    def write_results(self) -> None:
+    def write_results(self, complete: bool = False) -> None:
+        """Writes ``results.json``; it is complete once a checkpoint on disk knows all that it says."""
         rows = self.rows()
         results = {
             "experiment": self.directory.record["experiment"],
-            "complete": self.done,
+            "complete": complete,
             "runs": rows,
             "summary": self.study.summarize(rows),
         }
@@ -280,6 +283,8 @@ class _Loop:
         checkpoint = self._newest_sound()
         if checkpoint is None:
             self.directory.truncate({})
+            self.finished_store.delete_from(0)
+            self.directory.write_config()
             return
         meta = checkpoint.meta
         if meta["environment"] != self.environment:
@@ -295,7 +300,9 @@ class _Loop:
         if checkpoint.arrays:
             names = tuple(meta["names"])
             state = unflatten(self._target(len(names)), checkpoint.arrays)
-            self.block = _Block(names, seeds.place(state, len(names)))
+            self.block = _placed(names, state)
+        self.directory.write_config()
+        self.write_results()
 
     def _newest_sound(self) -> Checkpoint | None:
         rejected = []
@@ -320,10 +327,24 @@ class _Loop:
         return tqdm(total=self.study.max_steps + 1, initial=start, desc=label, unit="step", disable=None)
 
     def _show(self, bar: Any, block: _Block, looks: Looks, step: np.ndarray) -> None:
-        active = block.active
-        last = {key: float(np.nanmean(values[active, -1])) for key, values in looks.metrics.items()}
-        bar.set_postfix({**last, "finished": f"{len(self.finished)}/{len(self.lanes)}"}, refresh=False)
-        bar.update(int(step[active].max()) - bar.n)
+        """The metrics of the last look of this chunk, over the lanes that took it."""
+        taken = looks.taken[block.active]
+        shown = {"finished": f"{len(self.finished)}/{len(self.lanes)}"}
+        if taken.any():
+            last = np.flatnonzero(taken.any(axis=0))[-1]
+            for key in ("loss", *looks.metrics):
+                shown[key] = f"{looks.metrics[key][block.active, last][taken[:, last]].mean():.4f}"
+        bar.set_postfix(shown, refresh=False)
+        bar.update(int(step[block.active].max()) - bar.n)
+
+
+def _placed(names: tuple[str | None, ...], state: TrainState) -> _Block:
+    """A restored block as it was, or laid out anew where it does not fit the devices that there are now."""
+    block = _Block(names, state)
+    if seeds.padded(len(names)) == len(names):
+        return _Block(names, seeds.place(state, len(names)))
+    kept = [name for name in names if name is not None]
+    return _fill(kept, block.active, state, seeds.padded(len(kept)))
 
 
 def _fill(names: Sequence[str], positions: Sequence[int], state: TrainState, size: int) -> _Block:
@@ -385,6 +406,8 @@ def load(
     """
     path = Path(workdir)
     config = SimpleNamespace(**read_config(path)["config"])
+    if not (path / FINISHED).is_dir():
+        raise RunError(f"{path}: no checkpoint has been saved there")
     with CheckpointStore(path / RUNNING) as running, CheckpointStore(path / FINISHED) as finished:
         saved = _saved(running)
         chosen = [

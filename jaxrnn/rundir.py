@@ -49,7 +49,7 @@ class RunDirectory:
 
     @classmethod
     def create(cls, path: Path, record: Mapping[str, Any]) -> Self:
-        """A new run in a directory that holds none.
+        """A new run in a directory that holds none; writes ``config.json``.
 
         Raises:
             RunError: if the directory holds a run, is in use or cannot be written.
@@ -61,7 +61,9 @@ class RunDirectory:
         except OSError as error:
             raise RunError(f"{path}: cannot be written: {error.strerror}") from error
         _refuse_run(path)
-        return cls(path, record, lock)
+        directory = cls(path, record, lock)
+        directory.write_config()
+        return directory
 
     @classmethod
     def resume(cls, path: Path) -> Self:
@@ -82,6 +84,10 @@ class RunDirectory:
 
     def __exit__(self, *error: object) -> None:
         os.close(self._lock)
+
+    def write_config(self) -> None:
+        """Writes `record` as ``config.json``."""
+        self.write("config.json", self.record)
 
     def write(self, name: str, content: Any) -> None:
         """Replaces a JSON file as a whole: a reader sees the old or the new one, never half of it."""
@@ -146,6 +152,8 @@ def read_config(path: Path) -> dict[str, Any]:
 def _refuse_run(path: Path) -> None:
     if (path / "config.json").exists():
         raise RunError(f"{path}: holds a run already; --resume goes on with it, or take another --workdir")
+    if (path / "checkpoints").exists() or any(path.glob("*.jsonl")):
+        raise RunError(f"{path}: holds files of another run, but no config.json; take another --workdir")
 
 
 def _acquire(path: Path) -> int:

@@ -20,7 +20,7 @@ class Status(enum.IntEnum):
     """The stop rule ended it."""
     OUT_OF_STEPS = 2
     FAILED = 3
-    """The loss was not finite; the weights are those before that step's update."""
+    """The loss or its gradient was not finite; the weights are those before that step's update."""
     PADDING = 4
     """A copy that fills up a program."""
 
@@ -128,7 +128,7 @@ def make_trainer(
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = jax.tree.map(lambda p, u: p - state.learning_rate * u, state.params, updates)
 
-        failed = ~jnp.isfinite(value)
+        failed = ~(jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(gradients)))
         taken = state.step % eval_every == 0
         rule_state, stop = rule.look(state.rule_state, metrics)
         status = jnp.select(

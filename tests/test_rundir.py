@@ -11,9 +11,7 @@ RECORD = {"experiment": "tiny", "config": {"digits": 3}, **environment()}
 
 
 def create(path):
-    directory = RunDirectory.create(path, RECORD)
-    directory.write("config.json", RECORD)
-    return directory
+    return RunDirectory.create(path, RECORD)
 
 
 def test_a_directory_with_a_run_is_refused_and_left_alone(tmp_path):
@@ -24,6 +22,16 @@ def test_a_directory_with_a_run_is_refused_and_left_alone(tmp_path):
         RunDirectory.create(tmp_path / "a", RECORD)
     assert sorted(tmp_path.rglob("*")) == before
     assert read_config(tmp_path / "a") == RECORD
+
+
+@pytest.mark.parametrize("name", ["notes.jsonl", "checkpoints/running"])
+def test_files_of_others_are_refused_and_left_alone(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(RunError, match="files of another run"):
+        RunDirectory.create(tmp_path, RECORD)
+    assert (tmp_path / name).read_text() == "mine"
+    assert not (tmp_path / "config.json").exists()
 
 
 def test_two_processes_never_share_a_directory(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import tiny
 
 from jaxrnn.seeds import Stream, stream_key
-from jaxrnn.train import Status, adam, converged
+from jaxrnn.train import Status, adam, converged, make_trainer
 
 
 def reference(seed, rate, max_steps, eval_every, tolerance, patience):
@@ -63,6 +63,21 @@ def test_a_nan_ends_the_lane_and_keeps_the_weights_before_it():
     assert int(state.status) == Status.FAILED
     assert int(state.step) == looks[-1][0] == 1
     assert not np.isfinite(looks[-1][1])
+
+
+def test_a_gradient_that_is_not_finite_ends_the_lane_too():
+    trainer = make_trainer(
+        init_params=lambda key: {"w": jnp.zeros(())},
+        sample_batch=lambda key: None,
+        loss=lambda params, batch, key: (jnp.sqrt(params["w"]), {}),  # 0, with an infinite slope.
+        optimizer=optax.identity(),
+        rule=converged(-1.0, 1),
+        max_steps=10,
+        eval_every=5,
+        chunk_steps=3,
+    )
+    state, _ = jax.jit(trainer.chunk)(trainer.init(0, 0.1))
+    assert (int(state.status), int(state.step), float(state.params["w"])) == (Status.FAILED, 0, 0.0)
 
 
 def test_patience_counts_looks_in_a_row():
