@@ -64,6 +64,7 @@ def _log_warnings() -> None:
     handler.setFormatter(logging.Formatter("warning: %(message)s"))
     library = logging.getLogger("jaxrnn")
     library.addHandler(handler)
+    library.setLevel(logging.WARNING)
     library.propagate = False
     if not flags.FLAGS["verbosity"].present:
         absl.logging.set_verbosity(absl.logging.FATAL)

@@ -117,7 +117,10 @@ def test_sigterm_saves_says_how_to_go_on_and_exits_75(environment, finished, tmp
     process.terminate()
     _, complaints = process.communicate()
     assert process.returncode == 75, complaints
-    assert f"--resume --workdir={path}" in complaints
+    assert complaints.splitlines() == [
+        "warning: SIGTERM: ending this chunk, then saving; once more to stop at once",
+        f"saved; go on with --resume --workdir={path}",
+    ]
     assert len(rows(path)) < len(rows(finished))
     assert call(environment, "--resume", f"--workdir={path}").returncode == 0
     assert contents(path) == contents(finished)
@@ -130,13 +133,24 @@ def test_a_lane_has_the_same_bytes_alone(environment, finished, tmp_path):
     assert (tmp_path / "alone/metrics.jsonl").read_text().splitlines() == beside
 
 
-def test_lanes_over_several_devices(environment, finished, tmp_path):
-    many = {**environment, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
-    done = call(many, f"--workdir={tmp_path / 'many'}", **{**SMALL, "seeds_per_program": 3})
+def test_lanes_over_several_devices_also_after_a_start_on_one(environment, finished, tmp_path):
+    path = tmp_path / "many"
+    process = subprocess.Popen(
+        command(f"--workdir={path}", **{**SMALL, "seeds_per_program": 3, "chunk_steps": 10}),
+        cwd=ROOT,
+        env=environment,
+        stderr=subprocess.DEVNULL,
+    )
+    while size(path) == 0:
+        time.sleep(0.01)
+    process.terminate()
+    assert process.wait() == 75
+    four = {**environment, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    done = call(four, "--resume", f"--workdir={path}")
     assert done.returncode == 0, done.stderr
-    config = json.loads((tmp_path / "many/config.json").read_text())
-    assert config["device"]["count"] == 4
-    ours = {(row["seed"], row["step"]): row["loss"] for row in rows(tmp_path / "many")}
+    assert "devices have changed" in done.stderr
+    assert json.loads((path / "config.json").read_text())["device"]["count"] == 4
+    ours = {(row["seed"], row["step"]): row["loss"] for row in rows(path)}
     single = {(row["seed"], row["step"]): row["loss"] for row in rows(finished)}
     for seed in range(3):
         for step in range(0, 61, 10):
