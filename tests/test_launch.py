@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+import jaxrnn
 
 ROOT = Path(__file__).parents[1]
 SMALL = {
@@ -269,9 +272,6 @@ def test_help_lists_the_fields(environment):
 
 
 def test_a_notebook_can_load_and_apply_a_lane(finished):
-    import jax.numpy as jnp
-
-    import jaxrnn
     from experiments.palindrome import TASKS, build_model
     from jaxrnn import losses
     from jaxrnn.seeds import Stream, stream_key
@@ -281,4 +281,10 @@ def test_a_notebook_can_load_and_apply_a_lane(finished):
     logits = build_model(config).apply({"params": params}, tokens)
     row = json.loads((finished / "results.json").read_text())["runs"][1]
     assert float(losses.accuracy(logits, labels)) == pytest.approx(row["test_accuracy"])
-    assert logits.dtype == jnp.float32
+
+
+def test_the_notebook_in_the_readme_runs(finished):
+    (snippet,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    names = {}
+    exec(snippet.replace("runs/peephole20", str(finished)), names)
+    assert names["logits"].shape == (64, 2)
