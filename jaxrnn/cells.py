@@ -121,6 +121,29 @@ def _gates(key: Key, initializer: Initializer, names: str, role: str, rows: tupl
     return jnp.concatenate(blocks, axis=-1)
 
 
+def _affine_init(
+    params_type: type[Any], gates: str, recurrent_gates: str | None = None, role: str = "h"
+) -> Callable[[Key, int, int, Initializer], Any]:
+    """The `init` of cells whose parameters start with input matrix, recurrent matrix and bias, in this order.
+
+    Args:
+        params_type: the NamedTuple of the three.
+        gates: their letters, in the order of the blocks.
+        recurrent_gates: those that see the carry; all by default.
+        role: of the recurrent blocks: ``h``, or ``c`` where they look at the cell state.
+    """
+
+    def init(key: Key, input_size: int, hidden_size: int, initializer: Initializer) -> Any:
+        k_x, k_h, k_b = jax.random.split(key, 3)
+        return params_type(
+            _gates(k_x, initializer, gates, "x", (input_size,), hidden_size),
+            _gates(k_h, initializer, recurrent_gates or gates, role, (hidden_size,), hidden_size),
+            _gates(k_b, initializer, gates, "b", (), hidden_size),
+        )
+
+    return init
+
+
 def _affine(params: Any, x: Array) -> Array:
     return x @ params.w_x + params.b
 
@@ -150,15 +173,6 @@ class RNNParams(NamedTuple):
     b: Array
 
 
-def _init_rnn(key: Key, input_size: int, hidden_size: int, initializer: Initializer) -> RNNParams:
-    k_x, k_h, k_b = jax.random.split(key, 3)
-    return RNNParams(
-        w_x=_gates(k_x, initializer, "h", "x", (input_size,), hidden_size),
-        w_h=_gates(k_h, initializer, "h", "h", (hidden_size,), hidden_size),
-        b=_gates(k_b, initializer, "h", "b", (), hidden_size),
-    )
-
-
 def _rnn_pointwise(activation: Callable[[Array], Array]) -> Callable[..., Any]:
     def pointwise(params: RNNParams, carry: RNNCarry, z: Array, u: Array) -> tuple[RNNCarry, Array, dict[str, Array]]:
         """``h = activation(W_hx x + W_hh h' + b_h)`` (report, Question 1.1)."""
@@ -169,7 +183,9 @@ def _rnn_pointwise(activation: Callable[[Array], Array]) -> Callable[..., Any]:
 
 
 def _rnn(activation: Callable[[Array], Array]) -> ProductCell:
-    return ProductCell(RNNParams, _init_rnn, _affine, RNNCarry, _recurrent, _hidden, _rnn_pointwise(activation))
+    return ProductCell(
+        RNNParams, _affine_init(RNNParams, "h"), _affine, RNNCarry, _recurrent, _hidden, _rnn_pointwise(activation)
+    )
 
 
 # --- LSTM and its peepholes -------------------------------------------------------------------------------------------
@@ -190,13 +206,7 @@ class LSTMParams(NamedTuple):
     b: Array
 
 
-def _init_lstm(key: Key, input_size: int, hidden_size: int, initializer: Initializer) -> LSTMParams:
-    k_x, k_h, k_b = jax.random.split(key, 3)
-    return LSTMParams(
-        w_x=_gates(k_x, initializer, "ifgo", "x", (input_size,), hidden_size),
-        w_h=_gates(k_h, initializer, "ifgo", "h", (hidden_size,), hidden_size),
-        b=_gates(k_b, initializer, "ifgo", "b", (), hidden_size),
-    )
+_init_lstm = _affine_init(LSTMParams, "ifgo")
 
 
 def _lstm_pointwise(
@@ -219,15 +229,6 @@ class PeepholeParams(NamedTuple):
     w_x: Array
     w_c: Array
     b: Array
-
-
-def _init_peephole(key: Key, input_size: int, hidden_size: int, initializer: Initializer) -> PeepholeParams:
-    k_x, k_c, k_b = jax.random.split(key, 3)
-    return PeepholeParams(
-        w_x=_gates(k_x, initializer, "fioc", "x", (input_size,), hidden_size),
-        w_c=_gates(k_c, initializer, "fio", "c", (hidden_size,), hidden_size),
-        b=_gates(k_b, initializer, "fioc", "b", (), hidden_size),
-    )
 
 
 def _peephole_pointwise(
@@ -261,8 +262,11 @@ class GersParams(NamedTuple):
 
 def _init_gers(key: Key, input_size: int, hidden_size: int, initializer: Initializer) -> GersParams:
     k_lstm, k_i, k_f, k_o = jax.random.split(key, 4)
+    lstm = _init_lstm(k_lstm, input_size, hidden_size, initializer)
     return GersParams(
-        *_init_lstm(k_lstm, input_size, hidden_size, initializer),
+        w_x=lstm.w_x,
+        w_h=lstm.w_h,
+        b=lstm.b,
         p_i=initializer(k_i, "i_p", (hidden_size,), hidden_size),
         p_f=initializer(k_f, "f_p", (hidden_size,), hidden_size),
         p_o=initializer(k_o, "o_p", (hidden_size,), hidden_size),
@@ -332,15 +336,6 @@ class GRUChoParams(NamedTuple):
     b: Array
 
 
-def _init_gru_cho(key: Key, input_size: int, hidden_size: int, initializer: Initializer) -> GRUChoParams:
-    k_x, k_h, k_b = jax.random.split(key, 3)
-    return GRUChoParams(
-        w_x=_gates(k_x, initializer, "run", "x", (input_size,), hidden_size),
-        w_h=_gates(k_h, initializer, "run", "h", (hidden_size,), hidden_size),
-        b=_gates(k_b, initializer, "run", "b", (), hidden_size),
-    )
-
-
 def _gru_cho_advance(params: GRUChoParams, carry: RNNCarry, z: Array) -> tuple[RNNCarry, Array, dict[str, Array]]:
     """``h = (1-u)*n + u*h'`` with ``n = tanh(W_nx x + b + W_nh (r*h'))``, as printed in Cho et al. 2014."""
     hidden_size = carry.h.shape[-1]
@@ -358,7 +353,7 @@ CELLS: dict[str, Cell] = {
     "lstm": ProductCell(LSTMParams, _init_lstm, _affine, LSTMCarry, _recurrent, _hidden, _lstm_pointwise),
     "peephole": ProductCell(
         PeepholeParams,
-        _init_peephole,
+        _affine_init(PeepholeParams, "fioc", recurrent_gates="fio", role="c"),
         _affine,
         LSTMCarry,
         weight=lambda params: params.w_c,
@@ -378,6 +373,8 @@ CELLS: dict[str, Cell] = {
     "gru": ProductCell(
         GRUParams, _init_gru, _affine, RNNCarry, _recurrent, _hidden, _gru_pointwise, elementwise=("b_n",)
     ),
-    "gru_cho": GeneralCell(GRUChoParams, _init_gru_cho, _affine, RNNCarry, _recurrent, _gru_cho_advance),
+    "gru_cho": GeneralCell(
+        GRUChoParams, _affine_init(GRUChoParams, "run"), _affine, RNNCarry, _recurrent, _gru_cho_advance
+    ),
 }
 """All cells by name. ``peephole`` is the report's, ``gers_peephole`` the one of the literature."""

@@ -132,6 +132,28 @@ def _scanned(inputs: _Inputs) -> Array:
     return inputs.values if inputs.indices is None else inputs.indices
 
 
+def _scan(
+    cell: ProductCell,
+    reverse: bool,
+    elementwise: dict[str, Array],
+    weight: Array,
+    carry: PyTree,
+    inputs: _Inputs,
+    mask: Array | None,
+    *,
+    keep: bool,
+) -> tuple[PyTree, tuple[Array, Any]]:
+    """The last carry, the ys and, to `keep`, every step's product and the carry that it started from."""
+
+    def step(carry: PyTree, x: tuple[Array, Array | None]) -> tuple[PyTree, tuple[Array, Any]]:
+        x_t, m = x
+        u = cell.source(carry) @ weight
+        new_carry, y = _pointwise(cell, elementwise, carry, _projected(inputs, x_t), u, m)
+        return new_carry, (y, (carry, u) if keep else None)
+
+    return jax.lax.scan(step, carry, (_scanned(inputs), mask), reverse=reverse)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _stacked(
     cell: ProductCell,
@@ -142,12 +164,8 @@ def _stacked(
     inputs: _Inputs,
     mask: Array | None,
 ) -> tuple[PyTree, Array]:
-    def step(carry: PyTree, x: tuple[Array, Array | None]) -> tuple[PyTree, Array]:
-        x_t, m = x
-        u = cell.source(carry) @ weight
-        return _pointwise(cell, elementwise, carry, _projected(inputs, x_t), u, m)
-
-    return jax.lax.scan(step, carry, (_scanned(inputs), mask), reverse=reverse)
+    last, (ys, _) = _scan(cell, reverse, elementwise, weight, carry, inputs, mask, keep=False)
+    return last, ys
 
 
 def _stacked_forward(
@@ -159,15 +177,8 @@ def _stacked_forward(
     inputs: _Inputs,
     mask: Array | None,
 ) -> tuple[tuple[PyTree, Array], Any]:
-    """Keeps, of every step, the carry that it started from and its product; the gates are recomputed."""
-
-    def step(carry: PyTree, x: tuple[Array, Array | None]) -> tuple[PyTree, tuple[Array, PyTree, Array]]:
-        x_t, m = x
-        u = cell.source(carry) @ weight
-        new_carry, y = _pointwise(cell, elementwise, carry, _projected(inputs, x_t), u, m)
-        return new_carry, (y, carry, u)
-
-    last, (ys, carries, us) = jax.lax.scan(step, carry, (_scanned(inputs), mask), reverse=reverse)
+    """Keeps carries and products alone: the gates are cheaper to recompute than to read."""
+    last, (ys, (carries, us)) = _scan(cell, reverse, elementwise, weight, carry, inputs, mask, keep=True)
     return (last, ys), (elementwise, weight, inputs, mask, carries, us)
 
 

@@ -13,12 +13,6 @@ from jaxrnn.unroll import unroll
 D, H = 5, 3
 
 
-@pytest.fixture
-def x64():
-    with jax.enable_x64(True):
-        yield
-
-
 @pytest.mark.parametrize("name", CELLS)
 def test_a_step_and_its_gates_are_the_equations(name, x64):
     rng, cell = np.random.default_rng(0), CELLS[name]

@@ -18,12 +18,6 @@ LENGTHS = np.array([6, 1, 4, 3], np.int32)
 MASK = np.arange(T)[:, None] < LENGTHS
 
 
-@pytest.fixture(autouse=True)
-def highest_precision():
-    with jax.default_matmul_precision("highest"):
-        yield
-
-
 def draw(name, seed):
     """Parameters, an initial carry and inputs, float32."""
     rng = np.random.default_rng(seed)

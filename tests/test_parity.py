@@ -29,18 +29,6 @@ def torch():
     return pytest.importorskip("torch")
 
 
-@pytest.fixture(autouse=True)
-def highest_precision():
-    with jax.default_matmul_precision("highest"):
-        yield
-
-
-@pytest.fixture
-def x64():
-    with jax.enable_x64(True):
-        yield
-
-
 def sines(phase, *shape):
     """Numbers in place of random ones, the same in every library."""
     return np.sin(phase + 1.7 * np.arange(np.prod(shape))).reshape(shape)
