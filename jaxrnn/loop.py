@@ -221,7 +221,7 @@ class _Loop:
         return _fill(kept, block.active, block.state, size)
 
     def _conclude(self, name: str, state: TrainState, status: Status, step: int) -> None:
-        """Evaluates a lane that ended and saves what is needed of it."""
+        """Evaluates a lane that ended and saves what is needed of it; an older checkpoint of it stays."""
         lane = self.lanes[name]
         if status == Status.FAILED:
             evaluated = dict.fromkeys(jax.eval_shape(jax.vmap(self.study.evaluate), state))
@@ -268,7 +268,7 @@ class _Loop:
         block = self.block
         meta = {
             "names": [] if block is None else block.names,
-            "steps": [] if block is None else [int(step) for step in block.state.step],
+            "steps": [] if block is None else np.asarray(block.state.step).tolist(),
             "finished": {name: lane._asdict() for name, lane in self.finished.items()},
             "unfinished": {name: lane._asdict() for name, lane in self.unfinished.items()},
             "finished_number": self.finished_number,

@@ -73,7 +73,7 @@ def unroll(
     `jax.jacfwd`) raises JAX's TypeError about custom_vjp functions.
 
     Raises:
-        ValueError: for shapes that do not belong together.
+        ValueError: for integers without an embedding, an embedding without integers, or a mask of another shape.
     """
     if embedding is None and jnp.issubdtype(xs.dtype, jnp.integer):
         raise ValueError(f"integer inputs of shape {xs.shape} need an embedding")
@@ -177,7 +177,7 @@ def _stacked_forward(
     inputs: _Inputs,
     mask: Array | None,
 ) -> tuple[tuple[PyTree, Array], Any]:
-    """Keeps carries and products alone: the gates are cheaper to recompute than to read."""
+    """Keeps carries and products, ``[T, *batch, 6 H]`` for an LSTM; the gates are recomputed."""
     last, (ys, (carries, us)) = _scan(cell, reverse, elementwise, weight, carry, inputs, mask, keep=True)
     return (last, ys), (elementwise, weight, inputs, mask, carries, us)
 
