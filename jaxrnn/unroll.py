@@ -94,7 +94,7 @@ def unroll(
         carry = cell.initial_carry(hidden_size, batch_shape, inputs.values.dtype)
     if isinstance(cell, ProductCell) and cell.stacked_gradient:
         elementwise = {name: getattr(params, name) for name in cell.elementwise}
-        return _stacked(cell, reverse, elementwise, cell.weight(params), carry, inputs, mask)
+        return _stacked(cell, reverse, _Problem(elementwise, cell.weight(params), carry, inputs, mask))
 
     def step(carry: PyTree, x: tuple[Array, Array | None]) -> tuple[PyTree, Array]:
         z, m = x
@@ -132,18 +132,19 @@ def _scanned(inputs: _Inputs) -> Array:
     return inputs.values if inputs.indices is None else inputs.indices
 
 
-def _scan(
-    cell: ProductCell,
-    reverse: bool,
-    elementwise: dict[str, Array],
-    weight: Array,
-    carry: PyTree,
-    inputs: _Inputs,
-    mask: Array | None,
-    *,
-    keep: bool,
-) -> tuple[PyTree, tuple[Array, Any]]:
+class _Problem(NamedTuple):
+    """What a product cell is unrolled over; `elementwise` are the parameters that its `pointwise` reads, by name."""
+
+    elementwise: dict[str, Array]
+    weight: Array
+    carry: PyTree
+    inputs: _Inputs
+    mask: Array | None
+
+
+def _scan(cell: ProductCell, reverse: bool, problem: _Problem, *, keep: bool) -> tuple[PyTree, tuple[Array, Any]]:
     """The last carry, the ys and, to `keep`, every step's product and the carry that it started from."""
+    elementwise, weight, start, inputs, mask = problem
 
     def step(carry: PyTree, x: tuple[Array, Array | None]) -> tuple[PyTree, tuple[Array, Any]]:
         x_t, m = x
@@ -151,39 +152,24 @@ def _scan(
         new_carry, y = _pointwise(cell, elementwise, carry, _projected(inputs, x_t), u, m)
         return new_carry, (y, (carry, u) if keep else None)
 
-    return jax.lax.scan(step, carry, (_scanned(inputs), mask), reverse=reverse)
+    return jax.lax.scan(step, start, (_scanned(inputs), mask), reverse=reverse)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _stacked(
-    cell: ProductCell,
-    reverse: bool,
-    elementwise: dict[str, Array],
-    weight: Array,
-    carry: PyTree,
-    inputs: _Inputs,
-    mask: Array | None,
-) -> tuple[PyTree, Array]:
-    last, (ys, _) = _scan(cell, reverse, elementwise, weight, carry, inputs, mask, keep=False)
+def _stacked(cell: ProductCell, reverse: bool, problem: _Problem) -> tuple[PyTree, Array]:
+    last, (ys, _) = _scan(cell, reverse, problem, keep=False)
     return last, ys
 
 
-def _stacked_forward(
-    cell: ProductCell,
-    reverse: bool,
-    elementwise: dict[str, Array],
-    weight: Array,
-    carry: PyTree,
-    inputs: _Inputs,
-    mask: Array | None,
-) -> tuple[tuple[PyTree, Array], Any]:
+def _stacked_forward(cell: ProductCell, reverse: bool, problem: _Problem) -> tuple[tuple[PyTree, Array], Any]:
     """Keeps carries and products, ``[T, *batch, 6 H]`` for an LSTM; the gates are recomputed."""
-    last, (ys, (carries, us)) = _scan(cell, reverse, elementwise, weight, carry, inputs, mask, keep=True)
-    return (last, ys), (elementwise, weight, inputs, mask, carries, us)
+    last, (ys, (carries, us)) = _scan(cell, reverse, problem, keep=True)
+    return (last, ys), (problem, carries, us)
 
 
 def _stacked_backward(cell: ProductCell, reverse: bool, residuals: Any, cotangents: tuple[PyTree, Array]) -> Any:
-    elementwise, weight, inputs, mask, carries, us = residuals
+    problem, carries, us = residuals
+    elementwise, weight, _, inputs, mask = problem
     d_last, d_ys = cotangents
 
     def step(state: tuple[PyTree, PyTree], x: Any) -> tuple[tuple[PyTree, PyTree], tuple[Array, Array | None]]:
@@ -208,7 +194,7 @@ def _stacked_backward(cell: ProductCell, reverse: bool, residuals: Any, cotangen
     d_weight = jnp.tensordot(cell.source(carries), d_us, (axes, axes))
     d_zs = d_us if d_zs is None else d_zs
     d_values = d_zs if inputs.indices is None else _lookup_backward((inputs.values, inputs.indices), d_zs)[0]
-    return d_elementwise, d_weight, d_carry, _Inputs(d_values, None), None
+    return (_Problem(d_elementwise, d_weight, d_carry, _Inputs(d_values, None), None),)
 
 
 _stacked.defvjp(_stacked_forward, _stacked_backward)
