@@ -57,7 +57,7 @@ class Config:
     first_seed: Annotated[int, Field(ge=0)] = 0
     """See num_seeds."""
     seeds_per_program: Annotated[int, Field(ge=0)] = 0
-    """Runs that share a program; 0 is the fastest choice by backend: 1 on a CPU, all on an accelerator."""
+    """Runs that share a program; 0 is the fastest choice: one on each core of a CPU, all on an accelerator."""
     chunk_steps: Positive = 60
     """Steps between two checkpoints."""
     precision: str = "highest"

@@ -29,6 +29,7 @@ EXIT_INTERRUPTED = 75
 # What --resume may change. With several lanes in a program, `chunk_steps` also moves lines of metrics.jsonl.
 _GROWING = ("max_steps", "num_seeds")
 _HARMLESS = ("chunk_steps",)
+_DEVICE_FLAG = "xla_force_host_platform_device_count"
 _HELP = ("--help", "-help", "--helpshort", "--helpfull", "--helpxml", "-h", "-?")
 
 
@@ -41,6 +42,7 @@ def run_main(main: Callable[[list[str]], None]) -> None:
 
     def guarded(argv: list[str]) -> None:
         _log_warnings()
+        use_all_cores()
         sys.unraisablehook = _unraisable
         try:
             main(argv)
@@ -262,10 +264,17 @@ def _resumed_fields(saved: dict[str, Any], given: dict[str, Any]) -> dict[str, A
 
 
 def lanes_in_a_program(seeds_per_program: int, lanes: int) -> int:
-    """`seeds_per_program`, or where it is 0 what is fastest: one lane on a CPU, all on an accelerator."""
+    """`seeds_per_program`, or where it is 0 what is fastest: one lane on each core of a CPU, all on an accelerator."""
     if seeds_per_program:
         return seeds_per_program
-    return 1 if jax.default_backend() == "cpu" else lanes
+    return min(lanes, jax.device_count()) if jax.default_backend() == "cpu" else lanes
+
+
+def use_all_cores() -> None:
+    """Makes each core of a CPU a device; must come before JAX starts, and gives way to the user's own setting."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if "JAX_NUM_CPU_DEVICES" not in os.environ and _DEVICE_FLAG not in os.environ.get("XLA_FLAGS", ""):
+        jax.config.update("jax_num_cpu_devices", cores)
 
 
 def use_compilation_cache() -> None:

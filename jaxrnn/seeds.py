@@ -1,4 +1,4 @@
-"""Lanes: one run each, trained one after another, in blocks under `vmap`, or over devices.
+"""Lanes: one run each, trained one after another, one on each device, or in blocks under `vmap`.
 
 A lane is a seed and a value of every hyperparameter that is swept. A *program* works on lanes stacked along a leading
 axis ``S`` of every array.
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import AxisType, NamedSharding, PartitionSpec, Sharding
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxrnn.arrays import Array, Key, PyTree
 
@@ -51,29 +51,31 @@ def product(seeds: Iterable[int], learning_rates: Iterable[float]) -> list[Lane]
 def over_lanes(fn: Callable[..., Any], num_lanes: int, *, donate: bool = False) -> Callable[..., Any]:
     """Compiles ``fn(*trees)`` of one lane into a program of trees with a leading lane axis.
 
-    One lane runs without any batch axis, so that its numbers do not depend on whether others run before or after it.
-    More run under `vmap`, spread over all devices, whose number must divide `num_lanes` (see `padded`).
+    The lanes are spread over devices that never wait for each other. One lane on a device runs without any batch axis,
+    so that its numbers do not depend on whether others run beside it; more run under `vmap`.
 
     Args:
         fn: a pure function of one lane's pytrees.
-        num_lanes: S.
+        num_lanes: S, a multiple of the number of devices that share them (see `padded`).
         donate: give the first argument's memory to the result.
     """
-    donated = (0,) if donate else ()
-    if num_lanes == 1:
+    mesh = lane_sharding(num_lanes).mesh
 
-        def single(*trees: PyTree) -> PyTree:
-            return jax.tree.map(lambda x: x[None], fn(*jax.tree.map(lambda x: x[0], trees)))
+    def on_one_device(*trees: PyTree) -> PyTree:
+        if num_lanes > mesh.size:
+            return jax.vmap(fn)(*trees)
+        return jax.tree.map(lambda x: x[None], fn(*jax.tree.map(lambda x: x[0], trees)))
 
-        return jax.jit(single, donate_argnums=donated)
-    return jax.jit(jax.vmap(fn), out_shardings=lane_sharding(num_lanes), donate_argnums=donated)
+    lane = PartitionSpec("lane")
+    # Nothing is replicated, so there is nothing to check; the check would refuse a scan that starts at constants.
+    program = jax.shard_map(on_one_device, mesh=mesh, in_specs=lane, out_specs=lane, check_vma=False)
+    return jax.jit(program, donate_argnums=(0,) if donate else ())
 
 
-def lane_sharding(num_lanes: int) -> Sharding | None:
-    """The lane axis over all devices; None (the default device) for one lane or one device."""
-    if num_lanes == 1 or jax.device_count() == 1:
-        return None
-    mesh = jax.make_mesh((jax.device_count(),), ("lane",), axis_types=(AxisType.Auto,))
+def lane_sharding(num_lanes: int) -> NamedSharding:
+    """The lane axis over the devices, or over the first few where there are fewer lanes."""
+    devices = jax.devices()[:num_lanes]
+    mesh = jax.make_mesh((len(devices),), ("lane",), axis_types=(AxisType.Auto,), devices=devices)
     return NamedSharding(mesh, PartitionSpec("lane"))
 
 
@@ -83,14 +85,20 @@ def place(tree: PyTree, num_lanes: int) -> PyTree:
 
 
 def padded(num_lanes: int) -> int:
-    """The number of lanes of a program that runs `num_lanes`: itself if 1, else a multiple of the device count."""
-    devices = jax.device_count()
-    return 1 if num_lanes == 1 else -(-num_lanes // devices) * devices
+    """The number of lanes of a program that runs `num_lanes`: itself, or the next multiple of the device count."""
+    devices = min(num_lanes, jax.device_count())
+    return -(-num_lanes // devices) * devices
 
 
 def shrunk(num_lanes: int, size: int) -> int:
-    """How many lanes a program keeps for `num_lanes` of its `size`: a power of two, so that few are compiled."""
-    return min(size, padded(1 << (num_lanes - 1).bit_length()))
+    """How many lanes a program of `size` keeps for `num_lanes`.
+
+    As many for each device as a power of two allows, so that few programs are compiled, and at least one: a lane that
+    has ended costs nothing where it does not share its device.
+    """
+    devices = min(size, jax.device_count())
+    each = -(-num_lanes // devices)
+    return min(size, devices << (each - 1).bit_length())
 
 
 def take(tree: PyTree, positions: Sequence[int], size: int) -> PyTree:

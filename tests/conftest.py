@@ -5,6 +5,8 @@ import pytest
 
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_default_matmul_precision", "highest")
+# As in the binaries: lanes have devices of their own.
+jax.config.update("jax_num_cpu_devices", 2)
 # Many tests compile the same programs.
 _CACHE = tempfile.TemporaryDirectory(prefix="jaxrnn-tests-")
 jax.config.update("jax_compilation_cache_dir", _CACHE.name)

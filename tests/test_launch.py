@@ -136,12 +136,19 @@ def test_a_lane_has_the_same_bytes_alone(environment, finished, tmp_path):
     assert (tmp_path / "alone/metrics.jsonl").read_text().splitlines() == beside
 
 
+def test_each_core_trains_a_run(finished):
+    cores = min(len(os.sched_getaffinity(0)), SMALL["num_seeds"])
+    timing = [json.loads(line) for line in (finished / "timing.jsonl").read_text().splitlines()]
+    assert timing[0]["lanes"] == timing[0]["program"] == cores
+
+
 def test_lanes_over_several_devices_also_after_a_start_on_one(environment, finished, tmp_path):
     path = tmp_path / "many"
+    one = {**environment, "JAX_NUM_CPU_DEVICES": "1"}
     process = subprocess.Popen(
         command(f"--workdir={path}", **{**SMALL, "seeds_per_program": 3, "chunk_steps": 10}),
         cwd=ROOT,
-        env=environment,
+        env=one,
         stderr=subprocess.DEVNULL,
     )
     while size(path) == 0:

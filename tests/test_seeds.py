@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +18,7 @@ def test_lanes_are_the_product_and_named_by_their_values():
     ]
 
 
-@pytest.mark.parametrize("num_lanes", [1, 3])
+@pytest.mark.parametrize("num_lanes", [1, 2, 4])
 def test_a_program_works_on_each_lane(num_lanes):
     program = seeds.over_lanes(lambda x, y: {"sum": x.sum() + y}, num_lanes)
     x = jnp.arange(4.0 * num_lanes).reshape(num_lanes, 4)
@@ -24,21 +26,42 @@ def test_a_program_works_on_each_lane(num_lanes):
     np.testing.assert_array_equal(program(x, y)["sum"], np.asarray(x).sum(1) + np.asarray(y))
 
 
-def test_one_lane_runs_without_a_batch_axis():
-    shapes = []
+@pytest.mark.parametrize(("num_lanes", "batched"), [(1, False), (2, False), (4, True)])
+def test_one_lane_on_a_device_has_no_batch_axis(num_lanes, batched):
+    program = seeds.over_lanes(lambda x: jnp.dot(x, x), num_lanes)
+    plain = "dimension_numbers=(([0], [0]), ([], []))" in str(jax.make_jaxpr(program)(jnp.ones((num_lanes, 4))))
+    assert plain != batched
 
+
+def test_lanes_are_spread_over_devices_that_do_not_communicate():
+    program = seeds.over_lanes(lambda x: jnp.cumsum(x) / x.sum(), 4)
+    x = seeds.place(np.ones((4, 8), np.float32), 4)
+    assert [shard.data.shape for shard in program(x).addressable_shards] == [(2, 8), (2, 8)]
+    assert not re.search("all-|permute|collective", program.lower(x).compile().as_text())
+
+
+def test_lanes_on_devices_of_their_own_have_the_same_bits():
     def fn(x):
-        shapes.append(x.shape)
-        return x
+        return jax.lax.scan(lambda c, _: (jnp.tanh(c @ c.T), c.sum()), x, None, length=20)
 
-    jaxpr = str(jax.make_jaxpr(seeds.over_lanes(lambda x: jnp.dot(x, x), 1))(jnp.ones((1, 4))))
-    seeds.over_lanes(fn, 1)(jnp.ones((1, 4)))
-    assert shapes == [(4,)]
-    assert "dimension_numbers=(([0], [0]), ([], []))" in jaxpr  # A plain dot, not a batched one.
+    x = np.random.default_rng(0).normal(size=(2, 64, 64)).astype(np.float32)
+    together = seeds.over_lanes(fn, 2)(x)
+    for lane in range(2):
+        alone = seeds.over_lanes(fn, 1)(x[lane : lane + 1])
+        for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(together), strict=True):
+            np.testing.assert_array_equal(a[0], b[lane])
 
 
-@pytest.mark.parametrize(("active", "size", "expected"), [(1, 8, 1), (2, 8, 2), (3, 8, 4), (5, 6, 6), (6, 6, 6)])
-def test_blocks_shrink_to_powers_of_two(active, size, expected):
+@pytest.mark.parametrize(("lanes", "size"), [(1, 1), (2, 2), (3, 4), (5, 6)])
+def test_lanes_are_padded_to_a_multiple_of_the_devices(lanes, size):
+    assert jax.device_count() == 2
+    assert seeds.padded(lanes) == size
+
+
+@pytest.mark.parametrize(
+    ("active", "size", "expected"), [(1, 1, 1), (1, 2, 2), (2, 8, 2), (3, 8, 4), (4, 8, 4), (5, 8, 8), (5, 6, 6)]
+)
+def test_blocks_shrink_to_powers_of_two_on_each_device(active, size, expected):
     assert seeds.shrunk(active, size) == expected
 
 
