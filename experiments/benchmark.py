@@ -199,11 +199,12 @@ def recurrent_flops(config: Config) -> int:
 def _jax_variant(name: str, config: Config, trainer: Trainer) -> Variant:
     """The compiled chunk of one lane, as the host loop calls it."""
     state = over_lanes(trainer.init, 1)(np.array([0], np.int32), np.array(config.learning_rate, np.float32))
-    chunk, compile_seconds = _compiled(over_lanes(trainer.chunk, 1, donate=True), state)
+    no_end = np.array([np.iinfo(np.int32).max], np.int32)
+    chunk, compile_seconds = _compiled(over_lanes(trainer.chunk, 1, donate=True), state, no_end)
 
     def step() -> None:
         nonlocal state
-        state, _ = jax.block_until_ready(chunk(state))
+        state, _ = jax.block_until_ready(chunk(state, no_end))
         assert state.status == Status.RUNNING
 
     return Variant(name, config.cell, step, config.chunk_steps, recurrent_flops(config), compile_seconds)

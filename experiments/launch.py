@@ -18,6 +18,7 @@ from ml_collections import config_flags
 
 from jaxrnn import __version__
 from jaxrnn.checkpoint import CheckpointError
+from jaxrnn.data.text import CorpusError
 from jaxrnn.loop import Interrupted, Study, train
 from jaxrnn.rundir import RunDirectory, RunError, environment, read_config
 from jaxrnn.seeds import product
@@ -48,7 +49,7 @@ def run_main(main: Callable[[list[str]], None]) -> None:
             main(argv)
         except UsageError as error:
             _fail(error, 2)
-        except (RunError, CheckpointError) as error:
+        except (RunError, CheckpointError, CorpusError) as error:
             _fail(error, 1)
 
     app.run(guarded, flags_parser=_parse)
@@ -167,6 +168,15 @@ def choice(field: str, value: str, names: Sequence[str]) -> None:
         raise bad_value(field, value, f"should be one of {', '.join(names)}")
 
 
+def check_runs(config: Any) -> None:
+    """Refuses what no experiment can run: seeds, learning rates and a precision that do not exist."""
+    choice("precision", config.precision, ("highest", "high", "default"))
+    if config.first_seed + config.num_seeds > 2**31:
+        raise bad_value("first_seed", config.first_seed, "all seeds should stay below 2**31")
+    if len(set(config.learning_rate)) < len(config.learning_rate):
+        raise bad_value("learning_rate", config.learning_rate, "has the same value twice")
+
+
 class Experiment(NamedTuple):
     """A kind of run.
 
@@ -175,12 +185,14 @@ class Experiment(NamedTuple):
         schema: the config's dataclass; it has `num_seeds`, `first_seed`, `learning_rate` and `precision`.
         check: raises UsageError for what the schema cannot know.
         study: builds the study from a config.
+        data: what ``config.json`` says of the data of a config, under "data"; a resumed run must find the same.
     """
 
     name: str
     schema: type[Any]
     check: Callable[[Any], None]
     study: Callable[[Any], Study]
+    data: Callable[[Any], dict[str, Any]] = lambda config: {}
 
 
 def launch(experiment: Experiment) -> list[dict[str, Any]]:
@@ -216,6 +228,10 @@ def run(experiment: Experiment, config: Any, path: Path, *, resume: bool) -> lis
     use_compilation_cache()
     record = {"experiment": experiment.name, "config": dataclasses.asdict(config), **environment()}
     record["versions"]["jaxrnn"] = __version__
+    if data := experiment.data(config):
+        record["data"] = data
+    if resume and read_config(path).get("data", {}) != data:
+        raise RunError(f"{path}: the run was started on other data: {_difference(read_config(path)['data'], data)}")
     lanes = product(range(config.first_seed, config.first_seed + config.num_seeds), config.learning_rate)
     with jax.default_matmul_precision(config.precision):
         study = experiment.study(config)
@@ -236,11 +252,26 @@ def _config(experiment: Experiment, fields: dict[str, Any]) -> Any:
     return config
 
 
-def _saved_fields(experiment: Experiment, path: Path) -> dict[str, Any]:
+def of_experiment(names: Sequence[str], path: Path) -> dict[str, Any]:
+    """``config.json`` of a run of one of the experiments `names`.
+
+    Raises:
+        RunError: there is no run, or it is of another experiment.
+    """
     record = read_config(path)
-    if record.get("experiment") != experiment.name:
-        raise RunError(f"{path}: holds a run of experiment {record.get('experiment')!r}, not {experiment.name!r}")
+    if record.get("experiment") not in names:
+        raise RunError(f"{path}: holds a run of experiment {record.get('experiment')!r}, not {names[0]!r}")
+    return record
+
+
+def _saved_fields(experiment: Experiment, path: Path) -> dict[str, Any]:
+    record = of_experiment((experiment.name,), path)
     return {name: tuple(value) if isinstance(value, list) else value for name, value in record["config"].items()}
+
+
+def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    changed = [name for name in now if before.get(name) != now[name]]
+    return ", ".join(f"{name} was {before.get(name)!r} and is {now[name]!r}" for name in changed)
 
 
 def _is_complete(path: Path) -> bool:
@@ -277,11 +308,13 @@ def use_all_cores() -> None:
         jax.config.update("jax_num_cpu_devices", cores)
 
 
+def cache_dir() -> Path:
+    """Where programs and fetched data are kept."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("JAXRNN_CACHE_DIR") or Path(base) / "jaxrnn")
+
+
 def use_compilation_cache() -> None:
     """Keeps compiled programs in the cache directory, so that a second start trains within seconds."""
-    base = (
-        os.environ.get("JAXRNN_CACHE_DIR")
-        or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxrnn"
-    )
-    jax.config.update("jax_compilation_cache_dir", str(Path(base) / "xla"))
+    jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

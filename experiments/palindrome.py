@@ -25,20 +25,15 @@ TASKS: dict[str, Callable[[int], SequenceTask]] = {
     "baum_sweet": baum_sweet.task,
     "random_combinations": random_combinations.task,
 }
-PRECISIONS = ("highest", "high", "default")
 _TEST_BATCH = 1000
 
 
 def check(config: Config) -> None:
     """Refuses names and sizes that do not exist."""
+    launch.check_runs(config)
     launch.choice("task", config.task, list(TASKS))
     launch.choice("cell", config.cell, list(CELLS))
     launch.choice("initializer", config.initializer, list(INITIALIZERS))
-    launch.choice("precision", config.precision, PRECISIONS)
-    if config.first_seed + config.num_seeds > 2**31:
-        raise launch.bad_value("first_seed", config.first_seed, "all seeds should stay below 2**31")
-    if len(set(config.learning_rate)) < len(config.learning_rate):
-        raise launch.bad_value("learning_rate", config.learning_rate, "has the same value twice")
     try:
         TASKS[config.task](config.digits)
     except ValueError as error:
@@ -66,15 +61,16 @@ def build_trainer(config: Config, model: nn.Module) -> Trainer:
     def init_params(key: Key) -> PyTree:
         return model.init(key, jnp.zeros((task.input_length, 1), jnp.int32))["params"]
 
-    def loss(params: PyTree, batch: tuple[Array, Array], key: Key) -> tuple[Array, dict[str, Array]]:
+    def loss(params: PyTree, memory: PyTree, batch: tuple[Array, Array], key: Key) -> tuple[Array, Any]:
         del key  # No dropout here.
         tokens_tb, labels_b = batch
         logits_bc: Any = model.apply({"params": params}, tokens_tb)
-        return losses.cross_entropy(logits_bc, labels_b), {"accuracy": losses.accuracy(logits_bc, labels_b)}
+        metrics = {"accuracy": losses.accuracy(logits_bc, labels_b)}
+        return losses.cross_entropy(logits_bc, labels_b), (metrics, memory)
 
     return make_trainer(
         init_params,
-        lambda key: task.sample(key, config.batch_size),
+        lambda key, _: task.sample(key, config.batch_size),
         loss,
         adam(config.clip_norm),
         converged(config.tolerance, config.patience),
@@ -122,15 +118,11 @@ def summarize(rows: list[dict[str, Any]], max_steps: int) -> list[dict[str, Any]
                 "runs": len(runs),
                 "converged": sum(row["converged"] for row in runs),
                 "failed": sum("failed_at" in row for row in runs),
-                "restricted_mean_steps": _estimate(stats.restricted_mean(sample)),
-                "test_accuracy": _estimate(stats.mean(accuracies)),
+                "restricted_mean_steps": stats.restricted_mean(sample).record(),
+                "test_accuracy": stats.mean(accuracies).record(),
             }
         )
     return summary
-
-
-def _estimate(estimate: stats.Estimate) -> dict[str, Any]:
-    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
 
 
 EXPERIMENT = launch.Experiment("palindrome", Config, check, build_study)

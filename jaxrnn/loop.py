@@ -27,11 +27,30 @@ METRICS = "metrics.jsonl"
 RUNNING = "checkpoints/running"
 """The newest two: the lanes in training, what the finished ones gave, and the lengths of the ``.jsonl`` files."""
 FINISHED = "checkpoints/finished"
-"""One for each lane that ended: its parameters, or its whole state if more steps would let it go on."""
+"""One for each lane that ended, its parameters or its whole state if more steps would let it go on, and for each visit
+that keeps the parameters."""
 
 
 class Interrupted(Exception):
     """A signal ended the loop after a chunk; everything is saved."""
+
+
+class Visits(NamedTuple):
+    """What a study does with a lane at chosen steps, right after their updates.
+
+    Attributes:
+        due: whether a lane is visited after the step with this index.
+        rows: ``rows(state of one lane [1, ...], step) -> {name of a .jsonl file: its new rows}``; run, seed and step
+            come first in each row.
+        keeps: whether the parameters are kept for good.
+    """
+
+    due: Callable[[int], bool]
+    rows: Callable[[TrainState, int], dict[str, list[dict[str, Any]]]]
+    keeps: Callable[[int], bool]
+
+
+NO_VISITS = Visits(lambda step: False, lambda state, step: {}, lambda step: False)
 
 
 class Study(NamedTuple):
@@ -43,6 +62,7 @@ class Study(NamedTuple):
         summarize: from the rows of ``results.json`` to its "summary".
         max_steps: index of the last step.
         seeds_per_program: how many lanes share a program.
+        visits: what happens at chosen steps.
     """
 
     trainer: Trainer
@@ -50,6 +70,7 @@ class Study(NamedTuple):
     summarize: Callable[[list[dict[str, Any]]], Any]
     max_steps: int
     seeds_per_program: int
+    visits: Visits = NO_VISITS
 
 
 class _Block(NamedTuple):
@@ -67,6 +88,14 @@ class _Finished(NamedTuple):
     """A lane that ended: its row of ``results.json`` and the number of its checkpoint."""
 
     row: dict[str, Any]
+    checkpoint: int
+
+
+class _Kept(NamedTuple):
+    """The parameters of a lane after a step, and the number of their checkpoint."""
+
+    run: str
+    step: int
     checkpoint: int
 
 
@@ -120,6 +149,7 @@ class _Loop:
         self.finished: dict[str, _Finished] = {}
         self.unfinished: dict[str, _Finished] = {}
         """Lanes that had run out of steps and may now go on."""
+        self.kept: list[_Kept] = []
         self.block: _Block | None = None
         self.number = 0
         self.finished_number = 0
@@ -181,7 +211,9 @@ class _Loop:
         size = len(self.block.names)
         first = ("chunk", size) not in self._programs
         started = time.perf_counter()
-        state, looks = self._program("chunk", self.study.trainer.chunk, size, donate=True)(self.block.state)
+        until = np.array([self._pause(step) for step in jax.device_get(self.block.state.step)], np.int32)
+        program = self._program("chunk", self.study.trainer.chunk, size, donate=True)
+        state, looks = program(self.block.state, seeds.place(until, size))
         looks, status, step = jax.device_get((looks, state.status, state.step))
         seconds = time.perf_counter() - started
 
@@ -189,8 +221,30 @@ class _Loop:
         timing = {"lanes": len(self.block.active), "program": size, "first": first, "seconds": seconds}
         self.directory.append("timing.jsonl", [timing])
         self._show(bar, self.block, looks, step)
-        self.block = self._take_out(_Block(self.block.names, state), status, step)
+        block = _Block(self.block.names, state)
+        self._visit(block, status, step)
+        self.block = self._take_out(block, status, step)
         self.save()
+
+    def _pause(self, step: int) -> int:
+        """The last step of the chunk that starts at `step`: a visit's, or the next multiple of `chunk_steps`."""
+        end = -(-step // self.study.trainer.chunk_steps) * self.study.trainer.chunk_steps
+        return next((s for s in range(step, end) if self.study.visits.due(s)), end)
+
+    def _visit(self, block: _Block, status: np.ndarray, step: np.ndarray) -> None:
+        visits = self.study.visits
+        for i in block.active:
+            name = block.names[i]
+            # A running lane's step is the one to come.
+            done = int(step[i]) - int(status[i] == Status.RUNNING)
+            if name is None or status[i] == Status.FAILED or not visits.due(done):
+                continue
+            state = seeds.take(block.state, [i], 1)
+            where = {"run": name, "seed": self.lanes[name].seed, "step": done}
+            for file, rows in visits.rows(state, done).items():
+                self.directory.append(file, ({**where, **row} for row in rows))
+            if visits.keeps(done):
+                self.kept.append(_Kept(name, done, self._save_finished(name, {"params": state.params})))
 
     def _metrics(self, block: _Block, looks: Looks) -> Iterator[dict[str, Any]]:
         for i in block.active:
@@ -240,12 +294,17 @@ class _Loop:
         if status == Status.FAILED:
             row["failed_at"] = step
         tree: PyTree = state if status == Status.OUT_OF_STEPS else {"params": state.params}
-        self.finished_store.save(self.finished_number, tree, {"run": name})
-        self.finished_store.wait()
-        self.finished[name] = _Finished(row, self.finished_number)
-        self.finished_number += 1
+        self.finished[name] = _Finished(row, self._save_finished(name, tree))
         self.unfinished.pop(name, None)
         self.write_results()
+
+    def _save_finished(self, name: str, tree: PyTree) -> int:
+        """Saves what is kept for good; the number of its checkpoint."""
+        number = self.finished_number
+        self.finished_store.save(number, tree, {"run": name})
+        self.finished_store.wait()
+        self.finished_number += 1
+        return number
 
     # --- Files --------------------------------------------------------------------------------------------------------
 
@@ -271,6 +330,7 @@ class _Loop:
             "steps": [] if block is None else np.asarray(block.state.step).tolist(),
             "finished": {name: lane._asdict() for name, lane in self.finished.items()},
             "unfinished": {name: lane._asdict() for name, lane in self.unfinished.items()},
+            "kept": [kept._asdict() for kept in self.kept],
             "finished_number": self.finished_number,
             "lengths": self.directory.lengths(),
             "environment": self.environment,
@@ -293,6 +353,7 @@ class _Loop:
         self.number = self.running_store.numbers()[-1] + 1
         self.finished_number = meta["finished_number"]
         self.finished_store.delete_from(self.finished_number)
+        self.kept = [_Kept(**kept) for kept in meta.get("kept", [])]
         for name, lane in {**meta["unfinished"], **meta["finished"]}.items():
             row = lane["row"]
             goes_on = not row["converged"] and "failed_at" not in row and row["last_step"] < self.study.max_steps
@@ -376,6 +437,20 @@ def _signals() -> Iterator[Callable[[], bool]]:
             signal.signal(s, handler)
 
 
+def deposit(directory: RunDirectory, run: str, params: PyTree) -> None:
+    """Saves parameters that were not trained here, for `load` to find under the name `run`, at step 0.
+
+    Raises:
+        CheckpointError: if they could not be written.
+    """
+    with CheckpointStore(directory.path / RUNNING) as running, CheckpointStore(directory.path / FINISHED) as finished:
+        finished.save(0, {"params": jax.tree.map(lambda x: x[None], params)}, {"run": run})
+        finished.wait()
+        kept = [_Kept(run, 0, 0)._asdict()]
+        running.save(0, {}, {"names": [], "steps": [], "finished": {}, "unfinished": {}, "kept": kept})
+        running.wait()
+
+
 class _Saved(NamedTuple):
     """Where a lane's weights are, at one step."""
 
@@ -438,5 +513,8 @@ def _saved(running: CheckpointStore) -> list[_Saved]:
             _Saved(name, ended["row"]["last_step"], FINISHED, ended["checkpoint"], 0)
             for name, ended in {**meta["unfinished"], **meta["finished"]}.items()
         ]
-        saved += [s for s in there + here if (s.run, s.step) not in {(o.run, o.step) for o in saved}]
+        kept = [_Saved(k["run"], k["step"], FINISHED, k["checkpoint"], 0) for k in meta.get("kept", [])]
+        for s in there + here + kept:
+            if (s.run, s.step) not in {(o.run, o.step) for o in saved}:
+                saved.append(s)
     return saved

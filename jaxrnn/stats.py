@@ -33,6 +33,10 @@ class Estimate:
     high: float | None
     note: str = ""
 
+    def record(self) -> dict[str, float | None]:
+        """The three numbers, as ``results.json`` has them."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
 
 @dataclass(frozen=True)
 class Comparison:

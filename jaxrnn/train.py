@@ -36,6 +36,7 @@ class TrainState(NamedTuple):
         params: the model's parameters.
         opt_state: the optimizer's.
         rule_state: the stop rule's.
+        memory: what one batch hands on to the next, e.g. carries in truncated backpropagation through time; or ``()``.
     """
 
     seed: Array
@@ -45,6 +46,7 @@ class TrainState(NamedTuple):
     params: PyTree
     opt_state: PyTree
     rule_state: PyTree
+    memory: PyTree
 
 
 class StopRule(NamedTuple):
@@ -64,6 +66,11 @@ def converged(tolerance: float, patience: int) -> StopRule:
     return StopRule(start=lambda: jnp.zeros((), jnp.int32), look=look)
 
 
+def never() -> StopRule:
+    """Leaves every lane its steps."""
+    return StopRule(start=lambda: (), look=lambda state, _: (state, jnp.zeros((), bool)))
+
+
 class Looks(NamedTuple):
     """What a chunk saw, one entry a step: the metrics before the update, and whether the step was a look (`taken`)."""
 
@@ -77,35 +84,43 @@ class Trainer(NamedTuple):
 
     Attributes:
         init: ``init(seed, learning_rate) -> TrainState``.
-        chunk: ``chunk(state) -> (state, Looks)``, `chunk_steps` steps; a lane that has ended passes through.
+        chunk: ``chunk(state, until) -> (state, Looks)``, at most `chunk_steps` steps, none after the step with the
+            index `until`; a lane that has ended passes through.
+        chunk_steps: as above.
     """
 
     init: Callable[[Array, Array], TrainState]
-    chunk: Callable[[TrainState], tuple[TrainState, Looks]]
+    chunk: Callable[[TrainState, Array], tuple[TrainState, Looks]]
+    chunk_steps: int
 
 
 def make_trainer(
     init_params: Callable[[Key], PyTree],
-    sample_batch: Callable[[Key], PyTree],
-    loss: Callable[[PyTree, PyTree, Key], tuple[Array, dict[str, Array]]],
+    sample_batch: Callable[[Key, Array], PyTree],
+    loss: Callable[[PyTree, PyTree, PyTree, Key], tuple[Array, tuple[dict[str, Array], PyTree]]],
     optimizer: optax.GradientTransformation,
     rule: StopRule,
     *,
     max_steps: int,
     eval_every: int,
     chunk_steps: int,
+    init_memory: Callable[[], PyTree] = tuple,
+    schedule: Callable[[Array], Array | float] = lambda step: 1.0,
 ) -> Trainer:
     """Builds the functions that the host loop compiles.
 
     Args:
         init_params: parameters from a key.
-        sample_batch: the batch of a step from that step's key.
-        loss: ``loss(params, batch, key) -> (loss, metrics)``; the key is for dropout; "loss" joins the metrics.
+        sample_batch: the batch of a step from that step's key and index.
+        loss: ``loss(params, memory, batch, key) -> (loss, (metrics, memory))``; the key is for dropout; "loss" joins
+            the metrics.
         optimizer: up to, and without, the learning rate: its updates are multiplied by ``-learning_rate``.
         rule: looks at steps 0, `eval_every`, ... at that step's metrics.
         max_steps: index of the last step, so at most ``max_steps + 1`` updates, as in the report's code.
         eval_every: steps from look to look.
         chunk_steps: steps in one call of the chunk.
+        init_memory: the memory before the first batch.
+        schedule: the factor of the learning rate at a step.
     """
 
     def init(seed: Array, learning_rate: Array) -> TrainState:
@@ -118,15 +133,18 @@ def make_trainer(
             params=params,
             opt_state=optimizer.init(params),
             rule_state=rule.start(),
+            memory=init_memory(),
         )
 
     def advance(state: TrainState) -> tuple[TrainState, Looks]:
-        batch = sample_batch(stream_key(state.seed, Stream.DATA, state.step))
+        batch = sample_batch(stream_key(state.seed, Stream.DATA, state.step), state.step)
         key = stream_key(state.seed, Stream.DROPOUT, state.step)
-        (value, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.params, batch, key)
+        grad = jax.value_and_grad(loss, has_aux=True)
+        (value, (metrics, memory)), gradients = grad(state.params, state.memory, batch, key)
         metrics = {"loss": value, **metrics}
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = jax.tree.map(lambda p, u: p - state.learning_rate * u, state.params, updates)
+        rate = state.learning_rate * schedule(state.step)
+        params = jax.tree.map(lambda p, u: p - rate * u, state.params, updates)
 
         failed = ~(jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(gradients)))
         taken = state.step % eval_every == 0
@@ -142,20 +160,22 @@ def make_trainer(
             params=_select(failed, state.params, params),
             opt_state=_select(failed, state.opt_state, opt_state),
             rule_state=_select(taken, rule_state, state.rule_state),
+            memory=memory,
         )
         return after, Looks(state.step, taken | failed, metrics)
 
-    def chunk(state: TrainState) -> tuple[TrainState, Looks]:
+    def chunk(state: TrainState, until: Array) -> tuple[TrainState, Looks]:
         _, blank = jax.eval_shape(advance, state)
         idle = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), blank)
 
         def body(state: TrainState, _: None) -> tuple[TrainState, Looks]:
             # One lane alone skips the work; under vmap this is a select, and the loop takes ended lanes out.
-            return jax.lax.cond(state.status == Status.RUNNING, advance, lambda s: (s, idle), state)
+            goes_on = (state.status == Status.RUNNING) & (state.step <= until)
+            return jax.lax.cond(goes_on, advance, lambda s: (s, idle), state)
 
         return jax.lax.scan(body, state, None, length=chunk_steps)
 
-    return Trainer(init, chunk)
+    return Trainer(init, chunk, chunk_steps)
 
 
 def _select(condition: Array, if_true: PyTree, if_false: PyTree) -> PyTree:

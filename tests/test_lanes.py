@@ -27,7 +27,9 @@ def programs(num_lanes):
 def outcome(lane_seeds):
     """Losses ``[S, steps]``, last steps and statuses ``[S]`` of one program over `lane_seeds`."""
     init, chunk = programs(len(lane_seeds))
-    state, looks = jax.device_get(chunk(init(lane_seeds, np.full(len(lane_seeds), 1e-2, np.float32))))
+    state, looks = jax.device_get(
+        chunk(init(lane_seeds, np.full(len(lane_seeds), 1e-2, np.float32)), np.full(len(lane_seeds), 1000))
+    )
     return looks.metrics["loss"], state.step, state.status
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 from collections import Counter
 
+import jax
 import numpy as np
 import pytest
 import tiny
@@ -13,7 +14,7 @@ import jaxrnn
 from jaxrnn.checkpoint import CheckpointError, CheckpointStore
 from jaxrnn.loop import Interrupted, train
 from jaxrnn.rundir import RunDirectory, RunError
-from jaxrnn.seeds import Lane, product
+from jaxrnn.seeds import Lane, Stream, product, stream_key
 
 # Converge soon, never within the steps, and meet an infinity.
 LANES = [*product(range(2), (0.3, 0.02)), Lane(0, 1e30)]
@@ -33,7 +34,7 @@ def run(path, lanes=LANES, **settings):
 
 
 def contents(path):
-    return (path / "metrics.jsonl").read_bytes(), (path / "results.json").read_bytes()
+    return [(path / name).read_bytes() for name in ("metrics.jsonl", "visits.jsonl", "results.json")]
 
 
 def metrics(path, name=None):
@@ -82,6 +83,21 @@ def test_metrics_have_a_line_for_each_lane_and_look(whole):
         else:
             assert looks == list(range(0, row["last_step"] + 1, 5))
         assert list(lines[0]) == ["run", "seed", "step", "loss", "accuracy"]
+
+
+@pytest.mark.parametrize("blocks", [False, True])
+def test_lanes_are_visited_right_after_the_steps_that_are_due(whole, whole_in_blocks, blocks):
+    path, rows = whole_in_blocks if blocks else whole
+    visits = [json.loads(line) for line in (path / "visits.jsonl").read_text().splitlines()]
+    expected = {(row["run"], step) for row in rows for step in tiny.VISITS if row["last_step"] >= step}
+    assert {(visit["run"], visit["step"]) for visit in visits} == expected
+    assert list(visits[0]) == ["run", "seed", "step", "w"]
+    _, params = jaxrnn.load(path, run=LANES[2].name, step=tiny.VISITS[0])
+    kept = next(v["w"] for v in visits if (v["run"], v["step"]) == (LANES[2].name, tiny.VISITS[0]))
+    assert params["w"].mean() == pytest.approx(kept, abs=1e-6)
+    start = np.asarray(jax.random.normal(stream_key(LANES[2].seed, Stream.INIT), (tiny.SIZE,)))
+    by_hand = 1 + (start - 1) * (1 - LANES[2].learning_rate * 2 / tiny.SIZE) ** (tiny.VISITS[0] + 1)
+    np.testing.assert_allclose(params["w"], by_hand, rtol=1e-4)
 
 
 def test_a_lane_has_the_same_bytes_alone_and_beside_others(whole, tmp_path):
@@ -167,7 +183,7 @@ def test_a_signal_ends_the_chunk_and_saves(whole, tmp_path, monkeypatch, number)
 
     def signalled(self, name, rows):
         count[name] += 1
-        if name == "metrics.jsonl" and count[name] == 3:
+        if name == "metrics.jsonl" and count[name] == 7:
             os.kill(os.getpid(), number)
         return original(self, name, rows)
 
@@ -178,7 +194,7 @@ def test_a_signal_ends_the_chunk_and_saves(whole, tmp_path, monkeypatch, number)
     assert {s: signal.getsignal(s) for s in before} == before
     with CheckpointStore(tmp_path / "stopped/checkpoints/running") as store:
         newest = store.read(store.numbers()[-1]).meta
-    assert (newest["names"], newest["steps"]) == ([LANES[1].name], [13])
+    assert (newest["names"], newest["steps"]) == ([LANES[1].name], [14])
     run(tmp_path / "stopped")
     assert contents(tmp_path / "stopped") == contents(whole[0])
 
@@ -294,10 +310,10 @@ def test_load_of_an_ambiguous_or_missing_lane_lists_what_there_is(whole):
 
 def test_load_reads_a_lane_in_training(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        crash_at(patch, CheckpointStore, "save", 3)
+        crash_at(patch, CheckpointStore, "save", 4)
         with pytest.raises(Crash):
             run(tmp_path / "a", lanes=product([5], [0.02]))
     _, params = jaxrnn.load(tmp_path / "a", seed=5)
     assert params["w"].shape == (tiny.SIZE,)
-    _, before = jaxrnn.load(tmp_path / "a", seed=5, step=12)
+    _, before = jaxrnn.load(tmp_path / "a", seed=5, step=0)
     assert np.abs(params["w"] - before["w"]).max() > 0.01

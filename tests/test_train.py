@@ -8,7 +8,7 @@ import pytest
 import tiny
 
 from jaxrnn.seeds import Stream, stream_key
-from jaxrnn.train import Status, adam, converged, make_trainer
+from jaxrnn.train import Status, adam, converged, make_trainer, never
 
 
 def reference(seed, rate, max_steps, eval_every, tolerance, patience):
@@ -27,12 +27,15 @@ def reference(seed, rate, max_steps, eval_every, tolerance, patience):
     return looks, max_steps, False, w
 
 
+NO_END = np.iinfo(np.int32).max
+
+
 def run(study, seed, rate, chunks):
     state = jax.jit(study.trainer.init)(seed, rate)
     chunk = jax.jit(study.trainer.chunk)
     looks = []
     for _ in range(chunks):
-        state, seen = chunk(state)
+        state, seen = chunk(state, NO_END)
         looks += [(int(s), float(v)) for s, v, t in zip(seen.step, seen.metrics["loss"], seen.taken, strict=True) if t]
     return state, looks
 
@@ -56,6 +59,35 @@ def test_the_cases_above_are_of_both_kinds():
     assert not reference(3, 0.02, **settings)[2]
 
 
+def test_a_chunk_goes_no_further_than_it_is_told():
+    study = tiny.study(chunk_steps=7)
+    chunk = jax.jit(study.trainer.chunk)
+    state, looks = chunk(study.trainer.init(3, 0.02), 4)
+    assert int(state.step) == 5
+    assert looks.taken.tolist() == [True] + 6 * [False]
+    again, looks = chunk(state, 4)
+    jax.tree.map(np.testing.assert_array_equal, again, state)
+    assert not looks.taken.any()
+
+
+def test_memory_goes_from_batch_to_batch_and_the_schedule_scales_the_rate():
+    trainer = make_trainer(
+        init_params=lambda key: {"w": jnp.zeros(())},
+        sample_batch=lambda key, step: step,
+        loss=lambda params, memory, batch, key: (params["w"], ({}, memory + batch)),
+        optimizer=optax.identity(),
+        rule=never(),
+        max_steps=10,
+        eval_every=5,
+        chunk_steps=20,
+        init_memory=lambda: jnp.int32(100),
+        schedule=lambda step: 0.5**step,
+    )
+    state, _ = jax.jit(trainer.chunk)(trainer.init(0, 0.1), NO_END)
+    assert (int(state.status), int(state.step), int(state.memory)) == (Status.OUT_OF_STEPS, 10, 155)
+    np.testing.assert_allclose(state.params["w"], -0.1 * sum(0.5**step for step in range(11)), rtol=1e-6)
+
+
 def test_a_nan_ends_the_lane_and_keeps_the_weights_before_it():
     study = tiny.study()
     with jax.debug_nans(False):
@@ -68,15 +100,15 @@ def test_a_nan_ends_the_lane_and_keeps_the_weights_before_it():
 def test_a_gradient_that_is_not_finite_ends_the_lane_too():
     trainer = make_trainer(
         init_params=lambda key: {"w": jnp.zeros(())},
-        sample_batch=lambda key: None,
-        loss=lambda params, batch, key: (jnp.sqrt(params["w"]), {}),  # 0, with an infinite slope.
+        sample_batch=lambda key, step: None,
+        loss=lambda params, memory, batch, key: (jnp.sqrt(params["w"]), ({}, memory)),  # 0, with an infinite slope.
         optimizer=optax.identity(),
         rule=converged(-1.0, 1),
         max_steps=10,
         eval_every=5,
         chunk_steps=3,
     )
-    state, _ = jax.jit(trainer.chunk)(trainer.init(0, 0.1))
+    state, _ = jax.jit(trainer.chunk)(trainer.init(0, 0.1), NO_END)
     assert (int(state.status), int(state.step), float(state.params["w"])) == (Status.FAILED, 0, 0.0)
 
 

@@ -4,20 +4,21 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxrnn.loop import Study
+from jaxrnn.loop import Study, Visits
 from jaxrnn.train import converged, make_trainer
 
 SIZE = 3
+VISITS = (8, 21)
 
 
 def study(max_steps=40, seeds_per_program=1, chunk_steps=13, eval_every=5, tolerance=0.05, patience=2):
-    def loss(params, noise, key):
+    def loss(params, memory, noise, key):
         value = jnp.mean((params["w"] - 1) ** 2) + 0.001 * jnp.mean(noise**2)
-        return value, {"accuracy": jnp.mean(params["w"])}
+        return value, ({"accuracy": jnp.mean(params["w"])}, memory)
 
     trainer = make_trainer(
         init_params=lambda key: {"w": jax.random.normal(key, (SIZE,))},
-        sample_batch=lambda key: jax.random.normal(key, (SIZE,)),
+        sample_batch=lambda key, _: jax.random.normal(key, (SIZE,)),
         loss=loss,
         optimizer=optax.identity(),
         rule=converged(tolerance, patience),
@@ -31,4 +32,9 @@ def study(max_steps=40, seeds_per_program=1, chunk_steps=13, eval_every=5, toler
         summarize=lambda rows: {"runs": len(rows)},
         max_steps=max_steps,
         seeds_per_program=seeds_per_program,
+        visits=Visits(
+            due=lambda step: step in VISITS,
+            rows=lambda state, step: {"visits.jsonl": [{"w": float(state.params["w"].mean())}]},
+            keeps=lambda step: step == VISITS[0],
+        ),
     )

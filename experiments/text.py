@@ -1,0 +1,293 @@
+"""The character LSTM: ``python -m experiments.text --config=configs/text.py --config.corpus=grimm --workdir=DIR``."""
+
+import functools
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from tqdm import tqdm
+
+import jaxrnn
+from configs.text import Config
+from experiments import launch
+from jaxrnn import losses, stats
+from jaxrnn.arrays import Array, Key, PyTree
+from jaxrnn.cells import CELLS, torch_uniform
+from jaxrnn.data import text
+from jaxrnn.loop import Study, Visits
+from jaxrnn.models import CharLM
+from jaxrnn.sample import Choice, generate, greedy, sampler
+from jaxrnn.seeds import Stream, stream_key
+from jaxrnn.train import Trainer, TrainState, adam, make_trainer, never
+
+SAMPLES = "samples.jsonl"
+VALIDATION = "validation.jsonl"
+LENGTHS = (15, 30, 120)
+TAUS = (0.5, 1.0, 2.0)
+"""The report's, Questions 2.1b and 2.1c."""
+
+_SAMPLES_EACH = 5
+_TRAINING_CHARACTERS = 100_000
+"""The beginning of the training text is enough to say how well it is known."""
+_EVAL_STREAMS = 32
+_EVAL_WINDOW = 64
+
+
+# --- The text ---------------------------------------------------------------------------------------------------------
+
+
+def load_corpus(config: Any) -> text.Corpus:
+    """The text of a config, from ``--data_dir`` or ``JAXRNN_DATA_DIR``, the cache or the network.
+
+    Raises:
+        CorpusError: as in `jaxrnn.data.text.load`.
+    """
+    data_dir = flags.FLAGS["data_dir"].value if "data_dir" in flags.FLAGS else None
+    data_dir = data_dir or os.environ.get("JAXRNN_DATA_DIR")
+    return _load_corpus(config.corpus, config.encoding, Path(data_dir) if data_dir else None)
+
+
+@functools.cache
+def _load_corpus(name: str, encoding: str, data_dir: Path | None) -> text.Corpus:
+    return text.load(name, encoding, data_dir, launch.cache_dir())
+
+
+def describe_corpus(config: Config) -> dict[str, Any]:
+    """What ``config.json`` keeps of the text: enough to sample without it, and to know it again."""
+    corpus = load_corpus(config)
+    return {"sha256": corpus.sha256, "length": len(corpus.tokens), "characters": corpus.characters}
+
+
+def check(config: Config) -> None:
+    """Refuses names that do not exist, and a text that is too short for what is asked of it."""
+    launch.check_runs(config)
+    launch.choice("cell", config.cell, list(CELLS))
+    corpus = load_corpus(config)
+    try:
+        splits = text.split(corpus.tokens, config.validation_fraction, config.test_fraction)
+        jax.eval_shape(lambda: _sample_batch(config, jnp.asarray(splits.train), jax.random.key(0), 0))
+    except ValueError as error:
+        field = "validation_fraction" if "fractions" in str(error) else "seq_length"
+        raise launch.bad_value(field, getattr(config, field), str(error)) from error
+    for name, part in zip(("validation", "test"), splits[1:], strict=True):
+        fraction = getattr(config, f"{name}_fraction")
+        if fraction and len(part) < 2:
+            reason = f"leaves {len(part)} of {len(corpus.tokens)} characters"
+            raise launch.bad_value(f"{name}_fraction", fraction, reason)
+
+
+def _sample_batch(config: Config, tokens: Array, key: Key, step: Array | int) -> tuple[Array, ...]:
+    """Inputs and targets ``[T, B]`` and, where the state is carried, whether the text starts anew."""
+    if config.carry_state:
+        return text.streams(step, tokens, config.batch_size, config.seq_length)
+    return text.windows(key, tokens, config.batch_size, config.seq_length)
+
+
+# --- The study --------------------------------------------------------------------------------------------------------
+
+
+def build_model(config: Any, num_characters: int) -> CharLM:
+    """The model of a config, a `Config` or what `jaxrnn.load` returns, for a vocabulary of that size."""
+    return CharLM(
+        cell=CELLS[config.cell],
+        vocabulary_size=num_characters,
+        embedding_size=config.embedding_size,
+        hidden_size=config.hidden_size,
+        num_layers=config.num_layers,
+        initializer=torch_uniform,
+        dropout=config.dropout,
+    )
+
+
+def build_trainer(config: Config, model: CharLM, tokens: np.ndarray) -> Trainer:
+    """Next-character prediction on windows of ``tokens [N]``."""
+    on_device = jnp.asarray(tokens)
+
+    def init_params(key: Key) -> PyTree:
+        return model.init(key, jnp.zeros((config.seq_length, 1), jnp.int32))["params"]
+
+    def loss(params: PyTree, carries: PyTree, batch: tuple[Array, ...], key: Key) -> tuple[Array, Any]:
+        inputs_tb, targets_tb, *is_first = batch
+        if config.carry_state:
+            carries = jax.tree.map(lambda c: jnp.where(is_first[0], 0, c), carries)
+        rngs = {"dropout": key}
+        last, logits_tbv = model.apply({"params": params}, inputs_tb, carries or None, deterministic=False, rngs=rngs)
+        metrics = {"accuracy": losses.accuracy(logits_tbv, targets_tb)}
+        return losses.cross_entropy(logits_tbv, targets_tb), (metrics, last if config.carry_state else ())
+
+    return make_trainer(
+        init_params,
+        lambda key, step: _sample_batch(config, on_device, key, step),
+        loss,
+        adam(config.clip_norm),
+        never(),
+        max_steps=config.max_steps,
+        eval_every=config.eval_every,
+        chunk_steps=config.chunk_steps,
+        init_memory=lambda: model.initial_carries(config.batch_size) if config.carry_state else (),
+        schedule=lambda step: config.learning_rate_decay ** (step / 1000),
+    )
+
+
+def bits_per_character(model: CharLM, params: PyTree, tokens: Array) -> tuple[Array, Array]:
+    """Bits per character of a text ``[N]``, and the accuracy, with the state carried through it.
+
+    It is read in up to 32 pieces at once, each from the zero state on; at most 31 characters at the end are left out.
+    """
+    streams = min(_EVAL_STREAMS, len(tokens) - 1)
+    length = (len(tokens) - 1) // streams
+    window = min(_EVAL_WINDOW, length)
+    starts = jnp.arange(streams) * length
+
+    def read(carries: PyTree, begin: Array) -> tuple[PyTree, tuple[Array, Array]]:
+        position = begin + jnp.arange(window + 1)
+        piece = tokens[starts + position[:, None]].astype(jnp.int32)  # Beyond the end, indices stay at the end.
+        mask = jnp.broadcast_to((position[1:] <= length)[:, None], (window, streams))
+        carries, logits = model.apply({"params": params}, piece[:-1], carries)
+        nats, right = (f(logits, piece[1:], mask) * mask.sum() for f in (losses.cross_entropy, losses.accuracy))
+        return carries, (nats, right)
+
+    _, (nats, right) = jax.lax.scan(read, model.initial_carries(streams), jnp.arange(0, length, window))
+    count = streams * length
+    return nats.sum() / count / math.log(2), right.sum() / count
+
+
+def build_study(config: Config) -> Study:
+    """The study of a config."""
+    corpus = load_corpus(config)
+    model = build_model(config, len(corpus.characters))
+    splits = text.split(corpus.tokens, config.validation_fraction, config.test_fraction)
+    parts = {**splits._asdict(), "train": splits.train[:_TRAINING_CHARACTERS]}
+    measured = {name: jnp.asarray(part) for name, part in parts.items() if len(part)}
+
+    def evaluate(state: TrainState) -> dict[str, Array]:
+        found = {}
+        for name, tokens in measured.items():
+            found[f"{name}_bits_per_character"], found[f"{name}_accuracy"] = bits_per_character(
+                model, state.params, tokens
+            )
+        return found
+
+    validate = jax.jit(lambda params: bits_per_character(model, params, measured["validation"]))
+
+    def samples_due(step: int) -> bool:
+        return step in config.sample_steps or step == config.max_steps
+
+    def visit(state: TrainState, step: int) -> dict[str, list[dict[str, Any]]]:
+        params = jax.tree.map(lambda x: x[0], state.params)
+        rows = {}
+        if "validation" in measured and step % config.eval_every == 0:
+            bits, accuracy = validate(params)
+            rows[VALIDATION] = [{"bits_per_character": float(bits), "accuracy": float(accuracy)}]
+        if samples_due(step):
+            seed = int(state.seed[0])
+            rows[SAMPLES] = samples(model, params, corpus.characters, stream_key(seed, Stream.SAMPLE, step))
+            longest = next(row for row in rows[SAMPLES] if row["length"] == LENGTHS[-1])
+            tqdm.write(f"step {step}, seed {seed}: {longest['text']!r}")
+        return rows
+
+    lanes = config.num_seeds * len(config.learning_rate)
+    return Study(
+        trainer=build_trainer(config, model, splits.train),
+        evaluate=evaluate,
+        summarize=summarize,
+        max_steps=config.max_steps,
+        seeds_per_program=launch.lanes_in_a_program(config.seeds_per_program, lanes),
+        visits=Visits(
+            due=lambda step: samples_due(step) or ("validation" in measured and step % config.eval_every == 0),
+            rows=visit,
+            keeps=samples_due,
+        ),
+    )
+
+
+def summarize(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the seeds of each learning rate say together; intervals are at 95 %."""
+    summary = []
+    for rate in dict.fromkeys(row["learning_rate"] for row in rows):
+        runs = [row for row in rows if row["learning_rate"] == rate]
+        measured = {name: [row[name] for row in runs if row[name] is not None] for name in runs[0] if "_bits_" in name}
+        estimates = {name: stats.mean(values).record() for name, values in measured.items()}
+        summary.append({"learning_rate": rate, "runs": len(runs), **estimates})
+    return summary
+
+
+# --- Samples ----------------------------------------------------------------------------------------------------------
+
+
+def continuations(
+    model: CharLM, params: PyTree, prompts: list[np.ndarray], keys: Key, choose: Choice, length: int
+) -> tuple[Array, Array]:
+    """As `jaxrnn.sample.generate`, from prompts of tokens; returns tokens ``[L, B]`` and logits ``[L - 1, B, V]``."""
+    longest = max(len(prompt) for prompt in prompts)
+    prompts_pb = np.stack([np.pad(prompt, (0, longest - len(prompt))) for prompt in prompts], axis=1)
+    lengths = np.array([len(prompt) for prompt in prompts], np.int32)
+
+    @jax.jit
+    def run(params: PyTree, prompts_pb: Array, lengths: Array, keys: Key) -> tuple[Array, Array]:
+        carries = model.initial_carries(len(prompts))
+        return generate(model.stepper(params), carries, prompts_pb, lengths, keys, choose, length)
+
+    return run(params, prompts_pb.astype(np.int32), lengths, keys)
+
+
+def random_characters(key: Key, num: int, num_characters: int) -> list[np.ndarray]:
+    """Prompts of one character, uniformly random in the vocabulary."""
+    return list(np.asarray(jax.random.randint(key, (num, 1), 0, num_characters, jnp.int32)))
+
+
+def samples(model: CharLM, params: PyTree, characters: str, key: Key) -> list[dict[str, Any]]:
+    """The report's samples: greedy texts of three lengths, then its three tau, from the same first characters."""
+    start_key, draw_key = jax.random.split(key)
+    starts = random_characters(start_key, _SAMPLES_EACH, len(characters))
+    rows = []
+    for tau in (None, *TAUS):
+        choose = greedy if tau is None else sampler(tau)
+        tokens, _ = continuations(model, params, starts, jax.random.split(draw_key, _SAMPLES_EACH), choose, LENGTHS[-1])
+        texts = [text.decode(line, characters) for line in np.asarray(tokens).T]
+        for length in LENGTHS if tau is None else LENGTHS[-1:]:
+            rows += [{"tau": tau, "length": length, "text": t[:length]} for t in texts]
+    return rows
+
+
+def restore(workdir: Path, run_seed: int | None, step: int | None) -> tuple[CharLM, PyTree, str]:
+    """The model, its parameters and its vocabulary from a run directory.
+
+    Raises:
+        RunError, CheckpointError: as in `jaxrnn.loop.load`.
+    """
+    record = launch.of_experiment((NAME, IMPORTED), workdir)
+    config, params = jaxrnn.load(workdir, seed=run_seed, step=step)
+    characters = record["data"]["characters"]
+    return build_model(config, len(characters)), params, characters
+
+
+NAME, IMPORTED = "text", "imported text model"
+EXPERIMENT = launch.Experiment(NAME, Config, check, build_study, describe_corpus)
+
+
+def define_data_dir() -> None:
+    """The flag ``--data_dir``."""
+    flags.DEFINE_string("data_dir", None, "Where books/NAME.txt are looked for; JAXRNN_DATA_DIR by default.")
+
+
+def main(argv: list[str]) -> None:
+    """Trains, and prints a line for each run."""
+    del argv
+    for row in launch.launch(EXPERIMENT):
+        bits = ", ".join(f"{name.split('_')[0]} {row[name]:.3f}" for name in row if "_bits_" in name and row[name])
+        ended = "failed (NaN) at" if "failed_at" in row else "ended at"
+        print(f"{row['run']}: {ended} step {row['last_step']}; bits per character: {bits or '-'}")
+    print(f"Samples: {launch.workdir() / SAMPLES}; more: python -m experiments.sample --workdir={launch.workdir()}")
+
+
+if __name__ == "__main__":
+    launch.define_flags("text.py", Config)
+    define_data_dir()
+    flags.adopt_module_key_flags(launch)
+    launch.run_main(main)

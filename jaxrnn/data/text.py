@@ -1,0 +1,286 @@
+"""Texts as characters: the corpora by name, and what the character LSTM trains on (report, Section 2, Table 3)."""
+
+import hashlib
+from pathlib import Path
+from pydoc_data.topics import topics
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from jaxrnn.arrays import Array, Key
+
+_EMBEDDED = "pydoc"
+
+# Where the report's author published the three books, all in the public domain (Project Gutenberg).
+_BASE_ADDRESS = (
+    "https://raw.githubusercontent.com/uvadlc/uvadlc_practicals_2020/master"
+    "/assignment_2/2_recurrentnns_gnns/code/Part%202/assets/"
+)
+
+
+class _Book(NamedTuple):
+    remote_name: str
+    sha256: str
+
+
+_BOOKS = {
+    "grimm": _Book(
+        "book_EN_grimms_fairy_tails.txt",
+        "e6439bd511820742e842e21b75e89b394d3809eec82ca56b506c39ff39d4a7d6",
+    ),
+    "democracy": _Book(
+        "book_EN_democracy_in_the_US.txt",
+        "1ba23c5acbb00b0ffbfe48be30273f5b965eaedca5e8dfce55253e6bb24f2ca5",
+    ),
+    "darwin": _Book(
+        "book_NL_darwin_reis_om_de_wereld.txt",
+        "389b114334f9e34bea0b01d43dbe6892d44d7c9430c79a6517c74f0658370535",
+    ),
+}
+
+
+class CorpusError(Exception):
+    """A text cannot be had; the message is one line that says why and what to do."""
+
+
+class UnknownCharactersError(ValueError):
+    """A text has characters outside of the vocabulary.
+
+    Attributes:
+        characters: these characters, distinct and sorted.
+    """
+
+    def __init__(self, characters: str):
+        super().__init__(f"not in the vocabulary: {', '.join(map(repr, characters))}")
+        self.characters = characters
+
+
+class Corpus(NamedTuple):
+    """A text as tokens.
+
+    Attributes:
+        name: as it was asked for.
+        characters: the vocabulary, the text's V distinct characters in sorted order; a character's index is its token.
+        tokens: `[N]`, uint8 where V <= 256, else int32.
+        sha256: hexadecimal digest of the bytes, before they are decoded.
+    """
+
+    name: str
+    characters: str
+    tokens: np.ndarray
+    sha256: str
+
+
+class Splits(NamedTuple):
+    """Contiguous parts of a text, in its order; `validation` and `test` may be empty."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def load(name: str, encoding: str, data_dir: Path | None, cache_dir: Path) -> Corpus:
+    r"""Reads a text; `\r\n` and `\r` become `\n`, as where Python (and the report's author) opens a file as text.
+
+    Args:
+        name: `pydoc` (the reference of the Python that runs, from its standard library, in UTF-8); one of the report's
+            books `grimm`, `democracy` and `darwin`, which is looked for as `books/NAME.txt` in `data_dir`, then in
+            `cache_dir`, is else fetched into the latter, and must have the sha256 known here; or the path of a file.
+        encoding: one that Python knows. The report's author read the books as `latin-1`.
+        data_dir: where the user keeps data, if anywhere.
+        cache_dir: where fetched books are kept; created when needed.
+
+    Raises:
+        CorpusError: there is no such text, it is another one than the name says, it cannot be read or decoded, or it
+            has fewer than two distinct characters.
+    """
+    raw = _read(name, data_dir, cache_dir)
+    text = _decode_bytes(raw, encoding, name)
+    characters = "".join(sorted(set(text)))
+    if len(characters) < 2:
+        what = f"has no character but {characters!r}" if characters else "is empty"
+        raise CorpusError(f"the text {name!r} {what}: there is nothing to learn")
+    tokens = encode(text, characters).astype(np.uint8 if len(characters) <= 256 else np.int32)
+    return Corpus(name, characters, tokens, _sha256(raw))
+
+
+def encode(text: str, characters: str) -> np.ndarray:
+    """The tokens of a text, int32 `[n]`: the index of each character in the vocabulary `characters`.
+
+    Raises:
+        UnknownCharactersError: the text has others.
+    """
+    index = {character: token for token, character in enumerate(characters)}
+    if unknown := set(text) - index.keys():
+        raise UnknownCharactersError("".join(sorted(unknown)))
+    return np.fromiter(map(index.__getitem__, text), np.int32, count=len(text))
+
+
+def decode(tokens: ArrayLike, characters: str) -> str:
+    """The text whose tokens, `[n]` in `0..V-1`, these are: the inverse of `encode`."""
+    return "".join(characters[token] for token in np.asarray(tokens, np.int32).tolist())
+
+
+def split(tokens: np.ndarray, validation_fraction: float, test_fraction: float) -> Splits:
+    """Cuts a text `[N]` in three: training first, then validation, then test; the last two have `round(N * fraction)`.
+
+    Raises:
+        ValueError: a fraction is negative, or they leave nothing to train on.
+    """
+    if not (validation_fraction >= 0 and test_fraction >= 0 and validation_fraction + test_fraction < 1):
+        raise ValueError(
+            "the fractions for validation and test must be >= 0 and their sum < 1,"
+            f" got {validation_fraction} and {test_fraction}"
+        )
+    test_start = len(tokens) - round(len(tokens) * test_fraction)
+    validation_start = test_start - round(len(tokens) * validation_fraction)
+    return Splits(tokens[:validation_start], tokens[validation_start:test_start], tokens[test_start:])
+
+
+def windows(key: Key, tokens: Array, batch_size: int, seq_length: int) -> tuple[Array, Array]:
+    """Draws windows at uniformly random offsets; the targets are the inputs shifted by one.
+
+    Args:
+        key: a PRNG key; consumed.
+        tokens: uint8 or int32 `[N]`, on the device.
+        batch_size: B, static.
+        seq_length: T, static.
+
+    Returns:
+        inputs_tb: int32 `[T, B]`.
+        targets_tb: int32 `[T, B]`.
+
+    Raises:
+        ValueError: N < T + 1.
+    """
+    num_windows = len(tokens) - seq_length
+    _check_window_fits(num_windows, tokens, batch_size=1, seq_length=seq_length)
+    offsets_b = jax.random.randint(key, (batch_size,), 0, num_windows, jnp.int32)
+    return _windows_at(offsets_b, tokens, seq_length)
+
+
+def streams(step: Array | int, tokens: Array, batch_size: int, seq_length: int) -> tuple[Array, Array, Array]:
+    """Reads a text in order, for training with the state carried from window to window.
+
+    The text is cut into B contiguous streams of equal length, a whole number of windows: `(N - 1) // (B * T)`. Step `k`
+    reads window `k`, modulo that number, of every stream. The targets are the inputs shifted by one; the last of a
+    stream is the first character of the next one. What remains at the end of the text, at most B * T characters, is no
+    input.
+
+    Args:
+        step: int32 `[]`, from 0.
+        tokens: uint8 or int32 `[N]`, on the device.
+        batch_size: B, static.
+        seq_length: T, static.
+
+    Returns:
+        inputs_tb: int32 `[T, B]`.
+        targets_tb: int32 `[T, B]`.
+        is_first: bool `[]`, whether the streams start anew, so that no state is to be carried into this window.
+
+    Raises:
+        ValueError: N < B * T + 1.
+    """
+    num_windows = (len(tokens) - 1) // (batch_size * seq_length)
+    _check_window_fits(num_windows, tokens, batch_size, seq_length)
+    window = jnp.asarray(step, jnp.int32) % num_windows
+    offsets_b = (jnp.arange(batch_size, dtype=jnp.int32) * num_windows + window) * seq_length
+    return *_windows_at(offsets_b, tokens, seq_length), window == 0
+
+
+def _check_window_fits(num_windows: int, tokens: Array, batch_size: int, seq_length: int) -> None:
+    if num_windows < 1:
+        raise ValueError(
+            f"a text of {len(tokens)} characters is too short for {batch_size} x {seq_length} characters"
+            " and the one that follows"
+        )
+
+
+def _windows_at(offsets_b: Array, tokens: Array, seq_length: int) -> tuple[Array, Array]:
+    positions = offsets_b + jnp.arange(seq_length + 1, dtype=jnp.int32)[:, None]
+    window = tokens[positions].astype(jnp.int32)
+    return window[:-1], window[1:]
+
+
+def _read(name: str, data_dir: Path | None, cache_dir: Path) -> bytes:
+    if name == _EMBEDDED:
+        return "\n".join(topics[topic] for topic in sorted(topics)).encode()
+    if name in _BOOKS:
+        return _read_book(name, data_dir, cache_dir)
+    path = Path(name)
+    raw = _read_if_there(path)
+    if raw is None:
+        known = ", ".join([_EMBEDDED, *_BOOKS])
+        raise CorpusError(f"{name!r} is neither a known text ({known}) nor a file: there is no {path.absolute()}")
+    return raw
+
+
+def _read_book(name: str, data_dir: Path | None, cache_dir: Path) -> bytes:
+    paths = [folder / "books" / f"{name}.txt" for folder in (data_dir, cache_dir) if folder is not None]
+    for path in paths:
+        raw = _read_if_there(path)
+        if raw is not None:
+            _check_digest(raw, name, path)
+            return raw
+    return _fetch(name, paths)
+
+
+def _read_if_there(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CorpusError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _check_digest(raw: bytes, name: str, path: Path) -> None:
+    digest, known = _sha256(raw), _BOOKS[name].sha256
+    if digest != known:
+        raise CorpusError(
+            f"{path} is another text than the {name!r} known here: its sha256 is {digest} instead of {known};"
+            " remove it, or give it as the path of a file"
+        )
+
+
+def _fetch(name: str, paths: list[Path]) -> bytes:
+    """Fetches a book into the last of the paths, where it was looked for; pooch logs one line beforehand."""
+    import pooch  # Only here: most runs need no network.
+
+    address, path = _BASE_ADDRESS + _BOOKS[name].remote_name, paths[-1]
+    downloader = pooch.HTTPDownloader(stream=False)  # A stream is left open where the address is gone (404).
+    try:
+        fetched = pooch.retrieve(
+            address, f"sha256:{_BOOKS[name].sha256}", fname=path.name, path=path.parent, downloader=downloader
+        )
+        return Path(fetched).read_bytes()
+    except OSError as error:  # Those of requests too.
+        raise CorpusError(
+            f"the text {name!r} is not at {' or '.join(map(str, paths))} and cannot be fetched: save {address}"
+            f" as DIR/books/{path.name} and give --data_dir=DIR or JAXRNN_DATA_DIR=DIR ({error})"
+        ) from error
+    except ValueError as error:
+        raise CorpusError(
+            f"{address} holds another text than the {name!r} known here, whose sha256 is {_BOOKS[name].sha256};"
+            " it was not kept"
+        ) from error
+
+
+def _decode_bytes(raw: bytes, encoding: str, name: str) -> str:
+    try:
+        text = raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise CorpusError(
+            f"the text {name!r} is not {encoding}: byte 0x{raw[error.start]:02x} at offset {error.start};"
+            " any file can be read with --config.encoding=latin-1"
+        ) from error
+    except (LookupError, ValueError) as error:
+        raise CorpusError(f"{encoding!r} is not a text encoding that Python knows, such as utf-8 or latin-1") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _sha256(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()

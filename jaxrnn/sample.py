@@ -1,0 +1,85 @@
+"""Generation from a model's step, as one scan that keeps the carry from token to token."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn.arrays import Array, Key, PyTree
+
+Choice = Callable[[Key, Array], Array]
+"""``choose(key, logits [V]) -> token``, int32."""
+
+
+def greedy(key: Key, logits_v: Array) -> Array:
+    """The most likely token; the first of equal ones."""
+    del key
+    return logits_v.argmax().astype(jnp.int32)
+
+
+def sampler(tau: float = 1.0, top_k: int | None = None, top_p: float | None = None) -> Choice:
+    """Draws from ``softmax(tau * logits)``, as in the report: a larger tau is less random.
+
+    Args:
+        tau: positive; the inverse of what others call the temperature.
+        top_k: draw from the `top_k` most likely tokens only (all, if there are fewer).
+        top_p: draw from the fewest most likely tokens whose probabilities sum to at least `top_p` in (0, 1], after
+            `tau` and `top_k` (Holtzman et al. 2020).
+    """
+
+    def choose(key: Key, logits_v: Array) -> Array:
+        # From the maximum down, so that no tau is too large.
+        scaled = tau * (logits_v - logits_v.max())
+        if top_k is None and top_p is None:
+            return jax.random.categorical(key, scaled).astype(jnp.int32)
+        k = scaled.size if top_k is None else min(top_k, scaled.size)
+        values, tokens = jax.lax.top_k(scaled, k)
+        if top_p is not None:
+            probability = jax.nn.softmax(values)
+            before = jnp.cumsum(probability) - probability
+            values = jnp.where(before.at[0].set(0) < top_p, values, -jnp.inf)
+        return tokens[jax.random.categorical(key, values)].astype(jnp.int32)
+
+    return choose
+
+
+def generate(
+    step: Callable[[PyTree, Array], tuple[PyTree, Array]],
+    carries: PyTree,
+    prompts_pb: Array,
+    lengths_b: Array,
+    keys_b: Key,
+    choose: Choice,
+    length: int,
+) -> tuple[Array, Array]:
+    """Continues prompts of different lengths, each to `length` tokens in all.
+
+    A sequence is a function of its own prompt and key, whatever else is in the batch.
+
+    Args:
+        step: ``step(carries, token_b) -> (carries, logits_bv)``.
+        carries: before the first token, fields ``[B, H]``.
+        prompts_pb: integers ``[P, B]``, ``P <= length``; what comes after a prompt's end is not looked at.
+        lengths_b: of the prompts, at least 1 and at most P.
+        keys_b: keys ``[B]``.
+        choose: of the next token; it is handed a new key at each position.
+        length: L.
+
+    Returns:
+        The tokens ``[L, B]``, prompts included, and the logits ``[L - 1, B, V]`` of tokens 1 to L - 1.
+    """
+    fill = jnp.zeros((length - prompts_pb.shape[0], prompts_pb.shape[1]), jnp.int32)
+    given_lb = jnp.concatenate([jnp.asarray(prompts_pb, jnp.int32), fill])
+
+    def body(state: tuple[PyTree, Array], x: tuple[Array, Array]) -> tuple[Any, tuple[Array, Array]]:
+        carries, token_b = state
+        position, given_b = x
+        carries, logits_bv = step(carries, token_b)
+        keys = jax.vmap(jax.random.fold_in, (0, None))(keys_b, position)
+        chosen_b = jax.vmap(choose)(keys, logits_bv)
+        token_b = jnp.where(position < lengths_b, given_b, chosen_b)
+        return (carries, token_b), (token_b, logits_bv)
+
+    _, (tokens, logits) = jax.lax.scan(body, (carries, given_lb[0]), (jnp.arange(1, length), given_lb[1:]))
+    return jnp.concatenate([given_lb[:1], tokens]), logits
