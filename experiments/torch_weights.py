@@ -312,9 +312,7 @@ def main(argv: list[str]) -> None:
     if bool(state_dict) == bool(export):
         raise launch.UsageError("give --state_dict=FILE to import it, or --export=FILE to write one")
     if state_dict and not flags.FLAGS.text:
-        raise launch.UsageError(
-            "--text=FILE is needed: the vocabulary is that of the text that the model was trained on"
-        )
+        raise launch.UsageError("--text=FILE is needed: the text that the model was trained on has its vocabulary")
     try:
         if state_dict:
             params = import_weights(read_state_dict(Path(state_dict)))
