@@ -8,27 +8,29 @@ from typing import Any
 
 from absl import flags
 
-from experiments import launch, palindrome
+from experiments import launch, palindrome, text
 from experiments.report import KEPT, report
 from jaxrnn.loop import Interrupted
 
 PRESETS = {
-    "quick": "both cells at T=10, the report's seeds 0 to 2: minutes",
+    "quick": "both cells at T=10, the report's seeds 0 to 2, and 300 steps of the character LSTM: minutes",
     "paper": "Tables 1 and 2, both lengths: an hour or more on a CPU",
     "seeds": "100 seeds of each, and claim (d)'s widths: for an accelerator",
 }
 
 
-def pieces(preset: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The runs of a preset: a name for the directory, and the config's fields."""
+def pieces(preset: str) -> Iterator[tuple[str, launch.Experiment, dict[str, Any]]]:
+    """The runs of a preset: a name for the directory, the experiment, and the config's fields."""
     num_seeds = 100 if preset == "seeds" else 3
     for digits in (10,) if preset == "quick" else (10, 20):
         for cell in ("lstm", "peephole"):
-            yield f"{cell}_t{digits}", {"cell": cell, "digits": digits, "num_seeds": num_seeds}
+            fields = {"cell": cell, "digits": digits, "num_seeds": num_seeds}
+            yield f"{cell}_t{digits}", palindrome.EXPERIMENT, fields
     if preset == "seeds":
         for width in (40, 81):
             fields = {"cell": "lstm", "digits": 20, "num_seeds": num_seeds, "embedding_size": width}
-            yield f"lstm_t20_width{width}", fields
+            yield f"lstm_t20_width{width}", palindrome.EXPERIMENT, fields
+    yield "text", text.EXPERIMENT, {"max_steps": 300}
 
 
 def main(argv: list[str]) -> None:
@@ -36,9 +38,9 @@ def main(argv: list[str]) -> None:
     del argv
     workdir = launch.workdir()
     try:
-        for name, fields in pieces(flags.FLAGS.preset):
+        for name, experiment, fields in pieces(flags.FLAGS.preset):
             print(f"{workdir / name}", flush=True)
-            launch.ensure(palindrome.EXPERIMENT, fields, workdir / name)
+            launch.ensure(experiment, fields, workdir / name)
     except Interrupted:
         launch.interrupted("the same command")
     report(workdir, KEPT, workdir / "report")

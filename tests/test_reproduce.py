@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from experiments import launch, palindrome, reproduce
+from experiments import launch, palindrome, reproduce, text
 from jaxrnn.rundir import RunError
 
 SMALL = {"digits": 1, "hidden_size": 8, "batch_size": 8, "max_steps": 20, "eval_every": 10, "test_samples": 16}
@@ -13,8 +13,17 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setattr(launch, "use_compilation_cache", lambda: None)
 
 
+def runs(preset):
+    """The palindrome runs of a preset, behind which the text follows."""
+    *palindromes, (name, experiment, fields) = reproduce.pieces(preset)
+    assert (name, experiment) == ("text", text.EXPERIMENT)
+    text.check(launch.validate(text.Config, fields))
+    assert all(experiment is palindrome.EXPERIMENT for _, experiment, _ in palindromes)
+    return {name: fields for name, _, fields in palindromes}
+
+
 def test_presets_are_the_reports_runs():
-    quick, paper, seeds = (dict(reproduce.pieces(preset)) for preset in ("quick", "paper", "seeds"))
+    quick, paper, seeds = (runs(preset) for preset in ("quick", "paper", "seeds"))
     assert set(reproduce.PRESETS) == {"quick", "paper", "seeds"}
     assert set(quick) == {"lstm_t10", "peephole_t10"}
     assert set(paper) == {"lstm_t10", "peephole_t10", "lstm_t20", "peephole_t20"}
