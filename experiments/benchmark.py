@@ -1,6 +1,6 @@
-"""What a training step costs: jaxrnn beside Flax and PyTorch, and beside the rate of large matrix products.
+"""What training and generation cost: jaxrnn beside Flax and PyTorch, and beside the rate of large matrix products.
 
-    python -m experiments.benchmark --suite=recurrent --repeats=5 --out=runs/benchmark
+    python -m experiments.benchmark --suite=text --suite=sampling --repeats=5 --out=runs/benchmark
 
 Variants take turns in one process, because a machine's speed drifts: only what was timed in the same turn is compared.
 Expect a few minutes on two idle CPU cores, and take no numbers from busy ones: PyTorch's threads wait for each other at
@@ -11,6 +11,7 @@ numbers. Without ``--out`` the tables are printed and nothing is written.
 import dataclasses
 import importlib
 import importlib.metadata
+import itertools
 import json
 import os
 import shlex
@@ -21,24 +22,29 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from flax import linen as nn
 
+import configs.text
 from configs.palindrome import Config
-from experiments import launch
+from experiments import launch, text
 from experiments.palindrome import TASKS, build_model, build_study, build_trainer
 from jaxrnn import __version__, plots
-from jaxrnn.arrays import PyTree
+from jaxrnn.arrays import Array, PyTree
 from jaxrnn.cells import CELLS, INITIALIZERS, ProductCell
+from jaxrnn.models import CharLM
 from jaxrnn.report import Table, table_markdown
 from jaxrnn.rundir import environment
+from jaxrnn.sample import sampler
 from jaxrnn.seeds import over_lanes
 from jaxrnn.train import Status, Trainer
 
 PRECISION = "highest"
 OURS = "jaxrnn"
 """The variant that the others of its group are compared with."""
+FLAX = "Flax nn.RNN(OptimizedLSTMCell)"
 
 
 class Variant(NamedTuple):
@@ -48,8 +54,8 @@ class Variant(NamedTuple):
         name: what is timed.
         group: the work, such as the cell; the variants of a group are compared.
         step: one call, which returns when the device is done; None where the library is not installed.
-        steps_per_call: training steps in a call.
-        flops: of the matrix products of one training step that count towards the limit.
+        steps_per_call: training steps, or characters, in a call.
+        flops: of the matrix products of one of them that count towards the limit.
         compile_seconds: to trace and compile; None where nothing is compiled.
     """
 
@@ -62,18 +68,28 @@ class Variant(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Variants that take turns, and the large matrix product whose rate is their limit."""
+    """Variants that take turns, and the large matrix product whose rate is their limit.
+
+    Attributes:
+        title: the work and its sizes.
+        variants: as above.
+        product: as above.
+        unit: what is timed: a step, or a character.
+        counted: the products whose `flops` make the limit, for the reader.
+    """
 
     title: str
     variants: Sequence[Variant]
     product: Variant
+    unit: str
+    counted: str
 
 
 class Row(NamedTuple):
     """What was measured of a variant; None where it is not installed.
 
     Attributes:
-        seconds: of a training step, one entry a turn.
+        seconds: of a training step or character, one entry a turn.
         ratio: to `OURS`, median over turns; above 1 is slower.
         share: of the limit, median over turns.
     """
@@ -90,6 +106,8 @@ class Measurement(NamedTuple):
     """A comparison's rows, the product's last, and the median rate of the product in FLOP/s."""
 
     title: str
+    unit: str
+    counted: str
     rows: list[Row]
     rate: float
 
@@ -100,7 +118,7 @@ class Measurement(NamedTuple):
 def take_turns(
     variants: Sequence[Variant], repeats: int, clock: Callable[[], float] = time.perf_counter
 ) -> dict[Variant, np.ndarray]:
-    """Seconds of a training step, ``[repeats]`` a variant, in turn A B C A B C ... after a turn to warm up."""
+    """Seconds of a step or character, ``[repeats]`` a variant, in turn A B C A B C ... after a turn to warm up."""
     seconds: dict[Variant, list[float]] = {variant: [] for variant in variants if variant.step is not None}
     for _ in range(1 + repeats):
         for variant, taken in seconds.items():
@@ -131,7 +149,8 @@ def measure(comparison: Comparison, repeats: int, clock: Callable[[], float] = t
             compile_seconds=variant.compile_seconds,
         )
 
-    return Measurement(comparison.title, [row(variant) for variant in variants], float(np.median(rate)))
+    rows = [row(variant) for variant in variants]
+    return Measurement(comparison.title, comparison.unit, comparison.counted, rows, float(np.median(rate)))
 
 
 # --- Suite: recurrent -------------------------------------------------------------------------------------------------
@@ -175,15 +194,17 @@ def recurrent(
         title=f"Palindrome training step, T={task.input_length}, B={batch_size}, H={hidden_size}, "
         f"D={model.embedding_size}, {chunk_steps} steps a call",
         variants=[
-            _jax_variant(OURS, lstm, build_study(lstm).trainer),
-            _jax_variant("jaxrnn, plain autodiff", lstm, build_trainer(lstm, autodiff)),
-            _jax_variant("Flax nn.RNN(OptimizedLSTMCell)", lstm, build_trainer(lstm, flax)),
-            _torch_variant("PyTorch nn.LSTM", lstm, None),
-            _torch_variant("PyTorch, loop over t", lstm, LSTM_LOOP),
-            _jax_variant(OURS, peephole, build_study(peephole).trainer),
-            _torch_variant("PyTorch, loop over t", peephole, PEEPHOLE_LOOP),
+            _trained(OURS, lstm, build_study(lstm).trainer, recurrent_flops(lstm)),
+            _trained("jaxrnn, plain autodiff", lstm, build_trainer(lstm, autodiff), recurrent_flops(lstm)),
+            _trained(FLAX, lstm, build_trainer(lstm, flax), recurrent_flops(lstm)),
+            _torch_classifier("PyTorch nn.LSTM", lstm, None),
+            _torch_classifier("PyTorch, loop over t", lstm, LSTM_LOOP),
+            _trained(OURS, peephole, build_study(peephole).trainer, recurrent_flops(peephole)),
+            _torch_classifier("PyTorch, loop over t", peephole, PEEPHOLE_LOOP),
         ],
         product=_product(product_size),
+        unit="step",
+        counted="the recurrent products",
     )
 
 
@@ -196,7 +217,138 @@ def recurrent_flops(config: Config) -> int:
     return 6 * steps * config.batch_size * weight.size
 
 
-def _jax_variant(name: str, config: Config, trainer: Trainer) -> Variant:
+# --- Suites: text, sampling -------------------------------------------------------------------------------------------
+
+
+class FlaxCharLM(nn.Module):
+    """`CharLM` of Flax's own layers, without dropout and without state from window to window.
+
+    Attributes:
+        vocabulary_size, embedding_size, hidden_size, num_layers: as there.
+    """
+
+    vocabulary_size: int
+    embedding_size: int
+    hidden_size: int
+    num_layers: int
+
+    @nn.compact
+    def __call__(
+        self, tokens_tb: Array, carries: PyTree = None, *, deterministic: bool = True
+    ) -> tuple[tuple[()], Array]:
+        """No carries, and logits ``[T, B, V]``."""
+        del carries, deterministic
+        embed = nn.Embed(self.vocabulary_size, self.embedding_size, embedding_init=nn.initializers.normal(1.0))
+        xs = embed(tokens_tb)
+        for _ in range(self.num_layers):
+            xs = nn.RNN(nn.OptimizedLSTMCell(self.hidden_size), time_major=True)(xs)
+        return (), nn.Dense(self.vocabulary_size)(xs)
+
+
+def text_training(
+    *,
+    num_characters: int = 87,
+    seq_length: int = 30,
+    batch_size: int = 64,
+    embedding_size: int = 60,
+    hidden_size: int = 512,
+    chunk_steps: int = 20,
+    product_size: int = 2048,
+) -> Iterator[Comparison]:
+    """The character LSTM's training step (report, Table 3), on windows of a random text as long as a short book.
+
+    Each call maps the chunk's 120 MB anew, some 0.1 s of page faults on a CPU: the 100 steps of the study's calls hide
+    them, a few steps would not.
+    """
+    config = configs.text.Config(
+        seq_length=seq_length,
+        batch_size=batch_size,
+        embedding_size=embedding_size,
+        hidden_size=hidden_size,
+        chunk_steps=chunk_steps,
+        precision=PRECISION,
+        max_steps=2**31 - 2,
+    )
+    tokens = np.random.default_rng(0).integers(num_characters, size=500_000, dtype=np.uint8)
+    model = text.build_model(config, num_characters)
+    flax: Any = FlaxCharLM(num_characters, embedding_size, hidden_size, config.num_layers)
+    flops = 6 * seq_length * batch_size * products_per_character(model)
+    yield Comparison(
+        title=f"Character LSTM training step, {config.num_layers} layers, T={seq_length}, B={batch_size}, "
+        f"H={hidden_size}, D={embedding_size}, V={num_characters}, {chunk_steps} steps a call",
+        variants=[
+            _trained(OURS, config, text.build_trainer(config, model, tokens), flops),
+            _trained(FLAX, config, text.build_trainer(config, flax, tokens), flops),
+            _torch_text("PyTorch nn.LSTM", config, tokens, num_characters, flops),
+        ],
+        product=_product(product_size),
+        unit="step",
+        counted="all products but those of the first layer's inputs, which are a table here,",
+    )
+
+
+def sampling(
+    *,
+    num_characters: int = 87,
+    embedding_size: int = 60,
+    hidden_size: int = 512,
+    length: int = 120,
+    batch_sizes: Sequence[int] = (1, 64),
+    product_size: int = 2048,
+) -> Iterator[Comparison]:
+    """Texts of the report's longest length from the character LSTM, tau = 1, each from its first character on.
+
+    One text at a time reads every weight for every character: memory, not arithmetic, is its limit.
+    """
+    config = configs.text.Config(embedding_size=embedding_size, hidden_size=hidden_size, precision=PRECISION)
+    model = text.build_model(config, num_characters)
+    flops = 2 * products_per_character(model)
+    yield Comparison(
+        title=f"Generation by the character LSTM, {config.num_layers} layers, H={hidden_size}, D={embedding_size}, "
+        f"V={num_characters}, {length} characters a text",
+        variants=[
+            variant
+            for batch_size in batch_sizes
+            for variant in (
+                _jax_sampling(OURS, model, batch_size, length, flops),
+                _torch_sampling("PyTorch, a call a character", config, num_characters, batch_size, length, flops),
+            )
+        ],
+        product=_product(product_size),
+        unit="character",
+        counted="all products but those of the first layer's inputs, which are a table here,",
+    )
+
+
+def products_per_character(model: CharLM) -> int:
+    """Multiply-adds of the matrix products of one character, forward, but for the first layer's input.
+
+    That input is one of V characters, so its product can be a look-up in a table.
+    """
+    tokens = jnp.zeros((1, 1), jnp.int32)
+    params = dict(jax.eval_shape(lambda: model.init(jax.random.key(0), tokens))["params"])
+    del params["embedding"]
+    params["layer_0"] = {name: w for name, w in params["layer_0"].items() if name != "w_x"}
+    return sum(weight.size for weight in jax.tree.leaves(params) if weight.ndim == 2)
+
+
+def _jax_sampling(name: str, model: CharLM, batch_size: int, length: int, flops: int) -> Variant:
+    """`experiments.text.continuations`, compiled."""
+    params = model.init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
+    starts, keys = [np.zeros(1, np.int32)] * batch_size, jax.random.split(jax.random.key(1), batch_size)
+    program = jax.jit(lambda params, keys: text.continuations(model, params, starts, keys, sampler(), length)[0])
+    write, compile_seconds = _compiled(program, params, keys)
+
+    def step() -> None:
+        jax.block_until_ready(write(params, keys))
+
+    return Variant(name, f"batch {batch_size}", step, batch_size * (length - 1), flops, compile_seconds)
+
+
+# --- Variants of all suites -------------------------------------------------------------------------------------------
+
+
+def _trained(name: str, config: Any, trainer: Trainer, flops: int) -> Variant:
     """The compiled chunk of one lane, as the host loop calls it."""
     state = over_lanes(trainer.init, 1)(np.array([0], np.int32), np.array(config.learning_rate, np.float32))
     no_end = np.array([np.iinfo(np.int32).max], np.int32)
@@ -207,7 +359,7 @@ def _jax_variant(name: str, config: Config, trainer: Trainer) -> Variant:
         state, _ = jax.block_until_ready(chunk(state, no_end))
         assert state.status == Status.RUNNING
 
-    return Variant(name, config.cell, step, config.chunk_steps, recurrent_flops(config), compile_seconds)
+    return Variant(name, config.cell, step, config.chunk_steps, flops, compile_seconds)
 
 
 def _product(size: int) -> Variant:
@@ -281,16 +433,45 @@ def torch_version() -> str | None:
         return None
 
 
-def _torch_variant(name: str, config: Config, loop: TorchLoop | None) -> Variant:
-    """The same step in PyTorch, run eagerly, with batches drawn before; the layer is ``nn.LSTM`` without a `loop`."""
-    flops = recurrent_flops(config)
+def _torch() -> Any | None:
+    """PyTorch with threads and precision set, or None where it is not installed."""
     if torch_version() is None:
-        return Variant(name, config.cell, None, config.chunk_steps, flops)
+        return None
     torch: Any = importlib.import_module("torch")
     torch.set_num_threads(os.cpu_count() or 1)
     torch.backends.cudnn.allow_tf32 = False  # PyTorch's default for products, but not in its recurrent layers.
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch
 
+
+def _device(torch: Any) -> str:
+    # Not as PyTorch's default device, which would slow down every call.
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _torch_trained(
+    torch: Any, name: str, config: Any, parameters: list[Any], loss: Callable[[], Any], flops: int
+) -> Variant:
+    """Training steps in PyTorch, run eagerly; each call of `loss` is that of another batch."""
+    optimizer = torch.optim.Adam(parameters, lr=config.learning_rate[0])
+
+    def step() -> None:
+        for _ in range(config.chunk_steps):
+            optimizer.zero_grad()
+            value = loss()
+            value.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+            optimizer.step()
+        value.item()  # Waits for the device.
+
+    return Variant(name, config.cell, step, config.chunk_steps, flops)
+
+
+def _torch_classifier(name: str, config: Config, loop: TorchLoop | None) -> Variant:
+    """The palindrome study's step, with batches drawn before; the layer is ``nn.LSTM`` without a `loop`."""
+    torch, flops = _torch(), recurrent_flops(config)
+    if torch is None:
+        return Variant(name, config.cell, None, config.chunk_steps, flops)
+    device = _device(torch)
     task, model, hidden_size = TASKS[config.task](config.digits), build_model(config), config.hidden_size
     embedding = torch.nn.Embedding(task.vocabulary_size, model.embedding_size, device=device)
     head = torch.nn.Linear(hidden_size, task.num_classes, device=device)
@@ -311,26 +492,79 @@ def _torch_variant(name: str, config: Config, loop: TorchLoop | None) -> Variant
         def last_hidden(xs_tbd: Any) -> Any:
             return loop.last_hidden(named, xs_tbd)
 
-    parameters = [*embedding.parameters(), *weights, *head.parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=config.learning_rate[0])
-    batches = [
+    batches = itertools.cycle(
         tuple(
             torch.tensor(np.asarray(array), dtype=torch.int64, device=device)
             for array in task.sample(key, config.batch_size)
         )
         for key in jax.random.split(jax.random.key(0), config.chunk_steps)
-    ]
+    )
+
+    def loss() -> Any:
+        tokens_tb, labels_b = next(batches)
+        return torch.nn.functional.cross_entropy(head(last_hidden(embedding(tokens_tb))), labels_b)
+
+    parameters = [*embedding.parameters(), *weights, *head.parameters()]
+    return _torch_trained(torch, name, config, parameters, loss, flops)
+
+
+def torch_char_lm(torch: Any, config: configs.text.Config, num_characters: int) -> Any:
+    """The character LSTM as PyTorch users write it: modules ``embedding``, ``layers`` and ``head``."""
+    modules = {
+        "embedding": torch.nn.Embedding(num_characters, config.embedding_size),
+        "layers": torch.nn.LSTM(config.embedding_size, config.hidden_size, config.num_layers),
+        "head": torch.nn.Linear(config.hidden_size, num_characters),
+    }
+    return torch.nn.ModuleDict(modules).to(_device(torch))
+
+
+def torch_logits(model: Any, tokens_tb: Any, state: Any = None) -> tuple[Any, Any]:
+    """Logits ``[T, B, V]`` after each of ``tokens_tb``, and the LSTM's state at the end."""
+    ys_tbh, state = model["layers"](model["embedding"](tokens_tb), state)
+    return model["head"](ys_tbh), state
+
+
+def torch_continuations(torch: Any, model: Any, start_b: Any, length: int) -> Any:
+    """Tokens ``[length, B]`` from the first of each text on, drawn at tau = 1, one call a character."""
+    with torch.inference_mode():
+        tokens, state = [start_b], None
+        for _ in range(length - 1):
+            logits_tbv, state = torch_logits(model, tokens[-1][None], state)
+            tokens.append(torch.multinomial(logits_tbv[0].softmax(-1), 1)[:, 0])
+        return torch.stack(tokens)
+
+
+def _torch_text(name: str, config: configs.text.Config, tokens: np.ndarray, num_characters: int, flops: int) -> Variant:
+    """The character LSTM's step, with windows at random offsets."""
+    torch = _torch()
+    if torch is None:
+        return Variant(name, config.cell, None, config.chunk_steps, flops)
+    model, device = torch_char_lm(torch, config, num_characters), _device(torch)
+    corpus = torch.tensor(tokens, dtype=torch.int64, device=device)
+    window = torch.arange(config.seq_length + 1, device=device)[:, None]
+
+    def loss() -> Any:
+        offsets = torch.randint(len(corpus) - config.seq_length, (config.batch_size,), device=device)
+        drawn = corpus[offsets + window]
+        logits_tbv, _ = torch_logits(model, drawn[:-1])
+        return torch.nn.functional.cross_entropy(logits_tbv.flatten(0, 1), drawn[1:].flatten())
+
+    return _torch_trained(torch, name, config, list(model.parameters()), loss, flops)
+
+
+def _torch_sampling(
+    name: str, config: configs.text.Config, num_characters: int, batch_size: int, length: int, flops: int
+) -> Variant:
+    torch, group, count = _torch(), f"batch {batch_size}", batch_size * (length - 1)
+    if torch is None:
+        return Variant(name, group, None, count, flops)
+    model = torch_char_lm(torch, config, num_characters)
+    start_b = torch.zeros(batch_size, dtype=torch.int64, device=_device(torch))
 
     def step() -> None:
-        for tokens_tb, labels_b in batches:
-            optimizer.zero_grad()
-            loss = torch.nn.functional.cross_entropy(head(last_hidden(embedding(tokens_tb))), labels_b)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
-            optimizer.step()
-        loss.item()  # Waits for the device.
+        torch_continuations(torch, model, start_b, length).cpu()  # Waits for the device.
 
-    return Variant(name, config.cell, step, config.chunk_steps, flops)
+    return Variant(name, group, step, count, flops)
 
 
 # --- Output -----------------------------------------------------------------------------------------------------------
@@ -351,22 +585,33 @@ def table(measured: Measurement, used: Mapping[str, Any]) -> Table:
         f"{measured.title}; {used['precision']}; {device['count']} x {device['kind']}, {used['threads']} CPU threads, "
         f"load before the start {used['load']}; jax {versions['jax']}, flax {versions['flax']}, "
         f"torch {versions['torch'] or 'not installed'}. "
-        f"The limit: the recurrent products alone, at the last row's {measured.rate / 1e9:.4g} GFLOP/s. "
+        f"The limit: {measured.counted} alone at the last row's {measured.rate / 1e9:.4g} GFLOP/s. "
         "Times are medians over turns; ratio and share are medians of what was taken in the same turn."
     )
-    columns = ("group", "variant", "ms a step", "min to max", f"ratio to {OURS}", "share of the limit", "compile, s")
+    unit = measured.unit
+    columns = (
+        "group",
+        "variant",
+        f"ms a {unit}",
+        "min to max",
+        f"{unit}s a second",
+        f"ratio to {OURS}",
+        "share of the limit",
+        "compile, s",
+    )
     return Table(columns, [_cells(row) for row in measured.rows], caption)
 
 
 def _cells(row: Row) -> list[str]:
     if row.seconds is None:
-        return [row.group, row.name, "not installed", "-", "-", "-", "-"]
+        return [row.group, row.name, "not installed", "-", "-", "-", "-", "-"]
     milliseconds = 1000 * np.array(row.seconds)
     return [
         row.group,
         row.name,
         f"{np.median(milliseconds):.4g}",
         f"{milliseconds.min():.4g} to {milliseconds.max():.4g}",
+        np.format_float_positional(1000 / np.median(milliseconds), precision=4, fractional=False, trim="-"),
         "-" if row.ratio is None else f"{row.ratio:.2f}",
         "-" if row.share is None else f"{row.share:.0%}",
         "-" if row.compile_seconds is None else f"{row.compile_seconds:.1f}",
@@ -387,13 +632,17 @@ def write(out: Path, record: Mapping[str, Any], measured: Sequence[Measurement])
 
 # --- The binary -------------------------------------------------------------------------------------------------------
 
-SUITES: dict[str, Callable[[], Iterator[Comparison]]] = {"recurrent": recurrent}
+SUITES: dict[str, Callable[[], Iterator[Comparison]]] = {
+    "recurrent": recurrent,
+    "text": text_training,
+    "sampling": sampling,
+}
 
 
 def main(argv: list[str]) -> None:
-    """Prints a table for each comparison of the suite, and writes them where ``--out`` says."""
+    """Prints a table for each comparison of the suites, and writes them where ``--out`` says."""
     del argv
-    suite, repeats, out = flags.FLAGS.suite, flags.FLAGS.repeats, flags.FLAGS.out
+    suites, repeats, out = flags.FLAGS.suite, flags.FLAGS.repeats, flags.FLAGS.out
     if out is not None:
         try:  # Now, rather than after minutes of work.
             Path(out).mkdir(parents=True, exist_ok=True)
@@ -401,16 +650,16 @@ def main(argv: list[str]) -> None:
             raise launch.UsageError(f"--out={out}: cannot be written: {error.strerror}") from error
     used = settings()
     measured = []
-    for comparison in SUITES[suite]():
+    for comparison in itertools.chain.from_iterable(SUITES[suite]() for suite in suites):
         measured.append(measure(comparison, repeats))
         print(table_markdown(table(measured[-1], used)), end="\n\n", flush=True)
     if out is not None:
         command = shlex.join(["python", "-m", "experiments.benchmark", *sys.argv[1:]])
-        write(Path(out), {"command": command, "suite": suite, "repeats": repeats, **used}, measured)
+        write(Path(out), {"command": command, "suite": suites, "repeats": repeats, **used}, measured)
 
 
 if __name__ == "__main__":
-    flags.DEFINE_enum("suite", "recurrent", list(SUITES), "What to compare.")
+    flags.DEFINE_multi_enum("suite", list(SUITES), list(SUITES), "What to compare; may be given several times.")
     flags.DEFINE_integer("repeats", 5, "Turns that count, after one to warm up.", lower_bound=1)
     flags.DEFINE_string("out", None, "Directory for benchmark.json, benchmark.md and benchmark.png.")
     launch.run_main(main)

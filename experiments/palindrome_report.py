@@ -17,6 +17,7 @@ from jaxrnn import plots, stats
 from jaxrnn.data import palindrome
 from jaxrnn.report import (
     KINDS,
+    NONE,
     Arm,
     Block,
     Curve,
@@ -28,8 +29,11 @@ from jaxrnn.report import (
     Table,
     code,
     describe,
+    fraction,
+    interval,
     merge_arms,
     paths,
+    side,
 )
 
 EXPERIMENT = "palindrome"
@@ -87,7 +91,6 @@ CELL_NAMES = {"lstm": "LSTM", "peephole": "Peephole LSTM"}
 COLOURS = {"lstm": plots.BLUE, "peephole": plots.ORANGE}
 _METRICS = ("loss", "accuracy")
 NOT_RUN = "not run"
-NONE = "-"
 
 
 class Slot(NamedTuple):
@@ -335,7 +338,7 @@ def _compare_steps(kept: Arms, slower: Slot, faster: Slot) -> _Test | str:
     a, b = (_sample(arm.lanes) for arm in arms)
     primary, beside = stats.compare_restricted_means(a, b), stats.log_rank(a, b)
     log_rank = f"z = {beside.z:.2f}, p = {beside.p_value:.2g}" if beside.z is not None else beside.note
-    difference = _interval(stats.Estimate(primary.difference, primary.low, primary.high), "+.0f")
+    difference = interval(stats.Estimate(primary.difference, primary.low, primary.high), "+.0f")
     return _Test(
         p_value=primary.p_value,
         difference=primary.difference,
@@ -358,7 +361,7 @@ def _compare_widths(kept: Arms) -> _Test | str:
     shares = [successes / trials for successes, trials in counts]
     p_value = stats.fisher_exact(*counts[0], *counts[1])
     fractions = [
-        f"width {slot.width}: {_fraction(len(_converged(kept[slot])), len(kept[slot].lanes))}" if slot in kept
+        f"width {slot.width}: {fraction(len(_converged(kept[slot])), len(kept[slot].lanes))}" if slot in kept
         else f"width {slot.width}: {NOT_RUN}"
         for slot in WIDTHS
     ]  # fmt: skip
@@ -392,9 +395,9 @@ def _plateau_evidence(arms: Sequence[Arm]) -> str:
     for arm in arms:
         shares, drops = _plateaus(arm)
         if shares:
-            drop = f"the drop takes {_interval(stats.mean(drops), '.1f')} looks" if drops else "no drop"
+            drop = f"the drop takes {interval(stats.mean(drops), '.1f')} looks" if drops else "no drop"
             parts.append(
-                f"T={arm.config['digits']}: {_interval(_mean_share(shares), '.2f')} of the looks on the plateau, {drop}"
+                f"T={arm.config['digits']}: {interval(_mean_share(shares), '.2f')} of the looks on the plateau, {drop}"
             )
     return "; ".join(parts)
 
@@ -404,13 +407,13 @@ def _judge_accuracy(kept: Arms) -> Judgement:
     slots = [slot for slot in TABLED if slot in kept]
     arms = [kept[slot] for slot in slots]
     counts = [(_accurate(arm), len(arm.lanes)) for arm in arms]
-    sides = [_side(stats.proportion(*count), ACCURATE_SHARE) for count in counts]
+    sides = [side(stats.proportion(*count), ACCURATE_SHARE) for count in counts]
     verdict: Verdict = UNDECIDED
     if -1 in sides:
         verdict = "does not hold"
     elif sides == [1] * len(TABLED):
         verdict = "holds"
-    shares = [f"{slot}: {_fraction(*count)}" for slot, count in zip(slots, counts, strict=True)]
+    shares = [f"{slot}: {fraction(*count)}" for slot, count in zip(slots, counts, strict=True)]
     evidence = _sentence(f"runs with test accuracy of at least {ACCURATE}", *shares, _missing(kept, TABLED))
     return Judgement(
         "a", verdict, evidence, _needed_shares(counts, ACCURATE_SHARE) if verdict == UNDECIDED else NONE, arms
@@ -425,23 +428,16 @@ def _judge_stopping(kept: Arms) -> Judgement:
     early, runs = _stopped_early(arm)
     if runs == 0:
         return Judgement("e", UNDECIDED, f"no converged run of {LSTM_20} with a whole curve", NONE, (arm,))
-    side = _side(stats.proportion(early, runs), STOPPED_SHARE)
-    verdict: Verdict = "holds" if side > 0 else "does not hold" if side < 0 else UNDECIDED
-    evidence = f"of the converged runs, stopped before they converged: {_fraction(early, runs)}"
+    where = side(stats.proportion(early, runs), STOPPED_SHARE)
+    verdict: Verdict = "holds" if where > 0 else "does not hold" if where < 0 else UNDECIDED
+    evidence = f"of the converged runs, stopped before they converged: {fraction(early, runs)}"
     needed = _needed_shares([(early, runs)], STOPPED_SHARE) if verdict == UNDECIDED else NONE
     return Judgement("e", verdict, evidence, needed, (arm,))
 
 
-def _side(interval: stats.Estimate, threshold: float) -> int:
-    """1 where the whole interval lies above the threshold, -1 where it lies below, else 0."""
-    if interval.low is None or interval.high is None:
-        return 0
-    return int(interval.low > threshold) - int(interval.high < threshold)
-
-
 def _needed_shares(counts: Sequence[tuple[int, int]], threshold: float) -> str:
     """Runs per arm with which the undecided shares would be clear of the threshold, were they the truth."""
-    undecided = [count for count in counts if _side(stats.proportion(*count), threshold) == 0]
+    undecided = [count for count in counts if side(stats.proportion(*count), threshold) == 0]
     if not undecided:
         return NONE
     needed = [seeds_to_clear(successes / trials, threshold) for successes, trials in undecided]
@@ -452,9 +448,7 @@ def seeds_to_clear(share: float, threshold: float) -> int | None:
     """The runs with which a share of successes as given has its interval on one side of the threshold, if any."""
     sizes = range(1, MOST_SEEDS + 1)
     # Rounding makes the answer waver by a run or two around where it turns: near enough to plan by.
-    index = bisect_left(
-        sizes, True, key=lambda runs: _side(stats.proportion(round(share * runs), runs), threshold) != 0
-    )
+    index = bisect_left(sizes, True, key=lambda runs: side(stats.proportion(round(share * runs), runs), threshold) != 0)
     return sizes[index] if index < MOST_SEEDS else None
 
 
@@ -543,11 +537,11 @@ def _arm_cells(arm: Arm) -> list[str]:
     tested = [lane.result["test_accuracy"] for lane in arm.lanes if lane.result["test_accuracy"] is not None]
     return [
         f"{len(arm.lanes)}",
-        _fraction(len(_converged(arm)), len(arm.lanes)),
-        _interval(mean, ".0f"),
-        _interval(stats.median_steps(sample), ".0f", beyond=f"> {horizon}"),
-        _interval(_mean_share(tested), ".4f"),
-        _fraction(_accurate(arm), len(arm.lanes)),
+        fraction(len(_converged(arm)), len(arm.lanes)),
+        interval(mean, ".0f"),
+        interval(stats.median_steps(sample), ".0f", beyond=f"> {horizon}"),
+        interval(_mean_share(tested), ".4f"),
+        fraction(_accurate(arm), len(arm.lanes)),
         mean.note,
     ]
 
@@ -567,9 +561,9 @@ def _summary_table(kept: Arms) -> Table:
             mean = stats.restricted_mean(_sample(arm.lanes))
             cells = [
                 str(len(arm.lanes)),
-                _fraction(len(_converged(arm)), len(arm.lanes)),
-                _interval(mean, ".0f"),
-                _fraction(_accurate(arm), len(arm.lanes)),
+                fraction(len(_converged(arm)), len(arm.lanes)),
+                interval(mean, ".0f"),
+                fraction(_accurate(arm), len(arm.lanes)),
             ]
         published = f"{PUBLISHED_MEANS[slot.cell, slot.digits]}"
         rows.append([CELL_NAMES[slot.cell], str(slot.digits), published, *cells])
@@ -601,10 +595,10 @@ def _plateau_table(arms: Mapping[Kind, Arms]) -> Table:
         waits = [stats.longest_wait(loss) for loss in losses]
         return [
             f"{len(shares)}",
-            _interval(_mean_share(shares), ".2f"),
-            _interval(stats.mean(drops), ".1f"),
+            interval(_mean_share(shares), ".2f"),
+            interval(stats.mean(drops), ".1f"),
             f"{np.median(waits):g}, {max(waits)}" if waits else NONE,
-            _fraction(*_stopped_early(arm)),
+            fraction(*_stopped_early(arm)),
         ]
 
     columns = (
@@ -701,21 +695,6 @@ def _other_setting(arm: Arm) -> str:
     if _slot(arm) is not None:
         return "as an arm above but for a field that the report does not know: see config.json"
     return ", ".join(code(one) for one in _differences(arm) if not one.startswith("task=")) or NONE
-
-
-def _interval(estimate: stats.Estimate, form: str, beyond: str = NONE) -> str:
-    """An estimate as `value [low, high]`; `beyond` stands for an end that is None."""
-    if estimate.low is None and estimate.high is None:
-        return beyond if estimate.value is None else f"{estimate.value:{form}}"
-    value, low, high = (
-        beyond if end is None else f"{end:{form}}" for end in (estimate.value, estimate.low, estimate.high)
-    )
-    return f"{value} [{low}, {high}]"
-
-
-def _fraction(successes: int, trials: int) -> str:
-    """A count with its share and Clopper-Pearson interval."""
-    return f"{successes} of {trials}" + (f": {_interval(stats.proportion(successes, trials), '.2f')}" if trials else "")
 
 
 def _sentence(*parts: str) -> str:

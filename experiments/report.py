@@ -6,11 +6,11 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import launch, palindrome_report
+from experiments import launch, palindrome_report, text_report
 from jaxrnn.report import Table, directories_section, read_runs, table_markdown, write_report
 from jaxrnn.rundir import RunError
 
-STUDIES = {palindrome_report.EXPERIMENT: palindrome_report.sections}
+STUDIES = {study.EXPERIMENT: study.sections for study in (palindrome_report, text_report)}
 KEPT = launch.ROOT / "experiments" / "results"
 
 

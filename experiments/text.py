@@ -223,17 +223,22 @@ def summarize(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def continuations(
     model: CharLM, params: PyTree, prompts: list[np.ndarray], keys: Key, choose: Choice, length: int
 ) -> tuple[Array, Array]:
-    """As `jaxrnn.sample.generate`, from prompts of tokens; returns tokens ``[L, B]`` and logits ``[L - 1, B, V]``."""
+    """As `jaxrnn.sample.generate`, from prompts of tokens; returns tokens ``[L, B]`` and logits ``[L - 1, B, V]``.
+
+    It is compiled once for each model, `choose`, `length`, number of prompts and length of the longest.
+    """
     longest = max(len(prompt) for prompt in prompts)
     prompts_pb = np.stack([np.pad(prompt, (0, longest - len(prompt))) for prompt in prompts], axis=1)
-    lengths = np.array([len(prompt) for prompt in prompts], np.int32)
+    lengths_b = np.array([len(prompt) for prompt in prompts], np.int32)
+    return _continuations(model, params, prompts_pb.astype(np.int32), lengths_b, keys, choose, length)
 
-    @jax.jit
-    def run(params: PyTree, prompts_pb: Array, lengths: Array, keys: Key) -> tuple[Array, Array]:
-        carries = model.initial_carries(len(prompts))
-        return generate(model.stepper(params), carries, prompts_pb, lengths, keys, choose, length)
 
-    return run(params, prompts_pb.astype(np.int32), lengths, keys)
+@functools.partial(jax.jit, static_argnames=("model", "choose", "length"))
+def _continuations(
+    model: CharLM, params: PyTree, prompts_pb: Array, lengths_b: Array, keys_b: Key, choose: Choice, length: int
+) -> tuple[Array, Array]:
+    carries = model.initial_carries(len(lengths_b))
+    return generate(model.stepper(params), carries, prompts_pb, lengths_b, keys_b, choose, length)
 
 
 def random_characters(key: Key, num: int, num_characters: int) -> list[np.ndarray]:
@@ -243,10 +248,10 @@ def random_characters(key: Key, num: int, num_characters: int) -> list[np.ndarra
 
 def samples(model: CharLM, params: PyTree, characters: str, key: Key) -> list[dict[str, Any]]:
     """The report's samples: greedy texts of three lengths, then its three tau, from the same first characters."""
-    start_key, draw_key = jax.random.split(key)
+    start_key, *draw_keys = jax.random.split(key, 2 + len(TAUS))
     starts = random_characters(start_key, _SAMPLES_EACH, len(characters))
     rows = []
-    for tau in (None, *TAUS):
+    for tau, draw_key in zip((None, *TAUS), draw_keys, strict=True):
         choose = greedy if tau is None else sampler(tau)
         tokens, _ = continuations(model, params, starts, jax.random.split(draw_key, _SAMPLES_EACH), choose, LENGTHS[-1])
         texts = [text.decode(line, characters) for line in np.asarray(tokens).T]

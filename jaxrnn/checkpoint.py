@@ -7,6 +7,8 @@ agrees.
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -178,7 +180,9 @@ def _digest(arrays: Arrays, meta: dict[str, Any]) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """An error in one short line: tensorstore's name every layer, and the cause at the end."""
+    """An error in one short line: tensorstore's name every layer, and the system's own error somewhere among them."""
     text = " ".join(str(error).split())
+    if code := re.search(r"os_error_code='(\d+)'", text):
+        return os.strerror(int(code[1]))
     text = text if len(text) <= 200 else f"{text[:60]} ... {text[-130:]}"
     return f"{type(error).__name__}: {text}"

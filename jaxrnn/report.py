@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
+from jaxrnn import stats
+
 Kind = Literal["kept", "this machine"]
 KINDS: tuple[Kind, ...] = ("kept", "this machine")
 
@@ -107,7 +109,7 @@ def _read_run(path: Path, kind: Kind) -> Run:
         return replace(run, remarks=["unfinished, no run has ended: left out"])
     except (OSError, ValidationError) as error:
         return replace(run, remarks=[f"results.json is damaged ({describe(error)}): left out"])
-    curves, remarks = _read_curves(path / "metrics.jsonl")
+    curves, remarks = read_curves(path / "metrics.jsonl")
     without = [result.run for result in results.runs if result.run not in curves]
     if without:
         remarks.append(f"{len(without)} runs have no curve, the first is {code(without[0])}")
@@ -123,12 +125,12 @@ def _read_run(path: Path, kind: Kind) -> Run:
     )
 
 
-def _read_curves(path: Path) -> tuple[dict[str, Curve], list[str]]:
-    """The curves by run, and what is wrong with the file."""
+def read_curves(path: Path) -> tuple[dict[str, Curve], list[str]]:
+    """The curves by run in a file of looks, such as ``metrics.jsonl``, and what is wrong with it."""
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
-        return {}, [f"metrics.jsonl cannot be read ({describe(error)})"]
+        return {}, [f"{path.name} cannot be read ({describe(error)})"]
     looks: dict[str, dict[int, dict[str, float]]] = {}
     damaged = []
     for number, line in enumerate(lines, start=1):
@@ -141,9 +143,7 @@ def _read_curves(path: Path) -> tuple[dict[str, Curve], list[str]]:
             }
         except (ValueError, TypeError, KeyError, AttributeError):
             damaged.append(number)
-    remarks = (
-        [f"metrics.jsonl: {len(damaged)} damaged lines left out, the first is line {damaged[0]}"] if damaged else []
-    )
+    remarks = [f"{path.name}: {len(damaged)} damaged lines left out, the first is line {damaged[0]}"] if damaged else []
     return {run: _curve(by_step) for run, by_step in looks.items()}, remarks
 
 
@@ -265,6 +265,9 @@ class Figure:
     alt: str
 
 
+NONE = "-"
+"""A cell of a table that has nothing to say."""
+
 Block = str | Table | Figure
 """A paragraph (or several) of Markdown, a table, or a figure."""
 
@@ -285,6 +288,28 @@ def code(text: object) -> str:
 def paths(sources: Iterable[Path]) -> str:
     """Directories, as a cell of a table."""
     return ", ".join(code(path) for path in sources)
+
+
+def interval(estimate: stats.Estimate, form: str, beyond: str = NONE) -> str:
+    """An estimate as `value [low, high]`; `beyond` stands for an end that is None."""
+    if estimate.low is None and estimate.high is None:
+        return beyond if estimate.value is None else f"{estimate.value:{form}}"
+    value, low, high = (
+        beyond if end is None else f"{end:{form}}" for end in (estimate.value, estimate.low, estimate.high)
+    )
+    return f"{value} [{low}, {high}]"
+
+
+def fraction(successes: int, trials: int) -> str:
+    """A count with its share and Clopper-Pearson interval."""
+    return f"{successes} of {trials}" + (f": {interval(stats.proportion(successes, trials), '.2f')}" if trials else "")
+
+
+def side(estimate: stats.Estimate, threshold: float) -> int:
+    """1 where the whole interval lies above the threshold, -1 where it lies below, else 0."""
+    if estimate.low is None or estimate.high is None:
+        return 0
+    return int(estimate.low > threshold) - int(estimate.high < threshold)
 
 
 def table_markdown(table: Table) -> str:

@@ -89,11 +89,11 @@ class RunDirectory:
         """Writes `record` as ``config.json``."""
         self.write("config.json", self.record)
 
-    def write(self, name: str, content: Any) -> None:
+    def write(self, name: str, content: Any, indent: int | None = 1) -> None:
         """Replaces a JSON file as a whole: a reader sees the old or the new one, never half of it."""
         temporary = self.path / f".{name}.tmp"
         with self._writing(name), temporary.open("w") as file:
-            file.write(json.dumps(_finite(content), indent=1, allow_nan=False) + "\n")
+            file.write(json.dumps(_finite(content), indent=indent, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
             temporary.replace(self.path / name)

@@ -1,5 +1,6 @@
 """Generation from a model's step, as one scan that keeps the carry from token to token."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -18,8 +19,11 @@ def greedy(key: Key, logits_v: Array) -> Array:
     return logits_v.argmax().astype(jnp.int32)
 
 
+@functools.cache
 def sampler(tau: float = 1.0, top_k: int | None = None, top_p: float | None = None) -> Choice:
     """Draws from ``softmax(tau * logits)``, as in the report: a larger tau is less random.
+
+    Equal arguments give the same function, so that a program compiled for one is found again.
 
     Args:
         tau: positive; the inverse of what others call the temperature.
@@ -71,15 +75,17 @@ def generate(
     """
     fill = jnp.zeros((length - prompts_pb.shape[0], prompts_pb.shape[1]), jnp.int32)
     given_lb = jnp.concatenate([jnp.asarray(prompts_pb, jnp.int32), fill])
+    positions = jnp.arange(1, length)
+    # All at once: one by one, in the scan, they cost a tenth of its time where B is 1.
+    keys_lb = jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (None, 0))(keys_b, positions)
 
-    def body(state: tuple[PyTree, Array], x: tuple[Array, Array]) -> tuple[Any, tuple[Array, Array]]:
+    def body(state: tuple[PyTree, Array], x: tuple[Array, Array, Key]) -> tuple[Any, tuple[Array, Array]]:
         carries, token_b = state
-        position, given_b = x
+        position, given_b, key_b = x
         carries, logits_bv = step(carries, token_b)
-        keys = jax.vmap(jax.random.fold_in, (0, None))(keys_b, position)
-        chosen_b = jax.vmap(choose)(keys, logits_bv)
+        chosen_b = jax.vmap(choose)(key_b, logits_bv)
         token_b = jnp.where(position < lengths_b, given_b, chosen_b)
         return (carries, token_b), (token_b, logits_bv)
 
-    _, (tokens, logits) = jax.lax.scan(body, (carries, given_lb[0]), (jnp.arange(1, length), given_lb[1:]))
+    _, (tokens, logits) = jax.lax.scan(body, (carries, given_lb[0]), (positions, given_lb[1:], keys_lb))
     return jnp.concatenate([given_lb[:1], tokens]), logits

@@ -6,12 +6,15 @@ import jax
 import numpy as np
 import pytest
 
+import configs.text
 from configs.palindrome import Config
-from experiments import benchmark
+from experiments import benchmark, text
 from experiments.benchmark import Comparison, Measurement, Row, Variant
 from experiments.launch import ROOT
+from experiments.torch_weights import import_weights
 from jaxrnn import plots
 from jaxrnn.cells import CELLS, LSTMParams, PeepholeParams
+from jaxrnn.sample import greedy, sampler
 from jaxrnn.unroll import unroll
 
 TINY = {"batch_size": 2, "hidden_size": 3, "chunk_steps": 2}
@@ -48,11 +51,13 @@ def test_only_what_was_timed_in_the_same_turn_is_compared():
             Variant("absent", "lstm", None, 2, 30),
         ],
         clock.variant("a @ a", "product", [50, 2, 1, 4], steps_per_call=1, flops=80),
+        "step",
+        "some products",
     )
 
-    title, (ours, flax, alone, absent, product), rate = benchmark.measure(comparison, 3, clock)
+    *what, (ours, flax, alone, absent, product), rate = benchmark.measure(comparison, 3, clock)
 
-    assert title == "a title"
+    assert what == ["a title", "step", "some products"]
     assert clock.turns == "jFta" * 4
     assert ours.seconds == [2, 4, 6]
     assert flax.seconds == [1, 8, 9]
@@ -98,6 +103,7 @@ def test_the_recurrent_suite_end_to_end(tmp_path):
 
     saved = json.loads((tmp_path / "benchmark.json").read_text())
     assert saved["precision"] == "float32, products highest"
+    assert saved["comparisons"][0]["unit"] == "step"
     assert saved["comparisons"][0]["rate"] == measured.rate
     assert [row["share"] for row in saved["comparisons"][0]["rows"]] == [row.share for row in measured.rows]
     lines = (tmp_path / "benchmark.md").read_text().splitlines()
@@ -106,25 +112,144 @@ def test_the_recurrent_suite_end_to_end(tmp_path):
     assert (tmp_path / "benchmark.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_without_pytorch_its_row_says_so(monkeypatch):
+SMALL = {"num_characters": 7, "embedding_size": 3, "hidden_size": 4}
+SMALL_CONFIG = configs.text.Config(embedding_size=3, hidden_size=4)
+# H=4, V=7: [4, 16] three times (two layers' carries, the second's input) and the head.
+SMALL_PRODUCTS = 3 * 4 * 16 + 4 * 7
+
+
+@pytest.mark.usefixtures("quick_compilation")
+def test_the_text_suite():
+    pytest.importorskip("torch")
+    (comparison,) = benchmark.text_training(**SMALL, seq_length=5, batch_size=2, chunk_steps=2, product_size=8)
+    measured = benchmark.measure(comparison, 1)
+
+    assert [(row.group, row.name) for row in measured.rows] == [
+        ("lstm", "jaxrnn"),
+        ("lstm", "Flax nn.RNN(OptimizedLSTMCell)"),
+        ("lstm", "PyTorch nn.LSTM"),
+        ("product", "a @ a, 8 x 8"),
+    ]
+    # T=5, B=2, three products a step.
+    assert [variant.flops for variant in comparison.variants] == 3 * [3 * 2 * 5 * 2 * SMALL_PRODUCTS]
+    assert all(row.seconds and row.seconds[0] > 0 for row in measured.rows)
+    assert "T=5, B=2, H=4, D=3, V=7, 2 steps a call" in measured.title
+
+
+def test_flax_has_the_same_layers():
+    model = text.build_model(SMALL_CONFIG, 7)
+    flax = benchmark.FlaxCharLM(7, 3, 4, num_layers=2)
+    tokens_tb = np.zeros((5, 2), np.int32)
+
+    (carries, logits_tbv), params = jax.eval_shape(flax.init_with_output, jax.random.key(0), tokens_tb)
+
+    ours = jax.eval_shape(model.init, jax.random.key(0), tokens_tb)
+    assert sum(x.size for x in jax.tree.leaves(params)) == sum(x.size for x in jax.tree.leaves(ours))
+    assert (carries, logits_tbv.shape) == ((), (5, 2, 7))
+
+
+@pytest.mark.usefixtures("quick_compilation")
+def test_the_sampling_suite():
+    pytest.importorskip("torch")
+    (comparison,) = benchmark.sampling(**SMALL, length=6, batch_sizes=(1, 3), product_size=8)
+    measured = benchmark.measure(comparison, 1)
+
+    assert [(row.group, row.name, row.compile_seconds is None) for row in measured.rows] == [
+        ("batch 1", "jaxrnn", False),
+        ("batch 1", "PyTorch, a call a character", True),
+        ("batch 3", "jaxrnn", False),
+        ("batch 3", "PyTorch, a call a character", True),
+        ("product", "a @ a, 8 x 8", False),
+    ]
+    # The first of the 6 characters is given.
+    assert [variant.steps_per_call for variant in comparison.variants] == [5, 5, 15, 15]
+    assert {variant.flops for variant in comparison.variants} == {2 * SMALL_PRODUCTS}
+    assert all(row.seconds and row.seconds[0] > 0 for row in measured.rows)
+    assert measured.unit == "character"
+
+
+def test_the_character_lstm_in_pytorch_is_the_same_model_and_writes_the_same():
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    config = configs.text.Config(embedding_size=5, hidden_size=8)
+    theirs = benchmark.torch_char_lm(torch, config, 7)
+    # Logits so far apart that a draw is the most likely character.
+    theirs["head"].weight.data *= 1e4
+    params = import_weights({name: array.numpy() for name, array in theirs.state_dict().items()})
+    model = text.build_model(config, 7)
+    starts = np.arange(6, dtype=np.int32)
+
+    tokens_lb, logits = text.continuations(
+        model, params, list(starts[:, None]), jax.random.split(jax.random.key(0), 6), greedy, 12
+    )
+
+    torch_tokens_lb = benchmark.torch_continuations(torch, theirs, torch.tensor(starts, dtype=torch.int64), 12)
+    np.testing.assert_array_equal(torch_tokens_lb.numpy(), tokens_lb)
+    assert len(np.unique(tokens_lb)) > 2
+    with torch.inference_mode():
+        expected, _ = benchmark.torch_logits(theirs, torch.tensor(np.asarray(tokens_lb[:-1]), dtype=torch.int64))
+    np.testing.assert_allclose(logits, expected.numpy(), rtol=1e-4, atol=1)
+
+
+@pytest.mark.usefixtures("quick_compilation")
+def test_texts_are_compiled_once_for_equal_settings(monkeypatch):
+    traced = []
+    generate = text.generate
+
+    def counted(*args):
+        traced.append(args[-1])
+        return generate(*args)
+
+    monkeypatch.setattr(text, "generate", counted)
+    keys = jax.random.split(jax.random.key(0), 2)
+    shapes = jax.eval_shape(text.build_model(SMALL_CONFIG, 9).init, keys[0], np.zeros((1, 1), np.int32))["params"]
+    logits = []
+    for length, tau, weight in [(4, 0.7, 0.1), (4, 0.7, 0.2), (4, 0.6, 0.2), (5, 0.6, 0.2)]:
+        params = jax.tree.map(lambda x, w=weight: np.full(x.shape, w, x.dtype), shapes)
+        model = text.build_model(SMALL_CONFIG, 9)
+        logits.append(text.continuations(model, params, [np.zeros(1)] * 2, keys, sampler(tau), length)[1])
+
+    # The second differs in its weights alone: they are no part of the program.
+    assert traced == [4, 4, 5]
+    assert not np.array_equal(logits[0], logits[1])
+
+
+TORCH = [
+    ("lstm", "PyTorch nn.LSTM", lambda name: benchmark._torch_classifier(name, Config(), None)),
+    ("lstm", "in text", lambda name: benchmark._torch_text(name, configs.text.Config(), np.zeros(99), 7, 1)),
+    ("batch 2", "in sampling", lambda name: benchmark._torch_sampling(name, configs.text.Config(), 7, 2, 9, 1)),
+]
+
+
+@pytest.mark.parametrize(("group", "name", "build"), TORCH)
+def test_without_pytorch_its_row_says_so(monkeypatch, group, name, build):
     monkeypatch.setattr(benchmark, "torch_version", lambda: None)
-    variant = benchmark._torch_variant("PyTorch nn.LSTM", Config(), None)
+    variant = build(name)
     row = Row(variant.name, variant.group)
 
-    table = benchmark.table(Measurement("a title", [row], 1e9), benchmark.settings())
+    table = benchmark.table(Measurement("a title", "step", "products", [row], 1e9), benchmark.settings())
 
     assert variant.step is None
-    assert table.rows == [["lstm", "PyTorch nn.LSTM", "not installed", "-", "-", "-", "-"]]
+    assert table.rows == [[group, name, "not installed", "-", "-", "-", "-", "-"]]
     assert "torch not installed" in table.caption
 
 
-def test_the_table_is_in_milliseconds_and_percent():
-    row = Row("Flax", "lstm", seconds=[0.5, 0.25, 0.125], ratio=1.4567, share=0.625, compile_seconds=2.34)
+@pytest.mark.parametrize(
+    ("seconds", "cells"),
+    [
+        ([0.5, 0.25, 0.125], ["250", "125 to 500", "4"]),
+        ([6.4e-5, 6.4e-5, 6.4e-5], ["0.064", "0.064 to 0.064", "15620"]),
+    ],
+)
+def test_the_table_is_in_milliseconds_and_percent(seconds, cells):
+    row = Row("Flax", "lstm", seconds=seconds, ratio=1.4567, share=0.625, compile_seconds=2.34)
 
-    table = benchmark.table(Measurement("a title", [row], 3.5e11), benchmark.settings())
+    measured = Measurement("a title", "character", "some products", [row], 3.5e11)
+    table = benchmark.table(measured, benchmark.settings())
 
-    assert table.rows == [["lstm", "Flax", "250", "125 to 500", "1.46", "62%", "2.3"]]
-    assert "350 GFLOP/s" in table.caption
+    assert table.columns[2:5] == ("ms a character", "min to max", "characters a second")
+    assert table.rows == [["lstm", "Flax", *cells, "1.46", "62%", "2.3"]]
+    assert "some products alone at the last row's 350 GFLOP/s" in table.caption
 
 
 @pytest.mark.parametrize(

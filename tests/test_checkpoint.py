@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrnn import checkpoint
 from jaxrnn.checkpoint import CheckpointError, CheckpointStore, flatten, subtree, unflatten
 
 TREE = {"params": {"head": {"kernel": jnp.arange(600.0).reshape(20, 30)}}, "step": (jnp.array([3]), jnp.array([True]))}
@@ -110,3 +111,9 @@ def test_flatten_copies():
     flat = flatten({"a": array})
     array[0] = 1
     assert flat["a"][0] == 0
+
+
+def test_an_error_of_the_system_is_named_wherever_it_stands():
+    layers = " ".join(["Error writing [annotations]"] * 20)
+    error = ValueError(f"RESOURCE_EXHAUSTED: {layers} [os_error_code='28'] {layers}")
+    assert checkpoint._reason(error) == "No space left on device"

@@ -24,6 +24,8 @@ def test_files_and_targets_exist():
 
 
 def test_fields_on_command_lines_exist():
-    from configs.palindrome import Config
+    from configs import palindrome, text
 
-    assert set(re.findall(r"--config\.(\w+)", TEXT)) <= set(Config.__dataclass_fields__)
+    for line in re.findall(r"^.*--config\..*$", TEXT, re.MULTILINE):
+        config = text.Config if "experiments.text" in line else palindrome.Config
+        assert set(re.findall(r"--config\.(\w+)", line)) <= set(config.__dataclass_fields__), line

@@ -16,12 +16,17 @@ from jaxrnn.report import (
     Section,
     Table,
     directories_section,
+    fraction,
+    interval,
     merge_arms,
+    read_curves,
     read_runs,
+    side,
     table_markdown,
     write_report,
 )
 from jaxrnn.rundir import RunError
+from jaxrnn.stats import Estimate
 
 PNG = b"\x89PNG\r\n\x1a\n not a picture, but bytes are bytes"
 
@@ -146,6 +151,41 @@ def test_the_same_run_twice_is_used_once_and_said(tmp_path):
     told = f"1 runs of `{tmp_path}/b` are also in `{tmp_path}/a`, the first is `seed=1,learning_rate=0.1`: "
     assert remark == f"{told}the latter are used"
     assert differing == f"{told}the latter are used, though their results differ"
+
+
+def test_curves_are_read_from_any_file_of_looks(tmp_path):
+    look = {"run": "seed=3", "seed": 3, "step": 100, "bits_per_character": 2.5}
+    (tmp_path / "validation.jsonl").write_text(json.dumps(look) + "\n{")
+
+    curves, remarks = read_curves(tmp_path / "validation.jsonl")
+
+    assert curves["seed=3"].steps.tolist() == [100]
+    assert curves["seed=3"].metrics == {"bits_per_character": [2.5]}
+    assert remarks == ["validation.jsonl: 1 damaged lines left out, the first is line 2"]
+    assert read_curves(tmp_path / "none.jsonl") == ({}, ["none.jsonl cannot be read (No such file or directory)"])
+
+
+@pytest.mark.parametrize(
+    ("estimate", "shown", "where"),
+    [
+        (Estimate(1.0, 0.25, 2.0), "1.0 [0.2, 2.0]", 0),
+        (Estimate(1.0, 0.75, 2.0), "1.0 [0.8, 2.0]", 1),
+        (Estimate(0.25, 0.0, 0.4375), "0.2 [0.0, 0.4]", -1),
+        (Estimate(1.0, 0.5, 2.0), "1.0 [0.5, 2.0]", 0),
+        (Estimate(1.0, 0.75, None), "1.0 [0.8, far]", 0),
+        (Estimate(1.0, None, None), "1.0", 0),
+        (Estimate(None, None, None), "far", 0),
+    ],
+)
+def test_estimates_as_text_and_beside_a_threshold(estimate, shown, where):
+    assert interval(estimate, ".1f", beyond="far") == shown
+    assert side(estimate, 0.5) == where
+
+
+def test_a_share_has_its_clopper_pearson_interval():
+    # 0.025 = p^3 at the lower end.
+    assert fraction(3, 3) == f"3 of 3: 1.00 [{0.025 ** (1 / 3):.2f}, 1.00]"
+    assert fraction(0, 0) == "0 of 0"
 
 
 def test_table_markdown_keeps_cells_apart():
