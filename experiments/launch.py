@@ -18,7 +18,7 @@ from ml_collections import config_flags
 
 from jaxrnn import __version__
 from jaxrnn.checkpoint import CheckpointError
-from jaxrnn.data.text import CorpusError
+from jaxrnn.data.files import DataError
 from jaxrnn.loop import Interrupted, Study, train
 from jaxrnn.rundir import RunDirectory, RunError, environment, read_config
 from jaxrnn.seeds import product
@@ -49,7 +49,7 @@ def run_main(main: Callable[[list[str]], None]) -> None:
             main(argv)
         except UsageError as error:
             _fail(error, 2)
-        except (RunError, CheckpointError, CorpusError) as error:
+        except (RunError, CheckpointError, DataError) as error:
             _fail(error, 1)
 
     app.run(guarded, flags_parser=_parse)
@@ -130,6 +130,18 @@ def _refuse_unknown_fields() -> None:
             close = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
             raise UsageError(f"--{argument}: there is no such field; {hint}")
+
+
+def define_data_dir() -> None:
+    """The flag ``--data_dir``."""
+    flags.DEFINE_string("data_dir", None, "Where data are looked for that need a file; JAXRNN_DATA_DIR by default.")
+
+
+def data_dir() -> Path | None:
+    """Where the user keeps data, by ``--data_dir`` or ``JAXRNN_DATA_DIR``; None where neither is given."""
+    given = flags.FLAGS["data_dir"].value if "data_dir" in flags.FLAGS else None
+    path = given or os.environ.get("JAXRNN_DATA_DIR")
+    return Path(path) if path else None
 
 
 def given_fields() -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import functools
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +44,9 @@ def load_corpus(config: Any) -> text.Corpus:
     """The text of a config, from ``--data_dir`` or ``JAXRNN_DATA_DIR``, the cache or the network.
 
     Raises:
-        CorpusError: as in `jaxrnn.data.text.load`.
+        DataError: as in `jaxrnn.data.text.load`.
     """
-    data_dir = flags.FLAGS["data_dir"].value if "data_dir" in flags.FLAGS else None
-    data_dir = data_dir or os.environ.get("JAXRNN_DATA_DIR")
-    return _load_corpus(config.corpus, config.encoding, Path(data_dir) if data_dir else None)
+    return _load_corpus(config.corpus, config.encoding, launch.data_dir())
 
 
 @functools.cache
@@ -129,7 +126,7 @@ def build_trainer(config: Config, model: CharLM, tokens: np.ndarray) -> Trainer:
         max_steps=config.max_steps,
         eval_every=config.eval_every,
         chunk_steps=config.chunk_steps,
-        init_memory=lambda: model.initial_carries(config.batch_size) if config.carry_state else (),
+        init_memory=lambda _: model.initial_carries(config.batch_size) if config.carry_state else (),
         schedule=lambda step: config.learning_rate_decay ** (step / 1000),
     )
 
@@ -276,11 +273,6 @@ NAME, IMPORTED = "text", "imported text model"
 EXPERIMENT = launch.Experiment(NAME, Config, check, build_study, describe_corpus)
 
 
-def define_data_dir() -> None:
-    """The flag ``--data_dir``."""
-    flags.DEFINE_string("data_dir", None, "Where books/NAME.txt are looked for; JAXRNN_DATA_DIR by default.")
-
-
 def main(argv: list[str]) -> None:
     """Trains, and prints a line for each run."""
     del argv
@@ -293,6 +285,6 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     launch.define_flags("text.py", Config)
-    define_data_dir()
+    launch.define_data_dir()
     flags.adopt_module_key_flags(launch)
     launch.run_main(main)

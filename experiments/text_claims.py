@@ -320,7 +320,7 @@ def measure(workdir: Path, run_seed: int | None, num: int) -> Claims:
         num: prompts cut from the book, random characters, and windows of the book.
 
     Raises:
-        RunError, CheckpointError, CorpusError: as in `experiments.text.restore` and `experiments.text.load_corpus`, or
+        RunError, CheckpointError, DataError: as in `experiments.text.restore` and `experiments.text.load_corpus`, or
             if no checkpoint of those that are looked for was kept, or the text is another one or too short.
     """
     model, _, characters = text.restore(workdir, run_seed, None)
@@ -433,5 +433,5 @@ if __name__ == "__main__":
     flags.DEFINE_string("workdir", None, "Directory of a run of experiments.text.")
     flags.DEFINE_integer("run_seed", None, "The run, by its seed, where the directory holds several.")
     flags.DEFINE_integer("prompts", 1000, "Texts of each kind but the census of first characters.")
-    text.define_data_dir()
+    launch.define_data_dir()
     launch.run_main(main)

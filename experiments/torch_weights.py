@@ -21,7 +21,7 @@ from absl import flags
 
 from configs.text import Config
 from experiments import launch
-from experiments.text import IMPORTED, define_data_dir, load_corpus, restore
+from experiments.text import IMPORTED, load_corpus, restore
 from jaxrnn.cells import LSTMParams
 from jaxrnn.loop import deposit
 from jaxrnn.rundir import RunDirectory, RunError, environment
@@ -278,7 +278,7 @@ def run_directory(params: Mapping[str, Any], text: str, encoding: str, workdir: 
 
     Raises:
         WeightsError: if the text has another number of characters than the model.
-        CorpusError, RunError: if the text cannot be read, or the directory not written.
+        DataError, RunError: if the text cannot be read, or the directory not written.
     """
     num_characters, embedding_size = params["embedding"].shape
     hidden_size = params["head"]["kernel"].shape[0]
@@ -334,5 +334,5 @@ if __name__ == "__main__":
     flags.DEFINE_string("export", None, "File to write the weights of a run to; must not exist.")
     flags.DEFINE_integer("run_seed", None, "The run to export, by its seed, where the directory holds several.")
     flags.DEFINE_integer("step", None, "Step of a kept checkpoint to export; the newest by default.")
-    define_data_dir()
+    launch.define_data_dir()
     launch.run_main(main)

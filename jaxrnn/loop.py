@@ -58,7 +58,8 @@ class Study(NamedTuple):
 
     Attributes:
         trainer: its pure functions.
-        evaluate: ``evaluate(state of one lane) -> {name: scalar}``, once, when a lane ends otherwise than by a NaN.
+        evaluate: ``evaluate(state of one lane) -> {name: scalar}``, once, when a lane ends otherwise than by a NaN; its
+            parameters are those that the stop rule has chosen.
         summarize: from the rows of ``results.json`` to its "summary".
         max_steps: index of the last step.
         seeds_per_program: how many lanes share a program.
@@ -196,7 +197,9 @@ class _Loop:
         if name not in self.unfinished:
             return self._fresh([name])
         saved = self.finished_store.read(self.unfinished[name].checkpoint)
-        return resumed(seeds.place(unflatten(self._target(1), saved.arrays), 1))
+        target = self._target(1)
+        state = unflatten({"params": target.params, "state": target}, saved.arrays)["state"]
+        return resumed(seeds.place(state, 1))
 
     def _target(self, size: int) -> TrainState:
         """Shapes and dtypes of a block's state."""
@@ -277,11 +280,12 @@ class _Loop:
     def _conclude(self, name: str, state: TrainState, status: Status, step: int) -> None:
         """Evaluates a lane that ended and saves what is needed of it; an older checkpoint of it stays."""
         lane = self.lanes[name]
+        judged = state._replace(params=self.study.trainer.chosen(state))
         if status == Status.FAILED:
-            evaluated = dict.fromkeys(jax.eval_shape(jax.vmap(self.study.evaluate), state))
+            evaluated = dict.fromkeys(jax.eval_shape(jax.vmap(self.study.evaluate), judged))
         else:
             program = self._program("evaluate", self.study.evaluate, 1)
-            evaluated = {key: float(value[0]) for key, value in program(state).items()}
+            evaluated = {key: value[0].item() for key, value in program(judged).items()}
         stopped = status == Status.STOPPED
         row = {
             "run": name,
@@ -293,7 +297,7 @@ class _Loop:
         }
         if status == Status.FAILED:
             row["failed_at"] = step
-        tree: PyTree = state if status == Status.OUT_OF_STEPS else {"params": state.params}
+        tree = {"params": judged.params} | ({"state": state} if status == Status.OUT_OF_STEPS else {})
         self.finished[name] = _Finished(row, self._save_finished(name, tree))
         self.unfinished.pop(name, None)
         self.write_results()

@@ -1,5 +1,6 @@
-"""Flax adapters, so that the cells plug into `nn.RNN`, `nn.Bidirectional` and other Flax code."""
+"""Flax adapters, so that cells and graph layers plug into `nn.RNN`, `nn.Bidirectional` and other Flax code."""
 
+import functools
 from typing import Any
 
 import jax.numpy as jnp
@@ -7,6 +8,7 @@ from flax import linen as nn
 
 from jaxrnn.arrays import Array, Initializer, PyTree
 from jaxrnn.cells import Cell, torch_uniform
+from jaxrnn.graph import Features, GraphsTuple, drop_features, dropout, gat, gatv2, gcn, project
 from jaxrnn.unroll import unroll
 
 
@@ -73,3 +75,75 @@ class FlaxCell(nn.RNNCellBase):
     def num_feature_axes(self) -> int:
         """One: inputs are vectors."""
         return 1
+
+
+class GCN(nn.Module):
+    """A GCN layer, `jaxrnn.graph.gcn`, with Glorot uniform weights ``w [D, H]`` and no bias.
+
+    Attributes:
+        hidden_size: H.
+        dropout: rate on the input.
+    """
+
+    hidden_size: int
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, graph: GraphsTuple, x: Features, *, deterministic: bool = True) -> Array:
+        """``S x w`` ``[N, H]``; unless `deterministic`, `apply` needs ``rngs={"dropout": key}``."""
+        w = self.param("w", nn.initializers.glorot_uniform(), (x.shape[-1], self.hidden_size))
+        if self.dropout > 0 and not deterministic:
+            x = drop_features(self.make_rng("dropout"), self.dropout, x)
+        return gcn(graph, x, w)
+
+
+# Glorot's bound for each head by itself: `[D, K, F]` has K matrices, `[K, F]` has K vectors that map F numbers to one.
+_glorot_heads = nn.initializers.glorot_uniform(in_axis=0, out_axis=2, batch_axis=(1,))
+
+
+def _glorot_attention(key: Array, shape: tuple[int, ...]) -> Array:
+    return nn.initializers.glorot_uniform(in_axis=1, out_axis=2, batch_axis=(0,))(key, (*shape, 1))[..., 0]
+
+
+class GAT(nn.Module):
+    """A graph attention layer, `jaxrnn.graph.gat` or `gatv2`, Glorot uniform for each head, with zero biases.
+
+    Parameters are ``w [D, K, F]``, ``a_sender`` and ``a_receiver [K, F]``, ``b [K, F]``; those of GATv2 are
+    ``w`` (of the sender), ``w_receiver``, ``a`` and ``b``.
+
+    Attributes:
+        num_heads: K.
+        head_size: F.
+        average: the heads are averaged, else concatenated.
+        v2: GATv2's order of operations.
+        dropout: rate on the input, on the projected features that are summed, and on the attention, with masks of its
+            own for each head, as in the code of Velickovic et al. 2018.
+    """
+
+    num_heads: int
+    head_size: int
+    average: bool = False
+    v2: bool = False
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, graph: GraphsTuple, x: Features, *, deterministic: bool = True) -> Array:
+        """``[N, K F]``, or ``[N, F]`` averaged; unless `deterministic`, `apply` needs ``rngs={"dropout": key}``."""
+        weights, heads = (x.shape[-1], self.num_heads, self.head_size), (self.num_heads, self.head_size)
+        w = self.param("w", _glorot_heads, weights)
+        drops = {}
+        if self.dropout > 0 and not deterministic:
+            x = drop_features(self.make_rng("dropout"), self.dropout, x, self.num_heads)
+            drops = {
+                f"drop_{what}": functools.partial(dropout, self.make_rng("dropout"), self.dropout)
+                for what in ("attention", "features")
+            }
+        h_nkf = project(x, w)
+        if self.v2:
+            h_receiver_nkf = project(x, self.param("w_receiver", _glorot_heads, weights))
+            y_nkf = gatv2(graph, h_nkf, h_receiver_nkf, self.param("a", _glorot_attention, heads), **drops)
+        else:
+            a_sender, a_receiver = (self.param(f"a_{end}", _glorot_attention, heads) for end in ("sender", "receiver"))
+            y_nkf = gat(graph, h_nkf, a_sender, a_receiver, **drops)
+        y_nkf += self.param("b", nn.initializers.zeros, heads)
+        return y_nkf.mean(1) if self.average else y_nkf.reshape(len(y_nkf), -1)

@@ -50,29 +50,87 @@ class TrainState(NamedTuple):
 
 
 class StopRule(NamedTuple):
-    """A pure stop rule: ``start() -> state`` and ``look(state, metrics) -> (state, stop)``."""
+    """A pure stop rule.
 
-    start: Callable[[], PyTree]
-    look: Callable[[PyTree, dict[str, Array]], tuple[PyTree, Array]]
+    Attributes:
+        start: ``start(params) -> state``, from the initial parameters.
+        look: ``look(state, metrics, params) -> (state, stop)``; the parameters are those after the step's update.
+        choose: ``choose(state, params) -> params``: those that a lane which has ended is judged by.
+    """
+
+    start: Callable[[PyTree], PyTree]
+    look: Callable[[PyTree, dict[str, Array], PyTree], tuple[PyTree, Array]]
+    choose: Callable[[PyTree, PyTree], PyTree] = lambda state, params: params
 
 
 def converged(tolerance: float, patience: int) -> StopRule:
     """Stops at the `patience`-th look in a row with a training loss of at most `tolerance`."""
 
-    def look(count: Array, metrics: dict[str, Array]) -> tuple[Array, Array]:
+    def look(count: Array, metrics: dict[str, Array], _: PyTree) -> tuple[Array, Array]:
         count = jnp.where(metrics["loss"] <= tolerance, count + 1, 0)
         return count, count >= patience
 
-    return StopRule(start=lambda: jnp.zeros((), jnp.int32), look=look)
+    return StopRule(start=lambda _: jnp.zeros((), jnp.int32), look=look)
 
 
 def never() -> StopRule:
     """Leaves every lane its steps."""
-    return StopRule(start=lambda: (), look=lambda state, _: (state, jnp.zeros((), bool)))
+    return StopRule(start=lambda _: (), look=lambda state, *_: (state, jnp.zeros((), bool)))
+
+
+def above_recent_mean(window: int) -> StopRule:
+    """Stops when the validation loss is above its mean over the `window` looks before (Kipf and Welling's GCN code).
+
+    Never before the look with the index ``window + 1``, as there.
+    """
+
+    def start(params: PyTree) -> PyTree:
+        del params
+        return {"recent": jnp.full((window,), jnp.inf), "looks": jnp.zeros((), jnp.int32)}
+
+    def look(state: PyTree, metrics: dict[str, Array], _: PyTree) -> tuple[PyTree, Array]:
+        loss = metrics["validation_loss"]
+        stop = (state["looks"] > window) & (loss > state["recent"].mean())
+        return {"recent": jnp.roll(state["recent"], -1).at[-1].set(loss), "looks": state["looks"] + 1}, stop
+
+    return StopRule(start, look)
+
+
+def best_validation(patience: int) -> StopRule:
+    """Stops after `patience` looks in a row without any progress; keeps the best weights (Velickovic's GAT code).
+
+    Progress is a validation accuracy no lower than the highest, *or* a loss no higher than the lowest so far. The
+    weights are kept where it is both.
+    """
+
+    def start(params: PyTree) -> PyTree:
+        return {
+            "accuracy": jnp.zeros(()),
+            "loss": jnp.full((), jnp.inf),
+            "looks_without": jnp.zeros((), jnp.int32),
+            "params": params,
+        }
+
+    def look(state: PyTree, metrics: dict[str, Array], params: PyTree) -> tuple[PyTree, Array]:
+        accuracy, loss = metrics["validation_accuracy"], metrics["validation_loss"]
+        more_accurate, lower = accuracy >= state["accuracy"], loss <= state["loss"]
+        count = jnp.where(more_accurate | lower, 0, state["looks_without"] + 1)
+        state = {
+            "accuracy": jnp.maximum(accuracy, state["accuracy"]),
+            "loss": jnp.minimum(loss, state["loss"]),
+            "looks_without": count,
+            "params": _select(more_accurate & lower, params, state["params"]),
+        }
+        return state, count >= patience
+
+    return StopRule(start, look, choose=lambda state, _: state["params"])
 
 
 class Looks(NamedTuple):
-    """What a chunk saw, one entry a step: the metrics before the update, and whether the step was a look (`taken`)."""
+    """What a chunk saw, one entry a step: its metrics, and whether they are to be reported (`taken`).
+
+    Those of the loss are from before the update, those of the validation from after it.
+    """
 
     step: Array
     taken: Array
@@ -87,11 +145,13 @@ class Trainer(NamedTuple):
         chunk: ``chunk(state, until) -> (state, Looks)``, at most `chunk_steps` steps, none after the step with the
             index `until`; a lane that has ended passes through.
         chunk_steps: as above.
+        chosen: the parameters that a lane which has ended is judged by; of one lane, or of lanes stacked.
     """
 
     init: Callable[[Array, Array], TrainState]
     chunk: Callable[[TrainState, Array], tuple[TrainState, Looks]]
     chunk_steps: int
+    chosen: Callable[[TrainState], PyTree]
 
 
 def make_trainer(
@@ -104,7 +164,9 @@ def make_trainer(
     max_steps: int,
     eval_every: int,
     chunk_steps: int,
-    init_memory: Callable[[], PyTree] = tuple,
+    look_every: int | None = None,
+    init_memory: Callable[[Array], PyTree] = lambda seed: (),
+    validate: Callable[[PyTree, PyTree], dict[str, Array]] = lambda params, memory: {},
     schedule: Callable[[Array], Array | float] = lambda step: 1.0,
 ) -> Trainer:
     """Builds the functions that the host loop compiles.
@@ -115,13 +177,16 @@ def make_trainer(
         loss: ``loss(params, memory, batch, key) -> (loss, (metrics, memory))``; the key is for dropout; "loss" joins
             the metrics.
         optimizer: up to, and without, the learning rate: its updates are multiplied by ``-learning_rate``.
-        rule: looks at steps 0, `eval_every`, ... at that step's metrics.
+        rule: looks at steps 0, `look_every`, ... at that step's metrics.
         max_steps: index of the last step, so at most ``max_steps + 1`` updates, as in the report's code.
-        eval_every: steps from look to look.
+        eval_every: steps between metrics that are reported.
         chunk_steps: steps in one call of the chunk.
-        init_memory: the memory before the first batch.
+        look_every: steps from look to look of the rule; `eval_every` by default.
+        init_memory: a lane's memory before the first batch, from its seed.
+        validate: ``validate(params, memory) -> metrics``, beside those of the loss; of the updated parameters.
         schedule: the factor of the learning rate at a step.
     """
+    every = look_every or eval_every
 
     def init(seed: Array, learning_rate: Array) -> TrainState:
         params = init_params(stream_key(seed, Stream.INIT))
@@ -132,8 +197,8 @@ def make_trainer(
             status=jnp.asarray(Status.RUNNING, jnp.int32),
             params=params,
             opt_state=optimizer.init(params),
-            rule_state=rule.start(),
-            memory=init_memory(),
+            rule_state=rule.start(params),
+            memory=init_memory(seed),
         )
 
     def advance(state: TrainState) -> tuple[TrainState, Looks]:
@@ -147,26 +212,29 @@ def make_trainer(
         params = jax.tree.map(lambda p, u: p - rate * u, state.params, updates)
 
         failed = ~(jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(gradients)))
-        taken = state.step % eval_every == 0
-        rule_state, stop = rule.look(state.rule_state, metrics)
+        params = _select(failed, state.params, params)
+        taken = (state.step % eval_every == 0) | failed
+        looks = state.step % every == 0
+        metrics |= _where(looks | taken, lambda: validate(params, memory))
+        rule_state, stop = rule.look(state.rule_state, metrics, params)
         status = jnp.select(
-            [failed, taken & stop, state.step >= max_steps],
+            [failed, looks & stop, state.step >= max_steps],
             [Status.FAILED, Status.STOPPED, Status.OUT_OF_STEPS],
             Status.RUNNING,
         ).astype(jnp.int32)
         after = state._replace(
             step=jnp.where(status == Status.RUNNING, state.step + 1, state.step),
             status=status,
-            params=_select(failed, state.params, params),
+            params=params,
             opt_state=_select(failed, state.opt_state, opt_state),
-            rule_state=_select(taken, rule_state, state.rule_state),
+            rule_state=_select(looks & ~failed, rule_state, state.rule_state),
             memory=memory,
         )
-        return after, Looks(state.step, taken | failed, metrics)
+        return after, Looks(state.step, taken | (status == Status.STOPPED), metrics)
 
     def chunk(state: TrainState, until: Array) -> tuple[TrainState, Looks]:
         _, blank = jax.eval_shape(advance, state)
-        idle = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), blank)
+        idle = optax.tree.zeros_like(blank)
 
         def body(state: TrainState, _: None) -> tuple[TrainState, Looks]:
             # One lane alone skips the work; under vmap this is a select, and the loop takes ended lanes out.
@@ -175,7 +243,12 @@ def make_trainer(
 
         return jax.lax.scan(body, state, None, length=chunk_steps)
 
-    return Trainer(init, chunk, chunk_steps)
+    return Trainer(init, chunk, chunk_steps, lambda state: rule.choose(state.rule_state, state.params))
+
+
+def _where(condition: Array, fn: Callable[[], PyTree]) -> PyTree:
+    """What `fn` gives, or zeros where the condition does not hold: it is then not called."""
+    return jax.lax.cond(condition, fn, lambda: optax.tree.zeros_like(jax.eval_shape(fn)))
 
 
 def _select(condition: Array, if_true: PyTree, if_false: PyTree) -> PyTree:

@@ -19,6 +19,7 @@ import pytest
 import scipy.stats
 
 from jaxrnn.data import text
+from jaxrnn.data.files import DataError
 
 TALE = b"The frog\r\nand the prince.\r"
 TALE_SHA256 = hashlib.sha256(TALE).hexdigest()
@@ -78,7 +79,7 @@ def files_in(folder):
 
 
 def load_error(*args):
-    with pytest.raises(text.CorpusError) as caught:
+    with pytest.raises(DataError) as caught:
         text.load(*args)
     message = str(caught.value)
     assert message == " ".join(message.split())  # One line.
@@ -187,13 +188,13 @@ def test_another_book_from_the_server_is_not_kept(folders, server):
     served, _ = server
     (served / "tale.txt").write_bytes(TALE + b"!")
     message = load_error("grimm", "utf-8", *folders)
-    assert f"{text._BASE_ADDRESS}tale.txt holds another text than the 'grimm' known here" in message
+    assert f"{text._BASE_ADDRESS}tale.txt holds another file than the one known here" in message
     assert TALE_SHA256 in message
     assert files_in(folders[1]) == []
 
 
 def test_a_missing_address_says_so_and_leaves_nothing(folders, server):
-    with pytest.raises(text.CorpusError, match=r"--data_dir=DIR or JAXRNN_DATA_DIR=DIR \(404 [^\n]*\)$") as caught:
+    with pytest.raises(DataError, match=r"--data_dir=DIR or JAXRNN_DATA_DIR=DIR \(404 [^\n]*\)$") as caught:
         text.load("grimm", "utf-8", *folders)
     assert caught.value.__cause__.response.raw.closed
     assert files_in(folders[1]) == []
@@ -204,7 +205,7 @@ def test_without_network_the_message_says_where_to_put_the_book(has_data_dir, fo
     data_dir, cache_dir = folders
     looked_for = [folder / "books" / "grimm.txt" for folder in ([data_dir] if has_data_dir else []) + [cache_dir]]
     message = load_error("grimm", "utf-8", data_dir if has_data_dir else None, cache_dir)
-    assert f"the text 'grimm' is not at {' or '.join(map(str, looked_for))} and cannot be fetched" in message
+    assert f"there is no {' or '.join(map(str, looked_for))}, and it cannot be fetched" in message
     assert f"save {tale} as DIR/books/grimm.txt and give --data_dir=DIR or JAXRNN_DATA_DIR=DIR" in message
     assert files_in(cache_dir) == []
 
@@ -219,7 +220,7 @@ def test_a_data_dir_that_is_a_file_cannot_be_read(folders, tale):
 def test_the_digest_is_checked_before_anything_else(folders, tale):
     path = put(folders[0], b"\xff")
     message = load_error("grimm", "no-such-encoding", *folders)
-    assert f"{path} is another text than the 'grimm' known here" in message
+    assert f"{path} is another file than the one known here" in message
     assert hashlib.sha256(b"\xff").hexdigest() in message
     assert TALE_SHA256 in message
 

@@ -34,6 +34,8 @@ def workdir(tmp_path_factory):
     config = Config(corpus=str(folder / "book.txt"), **sizes, **steps)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(launch, "use_compilation_cache", lambda: None)
+        # A run's own samples are not looked at here, and take a minute to compile.
+        patch.setattr(text, "samples", lambda *_: [{"tau": None, "length": 120, "text": "a sample"}])
         launch.run(text.EXPERIMENT, config, folder / "run", resume=False)
     text_claims.measure(folder / "run", None, NUM)
     return folder / "run"

@@ -8,7 +8,7 @@ import pytest
 import tiny
 
 from jaxrnn.seeds import Stream, stream_key
-from jaxrnn.train import Status, adam, converged, make_trainer, never
+from jaxrnn.train import Status, above_recent_mean, adam, best_validation, converged, make_trainer, never
 
 
 def reference(seed, rate, max_steps, eval_every, tolerance, patience):
@@ -80,7 +80,7 @@ def test_memory_goes_from_batch_to_batch_and_the_schedule_scales_the_rate():
         max_steps=10,
         eval_every=5,
         chunk_steps=20,
-        init_memory=lambda: jnp.int32(100),
+        init_memory=lambda _: jnp.int32(100),
         schedule=lambda step: 0.5**step,
     )
     state, _ = jax.jit(trainer.chunk)(trainer.init(0, 0.1), NO_END)
@@ -114,11 +114,87 @@ def test_a_gradient_that_is_not_finite_ends_the_lane_too():
 
 def test_patience_counts_looks_in_a_row():
     rule = converged(0.1, 3)
-    state, stops = rule.start(), []
+    state, stops = rule.start(None), []
     for loss in [0.05, 0.05, 0.2, 0.1, 0.1, 0.1]:
-        state, stop = rule.look(state, {"loss": jnp.asarray(loss)})
+        state, stop = rule.look(state, {"loss": jnp.asarray(loss)}, None)
         stops.append(bool(stop))
     assert stops == [False] * 5 + [True]
+
+
+def validations(seed):
+    """Losses that fall and then rise, accuracies that do the opposite, with noise and ties."""
+    rng = np.random.default_rng(seed)
+    trend = np.abs(np.arange(60) - 25) / 25
+    accuracy = np.round(0.8 - 0.2 * trend + 0.03 * rng.standard_normal(60), 2)
+    return (1 + trend + 0.1 * rng.standard_normal(60)).astype(np.float32), accuracy.astype(np.float32)
+
+
+def ended_at(rule, losses, accuracies):
+    """The look at which a rule stops, None if it does not, and the look whose parameters it chooses."""
+    state, stop, i = rule.start(-1), False, -1
+    for i, (loss, accuracy) in enumerate(zip(losses, accuracies, strict=True)):
+        state, stop = rule.look(state, {"validation_loss": loss, "validation_accuracy": accuracy}, i)
+        if stop:
+            break
+    return (i if stop else None), int(rule.choose(state, i))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_mean_rule_is_that_of_the_gcn_code(seed):
+    losses, accuracies = validations(seed)
+    stops = (e for e in range(len(losses)) if e > 10 and losses[e] > np.mean(losses[e - 10 : e]))
+    expected = next(stops, None)
+    assert expected is not None
+    assert ended_at(above_recent_mean(10), losses, accuracies) == (expected, expected)
+    assert ended_at(above_recent_mean(10), losses[:12] * 0 + 1, accuracies[:12])[0] is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_patience_rule_is_that_of_the_gat_code(seed):
+    losses, accuracies = validations(seed)
+    best, highest, lowest, without, ended = -1, 0.0, np.inf, 0, None
+    for epoch, (loss, accuracy) in enumerate(zip(losses, accuracies, strict=True)):
+        if accuracy >= highest or loss <= lowest:
+            if accuracy >= highest and loss <= lowest:
+                best = epoch
+            highest, lowest, without = max(highest, accuracy), min(lowest, loss), 0
+        else:
+            without += 1
+            if without == 7:
+                ended = epoch
+                break
+    assert ended is not None
+    assert 0 < best < ended
+    assert ended_at(best_validation(7), losses, accuracies) == (ended, best)
+
+
+def test_validation_is_of_the_updated_parameters_and_the_rule_looks_more_often_than_is_reported():
+    def loss(params, memory, batch, key):
+        return jnp.sum(params["w"]), ({}, memory)
+
+    trainer = make_trainer(
+        init_params=lambda key: {"w": jnp.zeros(())},
+        sample_batch=lambda key, step: None,
+        loss=loss,
+        optimizer=optax.identity(),
+        rule=best_validation(3),
+        max_steps=100,
+        eval_every=4,
+        look_every=1,
+        chunk_steps=20,
+        init_memory=lambda seed: jnp.asarray(seed, jnp.float32),
+        # The parameters are -1, -2, ... after the updates: best at minus the seed.
+        validate=lambda params, seed: {
+            "validation_loss": (params["w"] + seed) ** 2,
+            "validation_accuracy": 1 / (1 + (params["w"] + seed) ** 2),
+        },
+    )
+    state, looks = jax.jit(trainer.chunk)(trainer.init(6, 1.0), NO_END)
+    assert (int(state.status), int(state.step)) == (Status.STOPPED, 8)
+    assert float(trainer.chosen(state)["w"]) == -6
+    assert float(state.params["w"]) == -9
+    assert np.flatnonzero(looks.taken).tolist() == [0, 4, 8]
+    np.testing.assert_allclose(looks.metrics["validation_loss"][np.array([0, 4, 8])], [25, 1, 9])
 
 
 def test_adam_clips_the_global_norm_and_takes_unit_first_steps():

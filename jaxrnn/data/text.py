@@ -11,6 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxrnn.arrays import Array, Key
+from jaxrnn.data.files import DataError, read_if_there, read_known
 
 _EMBEDDED = "pydoc"
 
@@ -40,10 +41,6 @@ _BOOKS = {
         "389b114334f9e34bea0b01d43dbe6892d44d7c9430c79a6517c74f0658370535",
     ),
 }
-
-
-class CorpusError(Exception):
-    """A text cannot be had; the message is one line that says why and what to do."""
 
 
 class UnknownCharactersError(ValueError):
@@ -94,7 +91,7 @@ def load(name: str, encoding: str, data_dir: Path | None, cache_dir: Path) -> Co
         cache_dir: where fetched books are kept; created when needed.
 
     Raises:
-        CorpusError: there is no such text, it is another one than the name says, it cannot be read or decoded, or it
+        DataError: there is no such text, it is another one than the name says, it cannot be read or decoded, or it
             has fewer than two distinct characters.
     """
     raw = _read(name, data_dir, cache_dir)
@@ -102,9 +99,9 @@ def load(name: str, encoding: str, data_dir: Path | None, cache_dir: Path) -> Co
     characters = "".join(sorted(set(text)))
     if len(characters) < 2:
         what = f"has no character but {characters!r}" if characters else "is empty"
-        raise CorpusError(f"the text {name!r} {what}: there is nothing to learn")
+        raise DataError(f"the text {name!r} {what}: there is nothing to learn")
     tokens = encode(text, characters).astype(np.uint8 if len(characters) <= 256 else np.int32)
-    return Corpus(name, characters, tokens, _sha256(raw))
+    return Corpus(name, characters, tokens, hashlib.sha256(raw).hexdigest())
 
 
 def encode(text: str, characters: str) -> np.ndarray:
@@ -209,78 +206,25 @@ def _read(name: str, data_dir: Path | None, cache_dir: Path) -> bytes:
     if name == _EMBEDDED:
         return "\n".join(topics[topic] for topic in sorted(topics)).encode()
     if name in _BOOKS:
-        return _read_book(name, data_dir, cache_dir)
+        book = _BOOKS[name]
+        address = _BASE_ADDRESS + book.remote_name
+        return read_known(f"books/{name}.txt", address, book.sha256, data_dir, cache_dir)[1]
     path = Path(name)
-    raw = _read_if_there(path)
+    raw = read_if_there(path)
     if raw is None:
         known = ", ".join([_EMBEDDED, *_BOOKS])
-        raise CorpusError(f"{name!r} is neither a known text ({known}) nor a file: there is no {path.absolute()}")
+        raise DataError(f"{name!r} is neither a known text ({known}) nor a file: there is no {path.absolute()}")
     return raw
-
-
-def _read_book(name: str, data_dir: Path | None, cache_dir: Path) -> bytes:
-    paths = [folder / "books" / f"{name}.txt" for folder in (data_dir, cache_dir) if folder is not None]
-    for path in paths:
-        raw = _read_if_there(path)
-        if raw is not None:
-            _check_digest(raw, name, path)
-            return raw
-    return _fetch(name, paths)
-
-
-def _read_if_there(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise CorpusError(f"cannot read {path}: {error.strerror}") from error
-
-
-def _check_digest(raw: bytes, name: str, path: Path) -> None:
-    digest, known = _sha256(raw), _BOOKS[name].sha256
-    if digest != known:
-        raise CorpusError(
-            f"{path} is another text than the {name!r} known here: its sha256 is {digest} instead of {known};"
-            " remove it, or give it as the path of a file"
-        )
-
-
-def _fetch(name: str, paths: list[Path]) -> bytes:
-    """Fetches a book into the last of the paths, where it was looked for; pooch logs one line beforehand."""
-    import pooch  # Only here: most runs need no network.
-
-    address, path = _BASE_ADDRESS + _BOOKS[name].remote_name, paths[-1]
-    downloader = pooch.HTTPDownloader(stream=False)  # A stream is left open where the address is gone (404).
-    try:
-        fetched = pooch.retrieve(
-            address, f"sha256:{_BOOKS[name].sha256}", fname=path.name, path=path.parent, downloader=downloader
-        )
-        return Path(fetched).read_bytes()
-    except OSError as error:  # Those of requests too.
-        raise CorpusError(
-            f"the text {name!r} is not at {' or '.join(map(str, paths))} and cannot be fetched: save {address}"
-            f" as DIR/books/{path.name} and give --data_dir=DIR or JAXRNN_DATA_DIR=DIR ({error})"
-        ) from error
-    except ValueError as error:
-        raise CorpusError(
-            f"{address} holds another text than the {name!r} known here, whose sha256 is {_BOOKS[name].sha256};"
-            " it was not kept"
-        ) from error
 
 
 def _decode_bytes(raw: bytes, encoding: str, name: str) -> str:
     try:
         text = raw.decode(encoding)
     except UnicodeDecodeError as error:
-        raise CorpusError(
+        raise DataError(
             f"the text {name!r} is not {encoding}: byte 0x{raw[error.start]:02x} at offset {error.start};"
             " any file can be read with --config.encoding=latin-1"
         ) from error
     except (LookupError, ValueError) as error:
-        raise CorpusError(f"{encoding!r} is not a text encoding that Python knows, such as utf-8 or latin-1") from error
+        raise DataError(f"{encoding!r} is not a text encoding that Python knows, such as utf-8 or latin-1") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _sha256(raw: bytes) -> str:
-    return hashlib.sha256(raw).hexdigest()

@@ -1,0 +1,208 @@
+"""Node classification: ``python -m experiments.nodes --config=configs/nodes.py:gcn --workdir=DIR``."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import flags
+
+from configs.nodes import Config
+from experiments import launch
+from jaxrnn import graph, losses, stats
+from jaxrnn.arrays import Array, Key, PyTree
+from jaxrnn.data import graphs, planetoid
+from jaxrnn.data.graphs import NodeTask, Split
+from jaxrnn.loop import Study
+from jaxrnn.models import GATClassifier, GCNClassifier
+from jaxrnn.seeds import Stream, stream_key
+from jaxrnn.train import TrainState, above_recent_mean, best_validation, make_trainer
+
+EMBEDDED: dict[str, Callable[[], NodeTask]] = {
+    "karate": graphs.karate,
+    # As many nodes and edges as Cora has, or nearly.
+    "sbm": lambda: graphs.stochastic_block_model(
+        0, num_nodes=2700, num_blocks=6, expected_degree=4.0, within_fraction=0.8
+    ),
+}
+"""Graphs that need no file; their nodes have no features."""
+
+
+# --- The data ---------------------------------------------------------------------------------------------------------
+
+
+def load_task(config: Any) -> NodeTask:
+    """The graph of a config.
+
+    Raises:
+        DataError: as in `jaxrnn.data.planetoid.load`.
+    """
+    return _load_task(config.dataset, launch.data_dir())
+
+
+@functools.cache
+def _load_task(name: str, data_dir: Path | None) -> NodeTask:
+    if name in EMBEDDED:
+        return EMBEDDED[name]()
+    return planetoid.load(name, data_dir, launch.cache_dir())
+
+
+def describe_task(config: Config) -> dict[str, Any]:
+    """What ``config.json`` keeps of the data."""
+    task = load_task(config)
+    edges = len(task.edges.senders)
+    return {"sha256": task.sha256, "nodes": len(task.labels), "edges": edges, "classes": task.num_classes}
+
+
+def check(config: Config) -> None:
+    """Refuses names that do not exist, and a split that the data do not have."""
+    launch.check_runs(config)
+    launch.choice("model", config.model, ["gcn", "gat"])
+    launch.choice("split", config.split, ["public", "random"])
+    known = [*EMBEDDED, "cora", "citeseer"]
+    if not config.dataset.startswith("planetoid:"):
+        launch.choice("dataset", config.dataset, [*known, "planetoid:DIR/NAME"])
+    jax.eval_shape(lambda: draw_split(config, 0))
+
+
+def draw_split(config: Config, seed: Array | int) -> Split:
+    """A lane's masks: the public split, or one that is a function of its seed.
+
+    Raises:
+        DataError: there are not enough nodes for a random one.
+    """
+    task = load_task(config)
+    key = stream_key(seed, Stream.DATA)
+    if config.dataset in EMBEDDED:
+        return graphs.random_split_by_class(key, task.labels, task.num_classes)
+    if config.split == "random":
+        return graphs.random_split(key, task.labels, task.num_classes)
+    return jax.tree.map(jnp.asarray, task.split)
+
+
+def inputs(config: Any) -> tuple[Any, Any]:
+    """The graph with GCN's weights, and the row-normalised features, as the models take them."""
+    task = load_task(config)
+    adjacency = graph.build(*task.edges, num_nodes=len(task.labels))
+    return graph.normalize(adjacency), graph.sparse_rows(graphs.row_normalize(task.features))
+
+
+# --- The study --------------------------------------------------------------------------------------------------------
+
+
+def build_model(config: Any) -> GCNClassifier | GATClassifier:
+    """The model of a config: a `Config`, or what `jaxrnn.load` returns."""
+    num_classes = load_task(config).num_classes
+    if config.model == "gcn":
+        return GCNClassifier(num_classes, config.hidden_size, config.dropout)
+    return GATClassifier(
+        num_classes, config.num_heads, config.hidden_size, config.num_output_heads, dropout=config.dropout
+    )
+
+
+def build_study(config: Config) -> Study:
+    """The study of a config."""
+    model = build_model(config)
+    adjacency, features = inputs(config)
+    labels = jnp.asarray(load_task(config).labels)
+    is_gcn = config.model == "gcn"
+
+    def penalty(params: PyTree) -> Array:
+        """The papers' codes decay the first layer of the GCN, and all of the GAT, biases too."""
+        decayed = params["layer_0"] if is_gcn else params
+        return config.weight_decay * optax.tree.norm(decayed, squared=True) / 2
+
+    def loss(params: PyTree, split: Split, _: None, key: Key) -> tuple[Array, Any]:
+        logits, _ = model.apply({"params": params}, adjacency, features, deterministic=False, rngs={"dropout": key})
+        value = losses.cross_entropy(logits, labels, split.train)
+        return value + penalty(params), ({"accuracy": losses.accuracy(logits, labels, split.train)}, split)
+
+    def validate(params: PyTree, split: Split) -> dict[str, Array]:
+        logits, _ = model.apply({"params": params}, adjacency, features)
+        value = losses.cross_entropy(logits, labels, split.validation)
+        return {
+            # What the GCN's code compares has the penalty in it, what the GAT's compares has not.
+            "validation_loss": value + penalty(params) if is_gcn else value,
+            "validation_accuracy": losses.accuracy(logits, labels, split.validation),
+        }
+
+    def evaluate(state: TrainState) -> dict[str, Array]:
+        logits, _ = model.apply({"params": state.params}, adjacency, features)
+        return {
+            "steps": state.step + 1,
+            "test_accuracy": losses.accuracy(logits, labels, state.memory.test),
+            "validation_accuracy": losses.accuracy(logits, labels, state.memory.validation),
+        }
+
+    trainer = make_trainer(
+        lambda key: model.init(key, adjacency, features)["params"],
+        lambda key, step: None,
+        loss,
+        optax.scale_by_adam(),
+        above_recent_mean(config.patience) if is_gcn else best_validation(config.patience),
+        max_steps=config.max_steps,
+        eval_every=config.eval_every,
+        chunk_steps=config.chunk_steps,
+        look_every=1,
+        init_memory=lambda seed: draw_split(config, seed),
+        validate=validate,
+    )
+    lanes = config.num_seeds * len(config.learning_rate)
+    return Study(
+        trainer=trainer,
+        evaluate=evaluate,
+        summarize=summarize,
+        max_steps=config.max_steps,
+        seeds_per_program=launch.lanes_in_a_program(config.seeds_per_program, lanes),
+    )
+
+
+def summarize(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the seeds of each learning rate say together; intervals are at 95 %."""
+    summary = []
+    for rate in dict.fromkeys(row["learning_rate"] for row in rows):
+        runs = [row for row in rows if row["learning_rate"] == rate]
+        accuracies = [row["test_accuracy"] for row in runs if row["test_accuracy"] is not None]
+        summary.append(
+            {
+                "learning_rate": rate,
+                "runs": len(runs),
+                "failed": sum("failed_at" in row for row in runs),
+                "test_accuracy": stats.mean(accuracies).record(),
+                "test_accuracy_standard_deviation": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
+            }
+        )
+    return summary
+
+
+EXPERIMENT = launch.Experiment("nodes", Config, check, build_study, describe_task)
+
+
+def main(argv: list[str]) -> None:
+    """Trains, and prints a line for each run."""
+    del argv
+    rows = launch.launch(EXPERIMENT)
+    for row in rows:
+        if "failed_at" in row:
+            print(f"{row['run']}: failed (NaN) at epoch {row['failed_at']}")
+        else:
+            print(f"{row['run']}: {row['steps']} epochs, test accuracy {row['test_accuracy']:.4f}")
+    for one in summarize(rows):
+        accuracy, deviation = one["test_accuracy"], one["test_accuracy_standard_deviation"]
+        if deviation is not None:
+            print(
+                f"learning rate {one['learning_rate']:g}: mean {accuracy['value']:.4f}"
+                f" [{accuracy['low']:.4f}, {accuracy['high']:.4f}], standard deviation {deviation:.4f},"
+                f" over {one['runs']} runs"
+            )
+
+
+if __name__ == "__main__":
+    launch.define_flags("nodes.py", Config)
+    launch.define_data_dir()
+    flags.adopt_module_key_flags(launch)
+    launch.run_main(main)

@@ -1,0 +1,323 @@
+"""Graphs whose nodes are classified: the record, its random splits, and three graphs that need no file."""
+
+import hashlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse
+
+from jaxrnn.arrays import Array, Key
+from jaxrnn.data.files import DataError
+
+TOY_NODES = "ABCDEF"
+_TOY_EDGES = "AB AE AF BD CD DF"
+
+# Zachary (1977), "An information flow model for conflict and fission in small groups", in the usual numbering from 0:
+# the higher-numbered neighbours of each node, and who joined the officer's club when the first one split.
+_KARATE_NEIGHBOURS = {
+    0: (1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 17, 19, 21, 31),
+    1: (2, 3, 7, 13, 17, 19, 21, 30),
+    2: (3, 7, 8, 9, 13, 27, 28, 32),
+    3: (7, 12, 13),
+    4: (6, 10),
+    5: (6, 10, 16),
+    6: (16,),
+    8: (30, 32, 33),
+    9: (33,),
+    13: (33,),
+    14: (32, 33),
+    15: (32, 33),
+    18: (32, 33),
+    19: (33,),
+    20: (32, 33),
+    22: (32, 33),
+    23: (25, 27, 29, 32, 33),
+    24: (25, 27, 31),
+    25: (31,),
+    26: (29, 33),
+    27: (33,),
+    28: (31, 33),
+    29: (32, 33),
+    30: (32, 33),
+    31: (32, 33),
+    32: (33,),
+}
+_KARATE_OFFICER = (9, 14, 15, 18, 20, *range(22, 34))
+
+
+class Edges(NamedTuple):
+    """Directed edges, each once, sorted by receiver and then by sender.
+
+    Attributes:
+        senders: int32 `[E]`.
+        receivers: int32 `[E]`.
+    """
+
+    senders: np.ndarray
+    receivers: np.ndarray
+
+
+class Split(NamedTuple):
+    """Which nodes are for what: three disjoint masks, bool `[N]`, of NumPy or JAX; some nodes may be in none."""
+
+    train: Any
+    validation: Any
+    test: Any
+
+
+class NodeTask(NamedTuple):
+    """A graph whose nodes are to be classified.
+
+    Attributes:
+        name: as it was asked for.
+        features: `[N, D]`, float32, without duplicates or stored zeros; as in the source, not normalised.
+        edges: an undirected edge is there in both directions; self-loops only where the source has them.
+        labels: int32 `[N]`, `0..C-1`, or -1 where a node has none.
+        num_classes: C.
+        split: the public one, of NumPy masks; None where there is none.
+    """
+
+    name: str
+    features: scipy.sparse.csr_array
+    edges: Edges
+    labels: np.ndarray
+    num_classes: int
+    split: Split | None
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal digest of all of its arrays, whatever files they came from."""
+        features = (self.features.indptr, self.features.indices, self.features.data.view(np.int32))
+        digest = hashlib.sha256()
+        for array in (*features, *self.edges, self.labels, *(self.split or ())):
+            values = np.asarray(array, "<i8")
+            digest.update(f"{values.shape}".encode())
+            digest.update(values.tobytes())
+        return digest.hexdigest()
+
+
+def undirected(nodes: np.ndarray, neighbours: np.ndarray, num_nodes: int) -> Edges:
+    """Both directions of the edges `nodes[i] - neighbours[i]`, integers `[n]`; duplicates are merged.
+
+    A self-loop is one edge. It is kept, as it is in Kipf's loader.
+    """
+    first, second = nodes.astype(np.int64), neighbours.astype(np.int64)
+    both = np.concatenate([first * num_nodes + second, second * num_nodes + first])
+    both.sort()  # Much faster than `np.unique` where there are millions.
+    receivers, senders = np.divmod(both[np.diff(both, prepend=-1) > 0], num_nodes)
+    return Edges(senders.astype(np.int32), receivers.astype(np.int32))
+
+
+def row_normalize(features: scipy.sparse.csr_array) -> scipy.sparse.csr_array:
+    """Divides each row of `[N, D]` by its sum, as the GCN and GAT papers' code does; a row of sum 0 becomes 0."""
+    sums = features.sum(axis=1)
+    scales = np.divide(1.0, sums, out=np.zeros_like(sums), where=sums != 0)
+    normalized = features.copy()
+    normalized.data *= np.repeat(scales, np.diff(features.indptr))
+    return normalized
+
+
+def random_split(
+    key: Key,
+    labels: np.ndarray,
+    num_classes: int,
+    *,
+    train_per_class: int = 20,
+    num_validation: int = 500,
+    num_test: int = 1000,
+) -> Split:
+    """Draws a split in the proportions of the citation graphs' public ones.
+
+    Training nodes are drawn from each class alike, then validation and test nodes from all that remain. A function of
+    the key that works under `jax.jit` and `jax.vmap`.
+
+    Args:
+        key: a PRNG key; consumed.
+        labels: `[N]`, `0..C-1` or -1, a NumPy array; nodes without a label are in no mask.
+        num_classes: C.
+        train_per_class: how many of each class are trained on.
+        num_validation: how many are for validation.
+        num_test: how many are for the test.
+
+    Returns:
+        Masks on the device, with as many nodes as asked for.
+
+    Raises:
+        DataError: there are not enough nodes.
+    """
+    counts = np.bincount(labels[labels >= 0], minlength=num_classes)
+    if counts.min() < train_per_class:
+        smallest = int(counts.argmin())
+        raise DataError(
+            f"a random split needs {train_per_class} training nodes a class, but class {smallest} has only"
+            f" {counts[smallest]} nodes"
+        )
+    num_rest = int(counts.sum()) - num_classes * train_per_class
+    if num_rest < num_validation + num_test:
+        raise DataError(
+            f"a random split needs {num_validation} nodes for validation and {num_test} for the test, but besides"
+            f" {train_per_class} a class for training only {num_rest} have a label"
+        )
+    train_key, rest_key = jax.random.split(key)
+    is_class = _is_class(labels, num_classes)
+    train = (is_class & (_random_places(train_key, is_class) < train_per_class)).any(axis=1)
+    rest = jnp.asarray(labels >= 0) & ~train
+    # In a second order: who comes next in the first one depends on the class.
+    places = _random_places(rest_key, rest)
+    validation = rest & (places < num_validation)
+    return Split(train, validation, rest & ~validation & (places < num_validation + num_test))
+
+
+def random_split_by_class(
+    key: Key,
+    labels: np.ndarray,
+    num_classes: int,
+    *,
+    train_fraction: float = 0.1,
+    validation_fraction: float = 0.2,
+) -> Split:
+    """Draws a split of every labelled node, with the same fractions in each class; the rest is for the test.
+
+    Numbers are rounded, and each part has at least one node of each class. A function of the key that works under
+    `jax.jit` and `jax.vmap`.
+
+    Args:
+        key: a PRNG key; consumed.
+        labels: `[N]`, `0..C-1` or -1, a NumPy array; nodes without a label are in no mask.
+        num_classes: C.
+        train_fraction: share of each class that is trained on.
+        validation_fraction: share of each class that is for validation.
+
+    Returns:
+        Masks on the device.
+
+    Raises:
+        DataError: a class has too few nodes for three parts.
+    """
+    counts = np.bincount(labels[labels >= 0], minlength=num_classes)
+    num_train = np.maximum(1, np.rint(counts * train_fraction)).astype(np.int32)
+    num_validation = np.maximum(1, np.rint(counts * validation_fraction)).astype(np.int32)
+    too_small = np.flatnonzero(counts <= num_train + num_validation)
+    if too_small.size:
+        raise DataError(
+            f"a random split needs nodes of each class for training, validation and test, but class {too_small[0]}"
+            f" has only {counts[too_small[0]]}"
+        )
+    is_class = _is_class(labels, num_classes)
+    places = _random_places(key, is_class)
+    train = is_class & (places < num_train)
+    validation = is_class & ~train & (places < num_train + num_validation)
+    test = is_class & ~train & ~validation
+    return Split(train.any(axis=1), validation.any(axis=1), test.any(axis=1))
+
+
+def toy() -> Edges:
+    """The graph of the report's Question 3.2: node i is `TOY_NODES[i]`."""
+    pairs = np.array([[TOY_NODES.index(node) for node in edge] for edge in _TOY_EDGES.split()])
+    return undirected(pairs[:, 0], pairs[:, 1], len(TOY_NODES))
+
+
+def karate() -> NodeTask:
+    """Zachary's karate club: 34 members, 78 friendships; classes: the instructor's club (0) and the officer's (1)."""
+    pairs = np.array([(node, other) for node, others in _KARATE_NEIGHBOURS.items() for other in others])
+    labels = np.zeros(34, np.int32)
+    labels[list(_KARATE_OFFICER)] = 1
+    return _without_features("karate", undirected(pairs[:, 0], pairs[:, 1], len(labels)), labels, 2)
+
+
+def stochastic_block_model(
+    seed: int, num_nodes: int, num_blocks: int, expected_degree: float, within_fraction: float
+) -> NodeTask:
+    """Draws a graph in which the probability of an edge depends on whether both ends are in the same block.
+
+    Every pair is drawn independently, by the gaps between edges (Batagelj and Brandes 2005): time and memory grow with
+    the numbers of nodes and edges.
+
+    Args:
+        seed: determines the graph.
+        num_nodes: N.
+        num_blocks: C; blocks are of equal size, up to one node, and the nodes of a block follow each other.
+        expected_degree: mean over the nodes of the expected number of neighbours.
+        within_fraction: expected share of the edges that stay within a block.
+
+    Raises:
+        ValueError: there is no such graph.
+    """
+    if not 1 <= num_blocks <= num_nodes < 2**31:
+        raise ValueError(f"num_blocks must lie in 1..num_nodes, got {num_blocks} blocks of {num_nodes} nodes")
+    if not (expected_degree >= 0 and 0 <= within_fraction <= 1):
+        raise ValueError(
+            f"expected_degree must be >= 0 and within_fraction lie in 0..1, got {expected_degree} and {within_fraction}"
+        )
+    labels = np.arange(num_nodes) * num_blocks // num_nodes
+    sizes = np.bincount(labels)
+    block_starts = np.cumsum(sizes) - sizes
+    block_pairs = sizes * (sizes - 1) // 2
+    pair_starts = np.cumsum(block_pairs) - block_pairs
+    num_pairs, num_within = num_nodes * (num_nodes - 1) // 2, int(block_pairs.sum())
+    num_edges = num_nodes * expected_degree / 2
+
+    rng = np.random.default_rng(seed)
+    within = _successes(rng, num_within, _edge_probability(num_edges * within_fraction, num_within, "within"))
+    block = np.searchsorted(pair_starts, within, side="right") - 1
+    within_ends = np.stack(_pair(within - pair_starts[block])) + block_starts[block]
+    # Of all pairs, those between blocks are kept: their own numbering would take more than these few drawn in vain.
+    num_between = num_pairs - num_within
+    probability = _edge_probability(num_edges * (1 - within_fraction), num_between, "between")
+    ends = np.stack(_pair(_successes(rng, num_pairs, probability)))
+    between_ends = ends[:, labels[ends[0]] != labels[ends[1]]]
+
+    nodes, neighbours = np.concatenate([within_ends, between_ends], axis=1)
+    edges = undirected(nodes, neighbours, num_nodes)
+    return _without_features("sbm", edges, labels.astype(np.int32), num_blocks)
+
+
+def _without_features(name: str, edges: Edges, labels: np.ndarray, num_classes: int) -> NodeTask:
+    """Features that tell the nodes apart and say nothing else: the identity, as in the GCN paper."""
+    identity = scipy.sparse.eye_array(len(labels), dtype=np.float32, format="csr")
+    return NodeTask(name, identity, edges, labels, num_classes, split=None)
+
+
+def _is_class(labels: np.ndarray, num_classes: int) -> Array:
+    """Bool `[N, C]`."""
+    return jnp.asarray(labels[:, None] == np.arange(num_classes))
+
+
+def _random_places(key: Key, members: Array) -> Array:
+    """The place, from 0, of each member in a uniformly random order of the members; bool to int32 `[N]` or `[N, C]`."""
+    order = jax.random.permutation(key, len(members))
+    places = jnp.cumsum(members[order], axis=0, dtype=jnp.int32) - 1
+    return jnp.zeros_like(places).at[order].set(places, unique_indices=True)
+
+
+def _edge_probability(num_edges: float, num_pairs: int, where: str) -> float:
+    if num_edges > num_pairs:
+        raise ValueError(
+            f"{num_edges:g} edges {where} blocks are expected, but there are only {num_pairs} pairs of nodes"
+        )
+    return num_edges / num_pairs if num_pairs else 0.0
+
+
+def _successes(rng: np.random.Generator, num_trials: int, probability: float) -> np.ndarray:
+    """The numbers, from 0, of the trials that succeed, sorted; int64."""
+    if probability == 0:
+        return np.zeros(0, np.int64)
+    expected = num_trials * probability
+    chunk = int(expected + 4 * expected**0.5) + 16
+    trials, last = [np.zeros(0, np.int64)], -1
+    while last < num_trials:
+        trials.append(last + np.cumsum(np.minimum(rng.geometric(probability, chunk), num_trials + 1)))
+        last = int(trials[-1][-1])
+    found = np.concatenate(trials)
+    return found[found < num_trials]
+
+
+def _pair(number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers the pairs of nodes: 0 is (0, 1), then (0, 2), (1, 2), (0, 3), ..."""
+    second = (0.5 + np.sqrt(0.25 + 2.0 * number)).astype(np.int64)
+    # The root of a large number is rounded.
+    second -= second * (second - 1) // 2 > number
+    second += second * (second + 1) // 2 <= number
+    return number - second * (second - 1) // 2, second

@@ -1,0 +1,330 @@
+"""Graph layers against their dense twins: matrix products with the adjacency matrix, and masked dense attention."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.sparse
+from jax.test_util import check_grads
+
+from jaxrnn import graph as graphs
+
+N, D, K, F = 7, 5, 3, 4
+# A repeated edge, an edge in both directions, a self-loop; nobody sends to 0, and 6 is alone.
+EDGES = np.array([(0, 1), (0, 1), (1, 2), (2, 1), (3, 3), (4, 3), (2, 3), (0, 5), (5, 4)])
+KINDS = [dict(zip(("undirected", "merge", "self_loops"), kind, strict=True)) for kind in
+         itertools.product([False, True], repeat=3)]  # fmt: skip
+
+
+def dense(undirected, merge, self_loops):
+    """The shift matrix, edge by edge."""
+    s = np.zeros((N, N))
+    for j, i in EDGES:
+        for row, column in {(i, j), (j, i)} if undirected else {(i, j)}:
+            s[row, column] += 1
+    if merge:
+        s = np.minimum(s, 1)
+    return s + np.eye(N) if self_loops else s
+
+
+def sparse(undirected, merge, self_loops):
+    return graphs.build(*EDGES.T, N, undirected=undirected, merge=merge, self_loops=self_loops)
+
+
+def as_matrix(graph, num_nodes=N):
+    s = np.zeros((num_nodes, num_nodes))
+    np.add.at(s, (graph.receivers, graph.senders), graph.edges)
+    return s
+
+
+# --- The layers, functions of a graph and a dict of arrays, and their twins, of a matrix and the same dict ------------
+
+
+def features(a):
+    return jnp.tensordot(a["x"], a["w_heads"], 1)
+
+
+def attend(s, logits_ijk, h_nkf):
+    """Dense attention; a parallel edge counts as often as it is there."""
+    largest = jnp.where(s[..., None] > 0, logits_ijk, -1e30).max(1, keepdims=True)
+    exps = s[..., None] * jnp.exp(jnp.where(s[..., None] > 0, logits_ijk - largest, 0))
+    return jnp.einsum("ijk,jkf->ikf", exps / jnp.maximum(exps.sum(1, keepdims=True), 1e-30), h_nkf)
+
+
+def dense_gat(s, a):
+    h = features(a)
+    by_sender, by_receiver = ((h * a[name]).sum(-1) for name in ("a_sender", "a_receiver"))
+    logits = by_receiver[:, None] + by_sender[None]
+    return attend(s, jnp.where(logits > 0, logits, 0.2 * logits), h)
+
+
+def dense_gatv2(s, a):
+    h, h_receiver = features(a), jnp.tensordot(a["x"], a["w_receiver"], 1)
+    z = h_receiver[:, None] + h[None]
+    return attend(s, (jnp.where(z > 0, z, 0.2 * z) * a["a_sender"]).sum(-1), h)
+
+
+LAYERS = {
+    "gcn": (lambda g, a: graphs.gcn(g, a["x"], a["w"]), lambda s, a: s @ a["x"] @ a["w"]),
+    "filter": (
+        lambda g, a: graphs.graph_filter(g, a["x"], a["taps"]),
+        lambda s, a: sum(jnp.linalg.matrix_power(s, k) @ a["x"] @ a["taps"][k] for k in range(K)),
+    ),
+    "gat": (
+        lambda g, a: graphs.gat(g, graphs.project(a["x"], a["w_heads"]), a["a_sender"], a["a_receiver"]),
+        dense_gat,
+    ),
+    "gatv2": (
+        lambda g, a: graphs.gatv2(
+            g, graphs.project(a["x"], a["w_heads"]), graphs.project(a["x"], a["w_receiver"]), a["a_sender"]
+        ),
+        dense_gatv2,
+    ),
+}
+
+
+def draw(seed, *lead):
+    rng = np.random.default_rng(seed)
+    shapes = {
+        "x": (N, D), "w": (D, F), "taps": (K, D, F), "w_heads": (D, K, F), "w_receiver": (D, K, F), "a_sender": (K, F),
+        "a_receiver": (K, F),
+    }  # fmt: skip
+    return {name: rng.normal(size=(*lead, *shape)) for name, shape in shapes.items()}
+
+
+def value_and_gradients(layer, structure, arrays):
+    """The output, and the gradients of a sum of it with uneven weights."""
+
+    def total(arrays):
+        y = layer(structure, arrays)
+        return (y * jnp.cos(jnp.arange(y.size)).reshape(y.shape)).sum(), y
+
+    gradients, y = jax.grad(total, has_aux=True)(arrays)
+    return y, gradients
+
+
+def assert_close(ours, expected, tolerance):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance), ours, expected)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-12)])
+def test_layers_and_gradients_equal_their_dense_twins(name, dtype, tolerance, x64):
+    layer, twin = LAYERS[name]
+    ours = jax.jit(functools.partial(value_and_gradients, layer))
+    ours_padded = jax.jit(functools.partial(value_and_gradients, lambda g, a: layer(g, a)[:N]))
+    theirs = jax.jit(functools.partial(value_and_gradients, twin))
+    arrays = jax.tree.map(lambda a: a.astype(dtype), draw(0))
+    more = arrays | {"x": np.concatenate([arrays["x"], np.ones((3, D), dtype)])}
+    for kind in KINDS:
+        graph, s = sparse(**kind), dense(**kind)
+        if name in ("gcn", "filter"):
+            graph = graphs.normalize(graph)
+            roots = np.where(s.sum(1) > 0, np.maximum(s.sum(1), 1e-30) ** -0.5, 0)
+            s = np.diag(roots) @ s @ np.diag(roots)
+        elif kind["merge"]:
+            s = np.minimum(s, 1)  # a merged loop of weight 2 is one edge to attend to
+        expected = theirs(s.astype(dtype), arrays)
+        if kind == KINDS[1] and dtype == "float32":  # each size of graph is compiled anew
+            assert_close(ours(graph, arrays), expected, tolerance)
+        padded, real = graphs.pad(graph, N + 3, 32)
+        y, gradients = ours_padded(padded, more)
+        np.testing.assert_array_equal(real, [True] * N + [False] * 3)
+        assert not np.any(gradients["x"][N:])
+        assert_close((y, gradients | {"x": gradients["x"][:N]}), expected, tolerance)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_lanes_and_graphs_can_be_mapped_over(name, x64):
+    layer, twin = LAYERS[name]
+    lanes = draw(1, 3)
+    kinds = [{"undirected": u, "merge": False, "self_loops": u} for u in (False, True)]
+    mapped = jax.jit(jax.vmap(functools.partial(value_and_gradients, layer), (None, 0)))
+    expected = jax.jit(jax.vmap(functools.partial(value_and_gradients, twin), (None, 0)))
+    assert_close(mapped(sparse(**kinds[1]), lanes), expected(dense(**kinds[1]), lanes), 1e-12)
+
+    # Different graphs of one padded size, one in each lane.
+    many = jax.tree.map(lambda *leaves: np.stack(leaves), *(graphs.pad(sparse(**kind), 8, 32)[0] for kind in kinds))
+    two = draw(2, 2)
+    y = jax.jit(jax.vmap(layer))(many, two | {"x": np.pad(two["x"], ((0, 0), (0, 1), (0, 0)))})[:, :N]
+    assert_close(y, jax.vmap(twin)(np.stack([dense(**kind) for kind in kinds]), two), 1e-12)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_permuting_the_nodes_permutes_the_output(name, x64):
+    layer, _ = LAYERS[name]
+    new, arrays = np.random.default_rng(3).permutation(N), draw(3)
+    before = jax.jit(layer)(graphs.build(*EDGES.T, N), arrays)
+    after = jax.jit(layer)(graphs.build(*new[EDGES.T], N), arrays | {"x": arrays["x"][np.argsort(new)]})
+    assert np.abs(before - before[0]).max() > 0.1
+    assert_close(after[new], before, 1e-12)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_numerical_gradients(name, x64):
+    layer, _ = LAYERS[name]
+    check_grads(jax.jit(functools.partial(layer, graphs.build(*EDGES.T, N))), (draw(4),), order=1, modes=["rev"])
+
+
+# --- Graphs -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_a_graph_is_its_matrix_sorted_by_receiver(kind):
+    graph = sparse(**kind)
+    np.testing.assert_array_equal(as_matrix(graph), dense(**kind))
+    assert (np.diff(graph.receivers) >= 0).all()
+    assert graph.n_edge == len(graph.edges) == len(graph.senders)
+    assert graph.n_node == N
+    if kind["merge"]:
+        assert len({*zip(graph.senders, graph.receivers, strict=True)}) == len(graph.senders)
+
+
+def test_the_matrix_of_question_3_2():
+    graph = graphs.build([0, 0, 0, 1, 2, 3], [1, 4, 5, 3, 3, 5], 6, undirected=True)
+    rows = ["110011", "110100", "001100", "011101", "100010", "100101"]
+    np.testing.assert_array_equal(as_matrix(graph, 6), [[int(entry) for entry in row] for row in rows])
+    # A feature at C first reaches E after 4 layers.
+    x = np.eye(6)[2][:, None]
+    reached = []
+    for _ in range(4):
+        x = graphs.propagate(graph, jnp.asarray(x))
+        reached.append(float(x[4, 0]) > 0)
+    assert reached == [False, False, False, True]
+
+
+@pytest.mark.parametrize("edge", [(0, 7), (-1, 2)])
+def test_an_edge_to_no_node_is_named(edge):
+    with pytest.raises(ValueError, match=f"edge 1 goes from node {edge[0]} to node {edge[1]}, but nodes are 0 to 6"):
+        graphs.build([0, edge[0]], [1, edge[1]], N)
+
+
+def test_padding_stays_behind_the_graph():
+    graph = sparse(undirected=False, merge=True, self_loops=True)
+    padded, _ = graphs.pad(graph, N + 2, 20)
+    behind = slice(len(graph.edges), None)
+    assert (padded.senders[behind] >= N).all()
+    assert (padded.receivers[behind] >= N).all()
+    assert not padded.edges[behind].any()
+    assert (np.diff(padded.receivers) >= 0).all()
+    for size in [(N, 20), (N + 1, len(graph.edges) - 1)]:
+        with pytest.raises(RuntimeError, match="too large"):
+            graphs.pad(graph, *size)
+
+
+# --- Softmax ----------------------------------------------------------------------------------------------------------
+
+
+def test_edge_softmax_is_stable_and_right_where_there_is_nothing():
+    # Node 0 has far logits, 1 has equal ones, 2 has a single one, 3 has only padding, 4 has no edge, 5 has both kinds.
+    receivers = np.array([0, 0, 1, 1, 1, 2, 3, 3, 5, 5], np.int32)
+    weights = np.array([1, 1, 1, 1, 1, 1, 0, 0, 1, 0])
+    logits = np.array([1e4, -1e4, -3e38, -3e38, -3e38, 80, np.nan, np.inf, -1e4, 1e4], np.float32)
+    expected = np.array([1, 0, 1 / 3, 1 / 3, 1 / 3, 1, 0, 0, 1, 0])
+    graph = graphs.build([], [], 6)._replace(edges=weights, receivers=receivers, senders=receivers)
+
+    def total(logits):
+        alpha = graphs.edge_softmax(graph, logits, 6)
+        return (alpha * np.arange(10)).sum(), alpha
+
+    for run in (total, jax.jit(total)):
+        gradient, alpha = jax.grad(run, has_aux=True)(logits)
+        np.testing.assert_allclose(alpha, expected, rtol=1e-6)
+        # alpha_i (i - mean): only the three equal ones have a slope.
+        np.testing.assert_allclose(gradient, [0, 0, -1 / 3, 0, 1 / 3, 0, 0, 0, 0, 0], atol=1e-6)
+
+
+# --- Sparse features --------------------------------------------------------------------------------------------------
+
+
+def a_matrix(kind, rng):
+    if kind == "identity":
+        return np.eye(9)
+    if kind == "zero":
+        return np.zeros((4, 3))
+    lengths = {"words": rng.integers(0, 9, 40), "skewed": np.r_[60, 0, 1, 2, np.ones(20, int), 0]}[kind]
+    matrix = np.zeros((len(lengths), 60))
+    for row, length in zip(matrix, lengths, strict=True):
+        row[rng.choice(60, length, replace=False)] = rng.normal(size=length)
+    return matrix
+
+
+@pytest.mark.parametrize("kind", ["words", "skewed", "identity", "zero"])
+def test_sparse_features_are_multiplied_as_the_dense_ones(kind, x64):
+    rng = np.random.default_rng(0)
+    matrix = a_matrix(kind, rng).astype(np.float32).astype(float)
+    x = graphs.sparse_rows(matrix)
+    assert x.shape == matrix.shape
+    assert x.values.size <= 2.5 * np.count_nonzero(matrix) + 1
+    assert (np.diff(x.rows) >= 0).all()
+    probe = rng.normal(size=(len(matrix), K, F))
+    for w in (rng.normal(size=(matrix.shape[1], F)), rng.normal(size=(matrix.shape[1], K, F))):
+
+        def both(features, w):
+            y = graphs.project(features, w)
+            return (y * probe[:, : y.shape[1]] if y.ndim == 3 else y * probe[:, 0]).sum(), y
+
+        ours, theirs = (jax.jit(jax.grad(both, 1, has_aux=True))(f, w) for f in (x, jnp.asarray(matrix)))
+        assert_close(ours, theirs, 1e-12)
+    assert_close(graphs.project(graphs.sparse_rows(scipy.sparse.csr_matrix(matrix)), w), theirs[1], 1e-12)
+
+
+def test_numerical_gradients_of_the_sparse_product(x64):
+    rng = np.random.default_rng(1)
+    x = graphs.sparse_rows(a_matrix("words", rng))
+    heads = graphs.SparseRows(rng.normal(size=(*x.values.shape, K)), x.columns, x.rows, x.shape)
+    for features, w, order in [(x, rng.normal(size=(60, F)), 1), (heads, rng.normal(size=(60, K, F)), 2)]:
+
+        def product(values, w):
+            return graphs.project(graphs.SparseRows(values, x.columns, x.rows, x.shape), w)
+
+        check_grads(jax.jit(product), (features.values.astype(float), w), order=order, modes=["rev"])
+
+
+# --- Dropout ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.6])
+def test_dropout_zeroes_at_its_rate_and_keeps_the_mean(rate):
+    x = jnp.full((2**18 + 1,), 2.0)
+    y = np.asarray(graphs.dropout(jax.random.key(0), rate, x))
+    kept = y != 0
+    deviation = (rate * (1 - rate) / x.size) ** 0.5
+    assert abs(kept.mean() - (1 - rate)) <= 4.5 * deviation + 2.0**-17
+    np.testing.assert_allclose(y[kept], 2 / (1 - rate), rtol=1e-4)
+    if rate:
+        # Neighbours, the halves of one word and entries of other keys are independent.
+        other = np.asarray(graphs.dropout(jax.random.key(1), rate, x)) != 0
+        pairs = [(kept[1:], kept[:-1]), (kept[2:], kept[:-2]), (kept[2**17 :], kept[: 2**17 + 1]), (kept, other)]
+        assert all(abs(np.corrcoef(a, b)[0, 1]) < 0.012 for a, b in pairs)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
+def test_dropout_refuses_what_is_no_rate(rate):
+    with pytest.raises(ValueError, match="at least 0 and less than 1"):
+        graphs.dropout(jax.random.key(0), rate, jnp.ones(3))
+
+
+def test_a_lane_drops_the_same_alone_and_beside_others():
+    keys = jax.random.split(jax.random.key(0), 3)
+    drop = functools.partial(graphs.dropout, rate=0.5, x=jnp.ones((5, 7)))
+    together = jax.vmap(lambda key: drop(key))(keys)
+    np.testing.assert_array_equal(together, np.stack([drop(key) for key in keys]))
+    assert not np.array_equal(together[0], together[1])
+
+
+@pytest.mark.parametrize("num_heads", [None, K])
+def test_sparse_and_dense_features_are_dropped_for_each_head(num_heads):
+    matrix = a_matrix("words", np.random.default_rng(2))
+    w = np.eye(60)[:, None].repeat(K, 1) if num_heads else np.eye(60)
+    for x in (graphs.sparse_rows(matrix), jnp.asarray(matrix, jnp.float32)):
+        dropped = graphs.project(graphs.drop_features(jax.random.key(0), 0.5, x, num_heads), jnp.asarray(w))
+        copies = np.asarray(dropped).transpose(1, 0, 2) if num_heads else np.asarray(dropped)[None]
+        for copy in copies:
+            kept = copy != 0
+            np.testing.assert_allclose(copy[kept], 2 * matrix[kept], rtol=1e-6)
+            assert 0.3 < kept[matrix != 0].mean() < 0.7
+        assert len({copy.tobytes() for copy in copies}) == (num_heads or 1)
