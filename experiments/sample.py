@@ -1,7 +1,6 @@
 """Writes with a trained character model: ``python -m experiments.sample --workdir=runs/grimm --prompt="Once upon"``."""
 
 import json
-import math
 
 import jax
 import numpy as np
@@ -10,7 +9,11 @@ from absl import flags
 from experiments import launch
 from experiments.text import continuations, random_characters, restore
 from jaxrnn.data.text import UnknownCharactersError, decode, encode
-from jaxrnn.sample import Choice, greedy, sampler
+from jaxrnn.rundir import read_config
+from jaxrnn.sample import Choice, Greedy, Sampler
+
+_LEAST = 1e-30
+"""Tau and its inverse are single-precision numbers."""
 
 
 def choice() -> tuple[Choice, float | None]:
@@ -25,8 +28,8 @@ def choice() -> tuple[Choice, float | None]:
         raise launch.UsageError(f"--{given[0]} and --{given[1]} exclude each other")
     for name in ("tau", "temperature"):
         value = values[name]
-        if value is not None and not (0 < value < math.inf):
-            raise launch.UsageError(f"--{name}={value}: should be a positive number")
+        if value is not None and not (_LEAST < value < 1 / _LEAST):
+            raise launch.UsageError(f"--{name}={value}: should be a positive number, and no extreme one")
     top_k, top_p = values["top_k"], values["top_p"]
     if top_k is not None and top_k < 1:
         raise launch.UsageError(f"--top_k={top_k}: should be at least 1")
@@ -35,9 +38,9 @@ def choice() -> tuple[Choice, float | None]:
     if values["greedy"]:
         if top_k is not None or top_p is not None:
             raise launch.UsageError("--greedy takes the most likely character: --top_k and --top_p change nothing")
-        return greedy, None
+        return Greedy(), None
     tau = values["tau"] or (1 / values["temperature"] if values["temperature"] else 1.0)
-    return sampler(tau, top_k, top_p), tau
+    return Sampler(tau, top_k, top_p), tau
 
 
 def prompts(characters: str, key: jax.Array) -> list[np.ndarray]:
@@ -54,16 +57,16 @@ def prompts(characters: str, key: jax.Array) -> list[np.ndarray]:
     texts = [start] if start is not None else given
     if not texts:
         return random_characters(key, num, len(characters))
+    name = "prompt" if start is None else "start"
     found = []
     for text in texts:
         known = "".join(c for c in text if c in characters) if flags.FLAGS.skip_unknown else text
         try:
             tokens = encode(known, characters)
         except UnknownCharactersError as error:
-            name = "prompt" if start is None else "start"
             raise launch.UsageError(f"--{name}={text!r}: {error}; --skip_unknown drops them") from error
         if not known:
-            raise launch.UsageError(f"--prompt={text!r}: nothing to continue; without --prompt the first is drawn")
+            raise launch.UsageError(f"--{name}={text!r}: nothing to continue; without --{name} the first is drawn")
         if len(known) > flags.FLAGS.length:
             raise launch.UsageError(
                 f"--length={flags.FLAGS.length}: counts the prompt too, which has {len(known)} characters"
@@ -85,6 +88,8 @@ def main(argv: list[str]) -> None:
     for name, least in (("length", 1), ("num", 1), ("seed", 0)):
         if flags.FLAGS[name].value < least:
             raise launch.UsageError(f"--{name}={flags.FLAGS[name].value}: should be at least {least}")
+    if flags.FLAGS.seed >= 2**32:
+        raise launch.UsageError(f"--seed={flags.FLAGS.seed}: should be below 2**32")
     if flags.FLAGS.stop == "":
         raise launch.UsageError("--stop=: should not be empty")
     choose, tau = choice()
@@ -93,7 +98,8 @@ def main(argv: list[str]) -> None:
     starts = prompts(characters, start_key)
     # One key a text, by its number: the first texts are the same for any --num.
     keys = jax.vmap(jax.random.fold_in, (None, 0))(draw_key, np.arange(len(starts)))
-    tokens, _ = continuations(model, params, starts, keys, choose, flags.FLAGS.length)
+    with jax.default_matmul_precision(read_config(launch.workdir())["config"]["precision"]):
+        tokens, _ = continuations(model, params, starts, keys, choose, flags.FLAGS.length)
     for number, (line, start) in enumerate(zip(np.asarray(tokens).T, starts, strict=True)):
         text = until(decode(line, characters), len(start), flags.FLAGS.stop)
         if flags.FLAGS.json:

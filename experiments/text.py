@@ -20,7 +20,7 @@ from jaxrnn.cells import CELLS, torch_uniform
 from jaxrnn.data import text
 from jaxrnn.loop import Study, Visits
 from jaxrnn.models import CharLM
-from jaxrnn.sample import Choice, generate, greedy, sampler
+from jaxrnn.sample import Choice, Greedy, Sampler, generate
 from jaxrnn.seeds import Stream, stream_key
 from jaxrnn.train import Trainer, TrainState, adam, make_trainer, never
 
@@ -222,7 +222,7 @@ def continuations(
 ) -> tuple[Array, Array]:
     """As `jaxrnn.sample.generate`, from prompts of tokens; returns tokens ``[L, B]`` and logits ``[L - 1, B, V]``.
 
-    It is compiled once for each model, `choose`, `length`, number of prompts and length of the longest.
+    It is compiled once for each model, kind of `choose`, `length`, number of prompts and length of the longest.
     """
     longest = max(len(prompt) for prompt in prompts)
     prompts_pb = np.stack([np.pad(prompt, (0, longest - len(prompt))) for prompt in prompts], axis=1)
@@ -230,7 +230,7 @@ def continuations(
     return _continuations(model, params, prompts_pb.astype(np.int32), lengths_b, keys, choose, length)
 
 
-@functools.partial(jax.jit, static_argnames=("model", "choose", "length"))
+@functools.partial(jax.jit, static_argnames=("model", "length"))
 def _continuations(
     model: CharLM, params: PyTree, prompts_pb: Array, lengths_b: Array, keys_b: Key, choose: Choice, length: int
 ) -> tuple[Array, Array]:
@@ -249,7 +249,7 @@ def samples(model: CharLM, params: PyTree, characters: str, key: Key) -> list[di
     starts = random_characters(start_key, _SAMPLES_EACH, len(characters))
     rows = []
     for tau, draw_key in zip((None, *TAUS), draw_keys, strict=True):
-        choose = greedy if tau is None else sampler(tau)
+        choose = Greedy() if tau is None else Sampler(tau)
         tokens, _ = continuations(model, params, starts, jax.random.split(draw_key, _SAMPLES_EACH), choose, LENGTHS[-1])
         texts = [text.decode(line, characters) for line in np.asarray(tokens).T]
         for length in LENGTHS if tau is None else LENGTHS[-1:]:

@@ -28,7 +28,7 @@ from jaxrnn.data.text import Corpus, decode, encode, split
 from jaxrnn.models import CharLM
 from jaxrnn.report import BOOKKEEPING
 from jaxrnn.rundir import RunDirectory, RunError, read_config
-from jaxrnn.sample import Choice, greedy, sampler
+from jaxrnn.sample import Choice, Greedy, Sampler
 from jaxrnn.seeds import Stream, stream_key
 
 CLAIMS = "claims.json"
@@ -95,7 +95,7 @@ class Texts(BaseModel):
     Attributes:
         step: of the checkpoint, None for the book.
         start: what they continue.
-        tau: as in `jaxrnn.sample.sampler`, None for greedy texts and the book.
+        tau: as in `jaxrnn.sample.Sampler`, None for greedy texts and the book.
         measures: by the number of characters that were looked at, `SHORT` and `LONG`.
         loop: for each text of `LONG` characters which loop it ended in, counted from the most frequent one, which is 0;
             loops that differ by a rotation are the same; -1 where there is none.
@@ -232,7 +232,7 @@ def completions(model: CharLM, params: PyTree, characters: str, key: Key, step: 
     if not prompts:
         return []
     keys = jax.random.split(key, len(prompts))
-    tokens, _ = text.continuations(model, params, prompts, keys, sampler(SENTENCE_TAU), SENTENCE_LENGTH)
+    tokens, _ = text.continuations(model, params, prompts, keys, Sampler(SENTENCE_TAU), SENTENCE_LENGTH)
     lines = np.asarray(tokens).T
     return [
         Completion(step=step, prompt=decode(prompt, characters), text=decode(line, characters))
@@ -377,8 +377,8 @@ def _same_corpus(workdir: Path, record: Mapping[str, Any], config: SimpleNamespa
 def _choice(key: Key, tau: float | None) -> tuple[Choice, Key]:
     """How characters are chosen, and the key of all texts that are chosen so, which greedy ones do not look at."""
     if tau is None:
-        return greedy, jax.random.fold_in(key, 0)
-    return sampler(tau), jax.random.fold_in(key, 1 + text.TAUS.index(tau))
+        return Greedy(), jax.random.fold_in(key, 0)
+    return Sampler(tau), jax.random.fold_in(key, 1 + text.TAUS.index(tau))
 
 
 def _kept(workdir: Path, run_seed: int | None, steps: Sequence[int]) -> dict[int, PyTree]:

@@ -103,9 +103,9 @@ class _Kept(NamedTuple):
 def train(study: Study, lanes: Sequence[Lane], directory: RunDirectory) -> list[dict[str, Any]]:
     """Trains all lanes, or those that a previous call in the same directory left, and writes what they do.
 
-    Each block of `seeds_per_program` lanes runs to its end before the next one starts. After every chunk the metrics
-    are on disk and a checkpoint is under way: a process that is killed loses two chunks at most, and a resumed run ends
-    in the same bytes as one that was never interrupted.
+    A block of `seeds_per_program` lanes is in training at a time; the next lane takes the place of one that ended.
+    After every chunk the metrics are on disk and a checkpoint is under way: a process that is killed loses two chunks
+    at most, and a resumed run ends in the same bytes as one that was never interrupted.
 
     Returns:
         The rows of ``results.json``, in the order of `lanes`.
@@ -121,13 +121,12 @@ def train(study: Study, lanes: Sequence[Lane], directory: RunDirectory) -> list[
     ):
         loop = _Loop(study, {lane.name: lane for lane in lanes}, directory, running, finished)
         loop.restore()
-        while loop.next_block():
-            with loop.progress() as bar:
-                while loop.block is not None:
-                    loop.chunk(bar)
-                    if interrupted() and not loop.done:
-                        running.wait()
-                        raise Interrupted
+        with loop.progress() as bar:
+            while loop.block is not None:
+                loop.chunk(bar)
+                if interrupted() and not loop.done:
+                    running.wait()
+                    raise Interrupted
         running.wait()
         loop.write_results(complete=True)
         return loop.rows()
@@ -170,36 +169,36 @@ class _Loop:
     def done(self) -> bool:
         return len(self.finished) == len(self.lanes)
 
-    def next_block(self) -> bool:
-        """Starts the next lanes if none are in training; False when all have ended."""
-        if self.block is not None:
-            return True
-        names = [name for name in self.lanes if name not in self.finished][: self.study.seeds_per_program]
-        if not names:
-            return False
-        if any(name in self.unfinished for name in names):
-            states = [self._start(name) for name in names]
-            state = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *states)
-        else:
-            state = self._fresh(names)
-        self.block = _fill(names, range(len(names)), state, seeds.padded(len(names)))
-        return True
+    def _begin(self) -> _Block | None:
+        """The first lanes; None if all have ended."""
+        waiting = self._waiting(())[: self.study.seeds_per_program]
+        if not waiting:
+            return None
+        names = (*waiting, *[None] * (seeds.padded(len(waiting)) - len(waiting)))
+        state = self._started(names)
+        return _Block(names, state._replace(status=_standing_still(state.status, names)))
 
-    def _fresh(self, names: Sequence[str]) -> TrainState:
-        lanes = [self.lanes[name] for name in names]
-        size = seeds.padded(len(lanes))
-        lanes += [lanes[-1]] * (size - len(lanes))
+    def _waiting(self, names: Sequence[str | None]) -> list[str]:
+        """Lanes that have not ended and are not among `names`."""
+        return [name for name in self.lanes if name not in self.finished and name not in names]
+
+    def _started(self, names: Sequence[str | None]) -> TrainState:
+        """The states that lanes begin or go on with, each at its position; those at the others are of no use."""
+        lanes = [self.lanes[name] if name else next(iter(self.lanes.values())) for name in names]
+        size = len(lanes)
         lane_seeds = seeds.place(np.array([lane.seed for lane in lanes], np.int32), size)
         rates = seeds.place(np.array([lane.learning_rate for lane in lanes], np.float32), size)
-        return self._program("init", self.study.trainer.init, size)(lane_seeds, rates)
+        state = self._program("init", self.study.trainer.init, size)(lane_seeds, rates)
+        for i, name in enumerate(names):
+            if name in self.unfinished:
+                saved = self._saved_state(name)
+                state = seeds.place(jax.tree.map(lambda new, old, i=i: new.at[i].set(old[0]), state, saved), size)
+        return state
 
-    def _start(self, name: str) -> TrainState:
-        if name not in self.unfinished:
-            return self._fresh([name])
+    def _saved_state(self, name: str) -> TrainState:
         saved = self.finished_store.read(self.unfinished[name].checkpoint)
         target = self._target(1)
-        state = unflatten({"params": target.params, "state": target}, saved.arrays)["state"]
-        return resumed(seeds.place(state, 1))
+        return resumed(unflatten({"params": target.params, "state": target}, saved.arrays)["state"])
 
     def _target(self, size: int) -> TrainState:
         """Shapes and dtypes of a block's state."""
@@ -223,15 +222,17 @@ class _Loop:
         self.directory.append(METRICS, self._metrics(self.block, looks))
         timing = {"lanes": len(self.block.active), "program": size, "first": first, "seconds": seconds}
         self.directory.append("timing.jsonl", [timing])
-        self._show(bar, self.block, looks, step)
+        self._describe(bar, self.block, looks)
         block = _Block(self.block.names, state)
         self._visit(block, status, step)
         self.block = self._take_out(block, status, step)
         self.save()
+        bar.update(self._steps_done() - bar.n)
 
     def _pause(self, step: int) -> int:
         """The last step of the chunk that starts at `step`: a visit's, or the next multiple of `chunk_steps`."""
-        end = -(-step // self.study.trainer.chunk_steps) * self.study.trainer.chunk_steps
+        steps = self.study.trainer.chunk_steps
+        end = max(1, -(-step // steps)) * steps
         return next((s for s in range(step, end) if self.study.visits.due(s)), end)
 
     def _visit(self, block: _Block, status: np.ndarray, step: np.ndarray) -> None:
@@ -260,7 +261,7 @@ class _Loop:
                 yield {**row, **metrics}
 
     def _take_out(self, block: _Block, status: np.ndarray, step: np.ndarray) -> _Block | None:
-        """Concludes the lanes that ended, and shrinks the block where that makes it a smaller program."""
+        """Concludes the lanes that ended; others take their places, or the block shrinks where none are left."""
         names = list(block.names)
         for i in block.active:
             name = block.names[i]
@@ -270,12 +271,26 @@ class _Loop:
             names[i] = None
         block = _Block(tuple(names), block.state)
         if not block.active:
-            return None
+            return self._begin()
+        if waiting := self._waiting(names)[: self.study.seeds_per_program - len(block.active)]:
+            return self._joined(block, waiting)
         size = seeds.shrunk(len(block.active), len(names))
         if size == len(names):
             return block
         kept = [name for name in names if name is not None]
         return _fill(kept, block.active, block.state, size)
+
+    def _joined(self, block: _Block, waiting: Sequence[str]) -> _Block:
+        """The block with lanes that begin in its free places, as many as there are."""
+        free = [i for i, name in enumerate(block.names) if name is None]
+        new: list[str | None] = [None] * len(block.names)
+        for i, name in zip(free, waiting, strict=False):
+            new[i] = name
+        size = len(new)
+        is_new = seeds.place(np.array([name is not None for name in new]), size)
+        replace = self._program("replace", _replace, size, donate=True)
+        state = replace(block.state, self._started(new), is_new)
+        return _Block(tuple(a or b for a, b in zip(block.names, new, strict=True)), state)
 
     def _conclude(self, name: str, state: TrainState, status: Status, step: int) -> None:
         """Evaluates a lane that ended and saves what is needed of it; an older checkpoint of it stays."""
@@ -349,6 +364,7 @@ class _Loop:
             self.directory.truncate({})
             self.finished_store.delete_from(0)
             self.directory.write_config()
+            self.block = self._begin()
             return
         meta = checkpoint.meta
         if meta["environment"] != self.environment:
@@ -366,6 +382,8 @@ class _Loop:
             names = tuple(meta["names"])
             state = unflatten(self._target(len(names)), checkpoint.arrays)
             self.block = _placed(names, state)
+        else:
+            self.block = self._begin()
         self.directory.write_config()
         self.write_results()
 
@@ -384,15 +402,22 @@ class _Loop:
     # --- Progress -----------------------------------------------------------------------------------------------------
 
     def progress(self) -> Any:
-        """A bar over the steps of one block; silent where standard error is not a terminal."""
-        assert self.block is not None
-        names = [name for name in self.block.names if name is not None]
-        label = names[0] if len(names) == 1 else f"{len(names)} runs"
-        start = int(self.block.state.step.max())
-        return tqdm(total=self.study.max_steps + 1, initial=start, desc=label, unit="step", disable=None)
+        """A bar over the steps of all lanes; silent where standard error is not a terminal."""
+        steps = self.study.max_steps + 1
+        bar = tqdm(total=steps * len(self.lanes), unit="step", disable=None)
+        if self.block is not None:
+            bar.initial = bar.n = self._steps_done()
+        return bar
 
-    def _show(self, bar: Any, block: _Block, looks: Looks, step: np.ndarray) -> None:
+    def _steps_done(self) -> int:
+        """Of all lanes together; one that ended has none left."""
+        running = 0 if self.block is None else int(np.asarray(self.block.state.step)[self.block.active].sum())
+        return running + len(self.finished) * (self.study.max_steps + 1)
+
+    def _describe(self, bar: Any, block: _Block, looks: Looks) -> None:
         """The metrics of the last look of this chunk, over the lanes that took it."""
+        names = [name for name in block.names if name is not None]
+        bar.set_description(names[0] if len(names) == 1 else f"{len(names)} runs", refresh=False)
         taken = looks.taken[block.active]
         shown = {"finished": f"{len(self.finished)}/{len(self.lanes)}"}
         if taken.any():
@@ -400,7 +425,6 @@ class _Loop:
             for key in ("loss", *looks.metrics):
                 shown[key] = f"{looks.metrics[key][block.active, last][taken[:, last]].mean():.4f}"
         bar.set_postfix(shown, refresh=False)
-        bar.update(int(step[block.active].max()) - bar.n)
 
 
 def _placed(names: tuple[str | None, ...], state: TrainState) -> _Block:
@@ -415,9 +439,18 @@ def _placed(names: tuple[str | None, ...], state: TrainState) -> _Block:
 def _fill(names: Sequence[str], positions: Sequence[int], state: TrainState, size: int) -> _Block:
     """A block of `size` lanes: those at `positions` of `state`, then copies that stand still."""
     state = seeds.take(state, positions, size)
-    copies = jnp.arange(size) >= len(names)
-    status = jnp.where(copies, jnp.int32(Status.PADDING), state.status)
-    return _Block((*names, *[None] * (size - len(names))), state._replace(status=seeds.place(status, size)))
+    all_names = (*names, *[None] * (size - len(names)))
+    return _Block(all_names, state._replace(status=_standing_still(state.status, all_names)))
+
+
+def _standing_still(status: Array, names: Sequence[str | None]) -> Array:
+    """The status of lanes where those without a name are padding."""
+    is_padding = jnp.array([name is None for name in names])
+    return seeds.place(jnp.where(is_padding, jnp.int32(Status.PADDING), status), len(names))
+
+
+def _replace(state: TrainState, start: TrainState, is_new: Array) -> TrainState:
+    return jax.tree.map(lambda old, new: jnp.where(is_new, new, old), state, start)
 
 
 @contextlib.contextmanager

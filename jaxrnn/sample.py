@@ -1,5 +1,6 @@
 """Generation from a model's step, as one scan that keeps the carry from token to token."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -10,42 +11,49 @@ import jax.numpy as jnp
 from jaxrnn.arrays import Array, Key, PyTree
 
 Choice = Callable[[Key, Array], Array]
-"""``choose(key, logits [V]) -> token``, int32."""
+"""``choose(key, logits [V]) -> token``, int32; those here are pytrees, so that a compiled function can be given one."""
 
 
-def greedy(key: Key, logits_v: Array) -> Array:
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Greedy:
     """The most likely token; the first of equal ones."""
-    del key
-    return logits_v.argmax().astype(jnp.int32)
+
+    def __call__(self, key: Key, logits_v: Array) -> Array:
+        """A `Choice`; the key is not looked at."""
+        del key
+        return logits_v.argmax().astype(jnp.int32)
 
 
-@functools.cache
-def sampler(tau: float = 1.0, top_k: int | None = None, top_p: float | None = None) -> Choice:
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["tau"], meta_fields=["top_k", "top_p"])
+@dataclasses.dataclass(frozen=True)
+class Sampler:
     """Draws from ``softmax(tau * logits)``, as in the report: a larger tau is less random.
 
-    Equal arguments give the same function, so that a program compiled for one is found again.
-
-    Args:
+    Attributes:
         tau: positive; the inverse of what others call the temperature.
         top_k: draw from the `top_k` most likely tokens only (all, if there are fewer).
         top_p: draw from the fewest most likely tokens whose probabilities sum to at least `top_p` in (0, 1], after
             `tau` and `top_k` (Holtzman et al. 2020).
     """
 
-    def choose(key: Key, logits_v: Array) -> Array:
+    tau: float | Array = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+
+    def __call__(self, key: Key, logits_v: Array) -> Array:
+        """A `Choice`."""
         # From the maximum down, so that no tau is too large.
-        scaled = tau * (logits_v - logits_v.max())
-        if top_k is None and top_p is None:
+        scaled = self.tau * (logits_v - logits_v.max())
+        if self.top_k is None and self.top_p is None:
             return jax.random.categorical(key, scaled).astype(jnp.int32)
-        k = scaled.size if top_k is None else min(top_k, scaled.size)
+        k = scaled.size if self.top_k is None else min(self.top_k, scaled.size)
         values, tokens = jax.lax.top_k(scaled, k)
-        if top_p is not None:
+        if self.top_p is not None:
             probability = jax.nn.softmax(values)
             before = jnp.cumsum(probability) - probability
-            values = jnp.where(before.at[0].set(0) < top_p, values, -jnp.inf)
+            values = jnp.where(before.at[0].set(0) < self.top_p, values, -jnp.inf)
         return tokens[jax.random.categorical(key, values)].astype(jnp.int32)
-
-    return choose
 
 
 def generate(

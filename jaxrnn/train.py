@@ -142,8 +142,8 @@ class Trainer(NamedTuple):
 
     Attributes:
         init: ``init(seed, learning_rate) -> TrainState``.
-        chunk: ``chunk(state, until) -> (state, Looks)``, at most `chunk_steps` steps, none after the step with the
-            index `until`; a lane that has ended passes through.
+        chunk: ``chunk(state, until) -> (state, Looks)``, at most `chunk_steps` steps and one more, for step 0, none
+            after the step with the index `until`; a lane that has ended passes through.
         chunk_steps: as above.
         chosen: the parameters that a lane which has ended is judged by; of one lane, or of lanes stacked.
     """
@@ -180,7 +180,7 @@ def make_trainer(
         rule: looks at steps 0, `look_every`, ... at that step's metrics.
         max_steps: index of the last step, so at most ``max_steps + 1`` updates, as in the report's code.
         eval_every: steps between metrics that are reported.
-        chunk_steps: steps in one call of the chunk.
+        chunk_steps: steps in one call of the chunk, besides step 0.
         look_every: steps from look to look of the rule; `eval_every` by default.
         init_memory: a lane's memory before the first batch, from its seed.
         validate: ``validate(params, memory) -> metrics``, beside those of the loss; of the updated parameters.
@@ -241,7 +241,7 @@ def make_trainer(
             goes_on = (state.status == Status.RUNNING) & (state.step <= until)
             return jax.lax.cond(goes_on, advance, lambda s: (s, idle), state)
 
-        return jax.lax.scan(body, state, None, length=chunk_steps)
+        return jax.lax.scan(body, state, None, length=chunk_steps + 1)
 
     return Trainer(init, chunk, chunk_steps, lambda state: rule.choose(state.rule_state, state.params))
 

@@ -129,6 +129,15 @@ def test_lanes_that_share_a_program_agree(whole, tmp_path, seeds_per_program):
         )
 
 
+def test_a_lane_takes_the_place_of_one_that_ended(tmp_path):
+    run(tmp_path / "together", seeds_per_program=2)
+    timing = [json.loads(line) for line in (tmp_path / "together/timing.jsonl").read_text().splitlines()]
+    # Five lanes in two places: until one is left, both are taken.
+    lanes = [line["lanes"] for line in timing]
+    assert lanes == sorted(lanes, reverse=True)
+    assert lanes.count(1) * 13 <= 40
+
+
 def test_finished_lanes_are_taken_out(tmp_path):
     run(tmp_path / "together", seeds_per_program=5)
     programs = [json.loads(line)["program"] for line in (tmp_path / "together/timing.jsonl").read_text().splitlines()]
@@ -194,7 +203,7 @@ def test_a_signal_ends_the_chunk_and_saves(whole, tmp_path, monkeypatch, number)
     assert {s: signal.getsignal(s) for s in before} == before
     with CheckpointStore(tmp_path / "stopped/checkpoints/running") as store:
         newest = store.read(store.numbers()[-1]).meta
-    assert (newest["names"], newest["steps"]) == ([LANES[1].name], [14])
+    assert (newest["names"], newest["steps"]) == ([LANES[2].name], [9])
     run(tmp_path / "stopped")
     assert contents(tmp_path / "stopped") == contents(whole[0])
 
@@ -315,5 +324,5 @@ def test_load_reads_a_lane_in_training(tmp_path, monkeypatch):
             run(tmp_path / "a", lanes=product([5], [0.02]))
     _, params = jaxrnn.load(tmp_path / "a", seed=5)
     assert params["w"].shape == (tiny.SIZE,)
-    _, before = jaxrnn.load(tmp_path / "a", seed=5, step=0)
+    _, before = jaxrnn.load(tmp_path / "a", seed=5, step=tiny.VISITS[0])
     assert np.abs(params["w"] - before["w"]).max() > 0.01

@@ -10,7 +10,7 @@ import scipy.stats
 
 from jaxrnn.cells import CELLS, INITIALIZERS
 from jaxrnn.models import CharLM
-from jaxrnn.sample import generate, greedy, sampler
+from jaxrnn.sample import Greedy, Sampler, generate
 
 V, B, L = 11, 4, 25
 
@@ -34,7 +34,7 @@ def continued(model, params, choose, prompts, lengths, seed=0):
 @pytest.mark.parametrize(("cell", "num_layers"), [(name, 2) for name in CELLS] + [("lstm", 1), ("lstm", 3)])
 def test_logits_are_those_of_the_forward_pass(cell, num_layers):
     model, params = model_and_params(cell, num_layers)
-    tokens, logits = continued(model, params, sampler(0.5), PROMPTS, LENGTHS)
+    tokens, logits = continued(model, params, Sampler(0.5), PROMPTS, LENGTHS)
     carries, expected = model.apply({"params": params}, tokens[:-1])
     np.testing.assert_allclose(logits, expected, atol=1e-5)
     assert len(carries) == num_layers
@@ -44,7 +44,7 @@ def test_logits_are_those_of_the_forward_pass(cell, num_layers):
 
 def test_greedy_takes_the_largest_logit_behind_the_prompt():
     model, params = model_and_params()
-    tokens, logits = map(np.asarray, continued(model, params, greedy, PROMPTS, LENGTHS))
+    tokens, logits = map(np.asarray, continued(model, params, Greedy(), PROMPTS, LENGTHS))
     for b, length in enumerate(LENGTHS):
         np.testing.assert_array_equal(tokens[length:, b], logits[length - 1 :, b].argmax(-1))
 
@@ -52,15 +52,15 @@ def test_greedy_takes_the_largest_logit_behind_the_prompt():
 @pytest.mark.parametrize("tau", [1e6, 1e38])
 def test_greedy_is_the_limit_of_large_tau(tau):
     model, params = model_and_params()
-    by_tau, _ = continued(model, params, sampler(tau), PROMPTS, LENGTHS)
-    np.testing.assert_array_equal(by_tau, continued(model, params, greedy, PROMPTS, LENGTHS)[0])
+    by_tau, _ = continued(model, params, Sampler(tau), PROMPTS, LENGTHS)
+    np.testing.assert_array_equal(by_tau, continued(model, params, Greedy(), PROMPTS, LENGTHS)[0])
 
 
 def test_a_sequence_does_not_depend_on_what_else_is_in_the_batch():
     model, params = model_and_params()
-    together, _ = continued(model, params, sampler(1.0), PROMPTS, LENGTHS)
+    together, _ = continued(model, params, Sampler(1.0), PROMPTS, LENGTHS)
     garbage = np.where(np.arange(6)[:, None] < LENGTHS, PROMPTS, 0)
-    np.testing.assert_array_equal(together, continued(model, params, sampler(1.0), garbage, LENGTHS)[0])
+    np.testing.assert_array_equal(together, continued(model, params, Sampler(1.0), garbage, LENGTHS)[0])
     keys = jax.random.split(jax.random.key(0), B)
     for b in range(B):
         alone, _ = generate(
@@ -69,7 +69,7 @@ def test_a_sequence_does_not_depend_on_what_else_is_in_the_batch():
             PROMPTS[: LENGTHS[b], b : b + 1],
             LENGTHS[b : b + 1],
             keys[b : b + 1],
-            sampler(1.0),
+            Sampler(1.0),
             L,
         )
         np.testing.assert_array_equal(alone[:, 0], together[:, b])
@@ -78,9 +78,9 @@ def test_a_sequence_does_not_depend_on_what_else_is_in_the_batch():
 def test_prompts_as_long_as_the_text_and_texts_of_one_token():
     model, params = model_and_params()
     keys = jax.random.split(jax.random.key(0), B)
-    whole = (model.stepper(params), model.initial_carries(B), PROMPTS, np.full(B, 6), keys, greedy, 6)
+    whole = (model.stepper(params), model.initial_carries(B), PROMPTS, np.full(B, 6), keys, Greedy(), 6)
     np.testing.assert_array_equal(generate(*whole)[0], PROMPTS)
-    one = (model.stepper(params), model.initial_carries(B), PROMPTS[:1], np.ones(B, int), keys, greedy, 1)
+    one = (model.stepper(params), model.initial_carries(B), PROMPTS[:1], np.ones(B, int), keys, Greedy(), 1)
     np.testing.assert_array_equal(generate(*one)[0], PROMPTS[:1])
 
 
@@ -100,7 +100,7 @@ def softmax(logits):
 
 @pytest.mark.parametrize("tau", [0.5, 1.0, 2.0])
 def test_frequencies_are_the_softmax_of_tau_times_the_logits(tau):
-    seen = counts(sampler(tau))
+    seen = counts(Sampler(tau))
     assert scipy.stats.chisquare(seen, DRAWS * softmax(tau * LOGITS)).pvalue > 0.01
     for other in {0.5, 1.0, 2.0} - {tau}:
         assert scipy.stats.chisquare(seen, DRAWS * softmax(other * LOGITS)).pvalue < 1e-6
@@ -108,19 +108,19 @@ def test_frequencies_are_the_softmax_of_tau_times_the_logits(tau):
 
 def test_top_k_keeps_the_largest():
     probability = np.where(np.sort(LOGITS)[-3] <= LOGITS, softmax(2 * LOGITS), 0)
-    seen = counts(sampler(2.0, top_k=3))
+    seen = counts(Sampler(2.0, top_k=3))
     assert seen[probability == 0].sum() == 0
     kept = probability > 0
     assert scipy.stats.chisquare(seen[kept], DRAWS * probability[kept] / probability.sum()).pvalue > 0.01
-    np.testing.assert_array_equal(counts(sampler(1.0, top_k=100)), counts(sampler(1.0, top_k=6)))
-    assert (counts(sampler(0.1, top_k=1)) > 0).tolist() == (LOGITS.max() == LOGITS).tolist()
+    np.testing.assert_array_equal(counts(Sampler(1.0, top_k=100)), counts(Sampler(1.0, top_k=6)))
+    assert (counts(Sampler(0.1, top_k=1)) > 0).tolist() == (LOGITS.max() == LOGITS).tolist()
 
 
 @pytest.mark.parametrize(("top_p", "kept"), [(1e-9, 1), (0.5, 1), (0.55, 2), (0.8, 3), (0.99, 6), (1.0, 6)])
 def test_top_p_keeps_the_fewest_that_reach_it(top_p, kept):
     # The probabilities in order sum to 0.53, 0.75, 0.85, 0.93, 0.97, 1.
     order = np.argsort(-LOGITS)
-    seen = counts(sampler(1.0, top_p=top_p))[order]
+    seen = counts(Sampler(1.0, top_p=top_p))[order]
     assert (seen > 0).tolist() == [i < kept for i in range(6)]
     chances = softmax(LOGITS)[order][:kept]
     assert kept == 1 or scipy.stats.chisquare(seen[:kept], DRAWS * chances / chances.sum()).pvalue > 0.01
@@ -128,5 +128,5 @@ def test_top_p_keeps_the_fewest_that_reach_it(top_p, kept):
 
 def test_top_p_works_on_what_top_k_leaves():
     # The two largest alone have 0.71 and 0.29 of their own sum.
-    assert (counts(sampler(1.0, top_k=2, top_p=0.7)) > 0).sum() == 1
-    assert (counts(sampler(1.0, top_k=2, top_p=0.75)) > 0).sum() == 2
+    assert (counts(Sampler(1.0, top_k=2, top_p=0.7)) > 0).sum() == 1
+    assert (counts(Sampler(1.0, top_k=2, top_p=0.75)) > 0).sum() == 2

@@ -64,7 +64,7 @@ def test_a_chunk_goes_no_further_than_it_is_told():
     chunk = jax.jit(study.trainer.chunk)
     state, looks = chunk(study.trainer.init(3, 0.02), 4)
     assert int(state.step) == 5
-    assert looks.taken.tolist() == [True] + 6 * [False]
+    assert looks.taken.tolist() == [True] + 7 * [False]
     again, looks = chunk(state, 4)
     jax.tree.map(np.testing.assert_array_equal, again, state)
     assert not looks.taken.any()
