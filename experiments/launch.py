@@ -90,7 +90,9 @@ def _parse(argv: list[str]) -> list[str]:
         if "config" in flags.FLAGS:
             flags.FLAGS.config.to_dict()  # A file that could not be read fails here.
     except (flags.Error, UsageError) as error:
-        _fail(error, 2)
+        # A config file's own error comes with its traceback, whose last line says what it is.
+        lines = str(error).strip().splitlines()
+        _fail(UsageError(" ".join(dict.fromkeys((lines[0], lines[-1])))), 2)
     except Exception as error:  # A config file is a program: it may raise anything.
         _fail(UsageError(f"--config: {' '.join(str(error).split())}"), 2)
     if len(rest) > 1:
@@ -198,6 +200,7 @@ class Experiment(NamedTuple):
         check: raises UsageError for what the schema cannot know.
         study: builds the study from a config.
         data: what ``config.json`` says of the data of a config, under "data"; a resumed run must find the same.
+        finish: called with the run's directory and its rows of ``results.json`` once it is complete.
     """
 
     name: str
@@ -205,6 +208,7 @@ class Experiment(NamedTuple):
     check: Callable[[Any], None]
     study: Callable[[Any], Study]
     data: Callable[[Any], dict[str, Any]] = lambda config: {}
+    finish: Callable[[Path, list[dict[str, Any]]], None] = lambda path, rows: None
 
 
 def launch(experiment: Experiment) -> list[dict[str, Any]]:
@@ -249,7 +253,9 @@ def run(experiment: Experiment, config: Any, path: Path, *, resume: bool) -> lis
         study = experiment.study(config)
         with RunDirectory.resume(path) if resume else RunDirectory.create(path, record) as directory:
             directory.record = record
-            return train(study, lanes, directory)
+            rows = train(study, lanes, directory)
+    experiment.finish(path, rows)
+    return rows
 
 
 def interrupted(how: str) -> NoReturn:

@@ -10,15 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from absl import flags
+from numpy.typing import NDArray
 
+import jaxrnn
 from configs.nodes import Config
-from experiments import launch
-from jaxrnn import graph, losses, stats
+from experiments import launch, nodes_report
+from experiments.nodes_report import HIDDEN, Hidden
+from jaxrnn import graph, losses, plots, stats
 from jaxrnn.arrays import Array, Key, PyTree
 from jaxrnn.data import graphs, planetoid
 from jaxrnn.data.graphs import NodeTask, Split
 from jaxrnn.loop import Study
 from jaxrnn.models import GATClassifier, GCNClassifier
+from jaxrnn.report import read_runs
+from jaxrnn.rundir import RunDirectory, RunError
 from jaxrnn.seeds import Stream, stream_key
 from jaxrnn.train import TrainState, above_recent_mean, best_validation, make_trainer
 
@@ -30,6 +35,8 @@ EMBEDDED: dict[str, Callable[[], NodeTask]] = {
     ),
 }
 """Graphs that need no file; their nodes have no features."""
+
+_MOST_POINTS = 5000
 
 
 # --- The data ---------------------------------------------------------------------------------------------------------
@@ -172,14 +179,83 @@ def summarize(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "learning_rate": rate,
                 "runs": len(runs),
                 "failed": sum("failed_at" in row for row in runs),
-                "test_accuracy": stats.mean(accuracies).record(),
+                "test_accuracy": stats.mean(accuracies, within=(0, 1)).record(),
                 "test_accuracy_standard_deviation": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
             }
         )
     return summary
 
 
-EXPERIMENT = launch.Experiment("nodes", Config, check, build_study, describe_task)
+# --- Pictures ---------------------------------------------------------------------------------------------------------
+
+
+def write_pictures(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Writes the figures of a complete run beside it, and what they need besides.
+
+    Raises:
+        RunError, CheckpointError: if files cannot be read or written.
+    """
+    ended = [row for row in rows if "failed_at" not in row]
+    if ended:
+        hidden = hidden_layer(path, ended[0]["run"], ended[0]["seed"])
+        with RunDirectory.resume(path) as directory:
+            directory.write(HIDDEN, hidden.model_dump(), indent=None)
+    found = nodes_report.collect(read_runs(path, "this machine"))
+    pictures = {f"{one.name}.png": plots.png(one.plot) for one in nodes_report.pictures(found.arms, found.hidden)}
+    for name, png in pictures.items():
+        try:
+            (path / name).write_bytes(png)
+        except OSError as error:
+            raise RunError(f"{path / name}: cannot be written: {error.strerror}") from error
+
+
+def hidden_layer(path: Path, run: str, seed: int) -> Hidden:
+    """The last hidden layer of a run's chosen weights in two dimensions, at nodes with a label, 5000 at most.
+
+    Raises:
+        RunError, CheckpointError: as in `jaxrnn.load`.
+    """
+    config, params = jaxrnn.load(path, run=run)
+    with jax.default_matmul_precision(config.precision):
+        logits, hidden = jax.jit(build_model(config).apply)({"params": params}, *inputs(config))
+        split = jax.jit(lambda: draw_split(config, seed))()
+    labels = load_task(config).labels
+    wrong = np.asarray(split.test) & (np.asarray(logits).argmax(-1) != labels)
+    nodes = np.flatnonzero(labels >= 0)
+    if len(nodes) > _MOST_POINTS:
+        nodes = np.sort(np.random.default_rng(0).choice(nodes, _MOST_POINTS, replace=False))
+    plane, share = principal_plane(np.asarray(hidden, np.float64)[nodes])
+    return Hidden(
+        run=run,
+        variance_share=round(share, 4),
+        x=plane[:, 0].round(3).tolist(),
+        y=plane[:, 1].round(3).tolist(),
+        classes=labels[nodes].tolist(),
+        wrong=np.flatnonzero(wrong[nodes]).tolist(),
+    )
+
+
+def principal_plane(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """The first two principal components of points ``[n, H]``, and their share of the variance.
+
+    Returns:
+        Coordinates ``[n, 2]``, the largest of which is 1 or -1, and the share; zeros where all points are one.
+    """
+    centred = points - points.mean(axis=0)
+    _, spreads, axes = np.linalg.svd(centred, full_matrices=False)
+    # A component's sign is free: its largest weight is positive.
+    largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
+    plane = centred @ (axes * np.sign(largest))[:2].T
+    plane = np.pad(plane, ((0, 0), (0, 2 - plane.shape[1])))
+    scale, variance = np.abs(plane).max(), (spreads**2).sum()
+    if scale == 0:
+        return plane, 0.0
+    return plane / scale, float((spreads[:2] ** 2).sum() / variance)
+
+
+EXPERIMENT = launch.Experiment(
+    nodes_report.EXPERIMENT, Config, check, build_study, describe_task, finish=write_pictures
+)
 
 
 def main(argv: list[str]) -> None:
@@ -199,6 +275,7 @@ def main(argv: list[str]) -> None:
                 f" [{accuracy['low']:.4f}, {accuracy['high']:.4f}], standard deviation {deviation:.4f},"
                 f" over {one['runs']} runs"
             )
+    print(f"Figures: {', '.join(map(str, sorted(launch.workdir().glob('*.png'))))}")
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ def summarize(rows: list[dict[str, Any]], max_steps: int) -> list[dict[str, Any]
                 "converged": sum(row["converged"] for row in runs),
                 "failed": sum("failed_at" in row for row in runs),
                 "restricted_mean_steps": stats.restricted_mean(sample).record(),
-                "test_accuracy": stats.mean(accuracies).record(),
+                "test_accuracy": stats.mean(accuracies, within=(0, 1)).record(),
             }
         )
     return summary

@@ -260,14 +260,6 @@ def _losses(lanes: Iterable[Lane]) -> list[NDArray[np.float64]]:
     return [lane.curve.metrics["loss"] for lane in lanes if lane.curve is not None]
 
 
-def _mean_share(values: Sequence[float]) -> stats.Estimate:
-    """Mean of values that lie in 0..1, and so does its interval, where Student's t goes beyond."""
-    estimate = stats.mean(values)
-    if estimate.low is None or estimate.high is None:
-        return estimate
-    return replace(estimate, low=max(estimate.low, 0.0), high=min(estimate.high, 1.0))
-
-
 def _stopped_early(arm: Arm) -> tuple[int, int]:
     """Converged runs with a curve that the replayed rule would have stopped before, and how many there are."""
     losses = _losses(_converged(arm))
@@ -396,9 +388,8 @@ def _plateau_evidence(arms: Sequence[Arm]) -> str:
         shares, drops = _plateaus(arm)
         if shares:
             drop = f"the drop takes {interval(stats.mean(drops), '.1f')} looks" if drops else "no drop"
-            parts.append(
-                f"T={arm.config['digits']}: {interval(_mean_share(shares), '.2f')} of the looks on the plateau, {drop}"
-            )
+            share = interval(stats.mean(shares, within=(0, 1)), ".2f")
+            parts.append(f"T={arm.config['digits']}: {share} of the looks on the plateau, {drop}")
     return "; ".join(parts)
 
 
@@ -540,7 +531,7 @@ def _arm_cells(arm: Arm) -> list[str]:
         fraction(len(_converged(arm)), len(arm.lanes)),
         interval(mean, ".0f"),
         interval(stats.median_steps(sample), ".0f", beyond=f"> {horizon}"),
-        interval(_mean_share(tested), ".4f"),
+        interval(stats.mean(tested, within=(0, 1)), ".4f"),
         fraction(_accurate(arm), len(arm.lanes)),
         mean.note,
     ]
@@ -595,7 +586,7 @@ def _plateau_table(arms: Mapping[Kind, Arms]) -> Table:
         waits = [stats.longest_wait(loss) for loss in losses]
         return [
             f"{len(shares)}",
-            interval(_mean_share(shares), ".2f"),
+            interval(stats.mean(shares, within=(0, 1)), ".2f"),
             interval(stats.mean(drops), ".1f"),
             f"{np.median(waits):g}, {max(waits)}" if waits else NONE,
             fraction(*_stopped_early(arm)),
@@ -782,7 +773,7 @@ def _dot_figures(kind: Kind, arms: Arms) -> list[Figure]:
     plateaus = {slot: _plateaus(arm) for slot, arm in tabled.items()}
     if any(shares for shares, _ in plateaus.values()):
         panels["share of looks with loss 0.5 to 0.7"] = [
-            _dots(slot, shares, _mean_share(shares)) for slot, (shares, _) in plateaus.items()
+            _dots(slot, shares, stats.mean(shares, within=(0, 1))) for slot, (shares, _) in plateaus.items()
         ]
         panels["looks from loss 0.5 to 0.05"] = [
             _dots(slot, drops, stats.mean(drops)) for slot, (_, drops) in plateaus.items()

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import launch, palindrome_report, text_report
+from experiments import graph_memory, launch, nodes_report, palindrome_report, text_report, toy_graph
 from jaxrnn.report import Table, directories_section, read_runs, table_markdown, write_report
 from jaxrnn.rundir import RunError
 
-STUDIES = {study.EXPERIMENT: study.sections for study in (palindrome_report, text_report)}
+_REPORTS = (palindrome_report, text_report, nodes_report, toy_graph, graph_memory)
+STUDIES = {report.EXPERIMENT: report.sections for report in _REPORTS}
 KEPT = launch.ROOT / "experiments" / "results"
 
 

@@ -21,6 +21,12 @@ from jaxrnn.stats import Estimate, SurvivalCurve
 BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION)
 
+# More classes than this many colours have further markers.
+CLASS_COLOURS = (*COLOURS, "#F0E442", "#999999")
+MARKERS = ("o", "s", "^", "D", "v")
+# Of points in the plane, this share at either end of an axis is moved in to its edge: some nodes lie far out.
+FAR_OUT = 0.005
+
 # More runs than this are drawn thin, in one colour, and counted in the legend instead of named.
 NAMED_RUNS = len(COLOURS)
 
@@ -53,16 +59,47 @@ class Survival:
 
 @dataclass(frozen=True)
 class Dots:
-    """One arm in a plot of dots and intervals: its runs' values (may be empty) and the estimate from them."""
+    """One arm in a plot of dots and intervals.
+
+    Attributes:
+        label: of its row.
+        colour: of all that is drawn in it.
+        values: its runs'; may be empty.
+        estimate: from them.
+        reference: what others found, drawn as a black stroke; or None.
+    """
 
     label: str
     colour: str
     values: Sequence[float]
     estimate: Estimate
+    reference: float | None = None
 
 
-def seed_curves(columns: Sequence[Curves], colour: str) -> Figure:
-    """Each run's metrics against the step: up to six runs get a colour and a name each, more share `colour`."""
+@dataclass(frozen=True)
+class Points:
+    """Classified points in the plane: one panel of a figure.
+
+    Attributes:
+        title: of the panel.
+        x: `[n]`.
+        y: `[n]`.
+        classes: `[n]`, a class each, from 0.
+        ringed: positions in these of the points that get a black ring.
+    """
+
+    title: str
+    x: Sequence[float]
+    y: Sequence[float]
+    classes: Sequence[int]
+    ringed: Sequence[int]
+
+
+def seed_curves(columns: Sequence[Curves], colour: str, step: str = "training step") -> Figure:
+    """Each run's metrics against the step, which has the name `step`.
+
+    Up to six runs get a colour and a name each, more share `colour`.
+    """
 
     def draw(axes: Axes, column: Curves, metric: str) -> None:
         named = len(column.labels) <= NAMED_RUNS
@@ -75,7 +112,7 @@ def seed_curves(columns: Sequence[Curves], colour: str) -> Figure:
                 every = f"{len(column.labels)} runs" if i == 0 else None
                 axes.plot(steps, values, color=colour, linewidth=0.7, alpha=0.35, label=every)
 
-    return _metric_grid(columns, draw)
+    return _metric_grid(columns, draw, step)
 
 
 def mean_band(columns: Sequence[Curves], colour: str) -> Figure:
@@ -130,13 +167,17 @@ def survival_curves(panels: Mapping[str, Sequence[Survival]]) -> Figure:
     return figure
 
 
-def dots_and_intervals(panels: Mapping[str, Sequence[Dots]]) -> Figure:
+def dots_and_intervals(panels: Mapping[str, Sequence[Dots]], *, from_zero: bool = True) -> Figure:
     """One row per arm: the runs as faint dots, the estimate as a disc with its interval.
 
-    Each panel, by the title of its x-axis, shows another quantity of the same arms in the same order.
+    Each panel, by the title of its x-axis, shows another quantity of the same arms in the same order; the axis starts
+    at zero, or with the data.
     """
     arms = next(iter(panels.values()))
-    figure = Figure(figsize=(1.6 + 3.8 * len(panels), 1.0 + 0.6 * len(arms)), layout="constrained")
+    lines = [arm.label.splitlines() for arm in arms]
+    label_width = max(1.6, 0.085 * max(len(line) for label in lines for line in label))
+    row_height = max(0.6, 0.18 * max(map(len, lines)))
+    figure = Figure(figsize=(label_width + 3.8 * len(panels), 1.0 + row_height * len(arms)), layout="constrained")
     row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (title, panel) in zip(row, panels.items(), strict=True):
         for y, arm in enumerate(panel):
@@ -146,13 +187,45 @@ def dots_and_intervals(panels: Mapping[str, Sequence[Dots]]) -> Figure:
                 axes.plot([estimate.low, estimate.high], [y, y], color=arm.colour, linewidth=2.2, clip_on=False)
             if estimate.value is not None:
                 axes.scatter([estimate.value], [y], s=34, color=arm.colour, edgecolors="white", zorder=3, clip_on=False)
+            if arm.reference is not None:
+                axes.plot([arm.reference] * 2, [y - 0.25, y + 0.1], color="black", linewidth=1.4, clip_on=False)
         axes.set_xlabel(title)
-        axes.set_xlim(left=0)
+        if from_zero:
+            axes.set_xlim(left=0)
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_locator(MaxNLocator(6))
         _plain(axes)
     row[0].set_ylim(len(arms) - 0.2, -0.4)
     row[0].set_yticks(range(len(arms)), [arm.label for arm in arms])
+    return figure
+
+
+def points_by_class(panels: Sequence[Points], ring: str) -> Figure:
+    """Points by their classes, one panel beside the other; the legend says with `ring` what a ring means.
+
+    Both axes have the same scale, and no numbers. The outermost percent along each of them stands at the edge.
+    """
+    figure = Figure(figsize=(5.2 * len(panels), 5.2), layout="constrained")
+    row = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, panel in zip(row, panels, strict=True):
+        x, y, classes = _moved_in(panel.x), _moved_in(panel.y), np.array(panel.classes)
+        size = float(np.clip(6000 / max(len(x), 1), 7, 50))
+        for one in np.unique(classes):
+            those = classes == one
+            round_, place = divmod(one, len(CLASS_COLOURS))
+            colour, marker = CLASS_COLOURS[place], MARKERS[round_ % len(MARKERS)]
+            at = x[those], y[those]
+            axes.scatter(*at, s=size, color=colour, marker=marker, alpha=0.8, linewidths=0, label=f"class {one}")
+        ringed = np.array(panel.ringed, int)
+        if ringed.size:
+            at = x[ringed], y[ringed]
+            axes.scatter(*at, s=1.8 * size, facecolors="none", edgecolors="black", linewidths=0.5, label=ring)
+        axes.set_title(panel.title, loc="left", fontsize="medium")
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.tick_params(length=0, labelbottom=False, labelleft=False)
+        # Below the axes: points may lie anywhere inside.
+        axes.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4)
+        _plain(axes)
     return figure
 
 
@@ -164,7 +237,9 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _metric_grid(columns: Sequence[Curves], draw: Callable[[Axes, Curves, str], None]) -> Figure:
+def _metric_grid(
+    columns: Sequence[Curves], draw: Callable[[Axes, Curves, str], None], step: str = "training step"
+) -> Figure:
     """A grid of axes, one row per metric and one column per arm, filled by `draw(axes, column, metric)`."""
     metrics = list(columns[0].metrics)
     figure = Figure(figsize=(4.6 * len(columns), 2.6 * len(metrics)), layout="constrained")
@@ -175,15 +250,25 @@ def _metric_grid(columns: Sequence[Curves], draw: Callable[[Axes, Curves, str], 
             _plain(axes)
         row[0].set_ylabel(metric)
         # Once all is drawn: setting one limit stops the axes from following the data with the other.
-        row[0].set_ylim((None, 1.02) if metric == "accuracy" else (0, None))
+        row[0].set_ylim((None, 1.02) if metric.endswith("accuracy") else (0, None))
     for axes, column in zip(grid[0], columns, strict=True):
-        axes.set_title(column.title, loc="left", fontsize="medium")
         # Above the axes: a plateau may run along any edge inside.
-        axes.legend(frameon=False, fontsize="small", loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderpad=0)
+        legend = axes.legend(
+            frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderpad=0
+        )
+        rows = -(-len(legend.get_texts()) // 3)
+        axes.set_title(column.title, loc="left", fontsize="medium", pad=6 + 15 * rows)
     for axes in grid[-1]:
         axes.set_xlim(left=0)
-        axes.set_xlabel("training step")
+        axes.set_xlabel(step)
     return figure
+
+
+def _moved_in(values: Sequence[float]) -> NDArray[np.float64]:
+    """Coordinates without those that are far out of the others."""
+    ordered = np.sort(np.array(values, np.float64))
+    few = int(FAR_OUT * len(ordered))
+    return np.clip(values, ordered[few], ordered[-1 - few])
 
 
 def _below(values: Sequence[float], row: float) -> NDArray[np.float64]:
@@ -217,4 +302,64 @@ def shares_of_limit(panels: Mapping[str, Mapping[str, float]]) -> Figure:
         axes.set_xlabel("share of the limit")
         axes.set_xlim(0, 1)
         _plain(axes)
+    return figure
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of `scaling`: `[k]` sizes and values; dashed is what was not measured."""
+
+    label: str
+    colour: str
+    x: NDArray
+    y: NDArray
+    dashed: bool = False
+
+
+def scaling(panels: Mapping[str, tuple[Sequence[Line], float | None]], xlabel: str) -> Figure:
+    """Costs against size on logarithmic axes; a panel, by the title of its y-axis, may mark where lines cross."""
+    figure = Figure(figsize=(5.2 * len(panels), 4), layout="constrained")
+    row = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (title, (lines, mark)) in zip(row, panels.items(), strict=True):
+        for line in lines:
+            style, marker = ("--", "") if line.dashed else ("-", "o")
+            axes.plot(line.x, line.y, style, marker=marker, markersize=4, color=line.colour, label=line.label)
+        if mark is not None:
+            axes.axvline(mark, color="0.5", linestyle=":", label="crossing")
+        axes.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=title)
+        axes.legend(frameon=False, fontsize="small")
+        _plain(axes)
+    return figure
+
+
+def node_values(
+    panels: Mapping[str, Sequence[float]], names: str, places: Sequence[tuple[float, float]], edges: NDArray
+) -> Figure:
+    """One picture of a small graph for each title, its nodes coloured by their values; white ones have none.
+
+    Args:
+        panels: by title, a value in `0..1` for each node.
+        names: a letter for each node.
+        places: x and y of each node.
+        edges: `[2, E]` nodes.
+    """
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.6 * columns, 2.3 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    x, y = np.array(places, np.float64).T
+    for axes, (title, values) in zip(grid, panels.items(), strict=False):
+        axes.plot(x[edges], y[edges], color="0.6", linewidth=1, zorder=1)
+        # Small values are to be told from none.
+        strengths = [0.15 + 0.85 * min(value, 1) ** 0.5 if value else 0 for value in values]
+        axes.scatter(x, y, s=420, c="white", edgecolors="0.3", zorder=2)
+        axes.scatter(x, y, s=420, c=BLUE, alpha=strengths, linewidths=0, zorder=3)
+        for name, value, i, j in zip(names, values, x, y, strict=True):
+            axes.annotate(name, (i, j), ha="center", va="center", zorder=4)
+            if value:
+                axes.annotate(f"{value:.3f}", (i, j), (0, -19), textcoords="offset points", ha="center", fontsize=8)
+        axes.set_title(title, fontsize="medium")
+        axes.margins(0.15, 0.35)
+    for axes in grid:
+        axes.set_axis_off()
     return figure

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxrnn.arrays import Array, Key, PyTree
@@ -103,5 +103,9 @@ def shrunk(num_lanes: int, size: int) -> int:
 
 def take(tree: PyTree, positions: Sequence[int], size: int) -> PyTree:
     """The lanes at `positions`, followed by copies of the last of them up to `size` lanes."""
-    index = jnp.asarray([*positions, *[positions[-1]] * (size - len(positions))])
-    return place(jax.tree.map(lambda x: x[index], tree), size)
+    return place(_taken(tree, np.array([*positions, *[positions[-1]] * (size - len(positions))])), size)
+
+
+@jax.jit
+def _taken(tree: PyTree, index: Array) -> PyTree:
+    return jax.tree.map(lambda x: x[index], tree)

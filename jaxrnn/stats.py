@@ -8,11 +8,11 @@ A quantity that the sample does not determine is `None`, never NaN, and a `note`
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
-from math import ceil, comb, sqrt
+from math import ceil, comb, inf, sqrt
 from statistics import NormalDist
 
 import numpy as np
-import scipy.stats
+import scipy  # Its parts load when they are first used: a second, for `stats`.
 from numpy.typing import ArrayLike, NDArray
 
 CONFIDENCE = 0.95
@@ -277,8 +277,12 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     return {claim: by_claim[claim] for claim in p_values}
 
 
-def mean(values: ArrayLike) -> Estimate:
+def mean(values: ArrayLike, within: tuple[float, float] = (-inf, inf)) -> Estimate:
     """Mean of `[n]` values with Student's t interval; a point where all are alike, none for a single value.
+
+    Args:
+        values: the sample.
+        within: the range that values can have at all, such as 0 to 1; the interval goes no further.
 
     Raises:
         ValueError: if a value is not finite.
@@ -294,7 +298,7 @@ def mean(values: ArrayLike) -> Estimate:
     if np.ptp(sample) == 0:
         return Estimate(centre, centre, centre, "all values alike")
     low, high = scipy.stats.t.interval(CONFIDENCE, sample.size - 1, loc=centre, scale=scipy.stats.sem(sample))
-    return Estimate(centre, float(low), float(high))
+    return Estimate(centre, max(float(low), within[0]), min(float(high), within[1]))
 
 
 def seeds_to_decide(
@@ -451,7 +455,7 @@ def _first_at_most_half(steps: NDArray[np.float64], share: NDArray[np.float64]) 
     return float(reached[0]) if reached.size else None
 
 
-def _censored(sample: StepsSample) -> scipy.stats.CensoredData:
+def _censored(sample: StepsSample) -> "scipy.stats.CensoredData":
     return scipy.stats.CensoredData(
         uncensored=sample.steps[sample.converged].tolist(), right=sample.steps[~sample.converged].tolist()
     )

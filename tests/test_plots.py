@@ -77,6 +77,51 @@ def test_dots_and_intervals_draw_what_there_is():
     assert y[0] != y[1]  # equal values stay apart
 
 
+def test_dots_may_start_with_the_data_and_stand_beside_a_reference():
+    arms = [plots.Dots("GCN,\ncora", plots.BLUE, [81, 82], Estimate(81.5, 80.5, 82.5), reference=81.7)]
+    beside = plots.dots_and_intervals({"accuracy": arms}, from_zero=False)
+    (axes,) = beside.axes
+
+    assert axes.get_xlim()[0] > 75
+    assert plots.dots_and_intervals({"accuracy": arms}).axes[0].get_xlim()[0] == 0
+    interval, stroke = axes.lines
+    assert list(interval.get_xdata()) == [80.5, 82.5]
+    assert list(stroke.get_xdata()) == [81.7, 81.7]
+    # A long label leaves the axes their room.
+    long = plots.Dots("\n".join(["a setting of very many fields, " * 2] * 5), plots.BLUE, [81], arms[0].estimate)
+    figure = plots.dots_and_intervals({"accuracy": [long]})
+    plots.png(figure)
+    assert figure.axes[0].get_window_extent().width > 300
+
+
+def test_points_by_class():
+    # 300 points: one at either end is moved in to the edge of the others.
+    x = [*range(299), 5000]
+    points = plots.Points("a layer", x, [0.0] * 300, [i % 9 for i in range(300)], ringed=[4, 299])
+    (axes,) = plots.points_by_class([points], ring="wrong").axes
+
+    *classes, rings = axes.collections
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [*(f"class {i}" for i in range(9)), "wrong"]
+    assert list(classes[1].get_offsets()[:, 0]) == [max(i, 1) for i in range(1, 299, 9)]
+    assert list(rings.get_offsets()[:, 0]) == [4, 298]
+    looks = {(to_hex(one.get_facecolor()[0]), len(one.get_paths()[0].vertices)) for one in classes}
+    assert len(looks) == 9  # The last class has the first one's colour and another marker.
+    few = plots.Points("few", [0, 1, 90], [0, 0, 1], [0, 0, 0], ringed=[])
+    (few_axes,) = plots.points_by_class([few], ring="wrong").axes
+    assert list(few_axes.collections[0].get_offsets()[:, 0]) == [0, 1, 90]
+    assert len(few_axes.collections) == 1
+
+
+def test_seed_curves_keep_title_legend_and_axes_apart():
+    figure = plots.seed_curves([curves(*[LONG] * 5)], plots.BLUE, step="epoch")
+    plots.png(figure)
+    axes = figure.axes[0]
+    title, legend = (one.get_window_extent() for one in (axes._left_title, axes.get_legend()))
+    assert axes.get_window_extent().y1 <= legend.y0 + 1
+    assert legend.y1 <= title.y0 + 1
+    assert figure.axes[-1].get_xlabel() == "epoch"
+
+
 def test_png_is_the_same_for_the_same_arrays():
     first, again = (plots.png(plots.seed_curves([curves(SHORT, LONG)], plots.BLUE)) for _ in range(2))
 
