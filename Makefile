@@ -20,7 +20,7 @@ reproduce: setup  ## the report's Table 1 and 2 at T=10, in minutes; PRESET=pape
 	$(BIN)/python -m experiments.reproduce $(addprefix --preset=,$(PRESET))
 
 test: setup
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 parity: setup  ## adds PyTorch, and compares with it
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,torch]'

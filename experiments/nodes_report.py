@@ -138,6 +138,15 @@ def sections(runs: Sequence[Run]) -> list[Section]:
     return [Section(f"Node classification: {title}", content) for title, content in blocks.items() if content]
 
 
+def summary(runs: Sequence[Run]) -> list[Block]:
+    """What a reader wants first, from kept runs: the accuracies that a paper has a figure for, and the verdicts."""
+    kept = [arm for arm in collect(runs).arms if arm.kind == "kept" and is_reported(arm)]
+    rows = [[*row[:2], row[9], *row[4:8]] for row in map(_arm_row, kept)]
+    columns = ("model", "data", "published", "our seeds", "mean epochs", "test accuracy, %", "standard deviation")
+    caption = "Public splits; the published figures are over 100 runs; brackets are 95 % intervals over seeds"
+    return [Table(columns, rows, caption), _judged_list(judge(kept))] if rows else []
+
+
 # --- Reading ----------------------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,6 @@
 """Writes the README's results and its picture from the kept results: ``python -m experiments.readme``."""
 
-from experiments import launch, palindrome_report
+from experiments import launch, nodes_report, palindrome_report
 from experiments.report import KEPT
 from jaxrnn.report import Table, read_runs, table_markdown
 
@@ -11,7 +11,9 @@ BEGIN, END = "<!-- results: make readme -->", "<!-- end of results -->"
 
 def with_results(text: str) -> tuple[str, bytes | None]:
     """The README's text with the results between its two marks renewed, and the picture that goes with it."""
-    blocks, picture = palindrome_report.summary(read_runs(KEPT, "kept"))
+    runs = read_runs(KEPT, "kept")
+    blocks, picture = palindrome_report.summary(runs)
+    blocks += nodes_report.summary(runs)
     results = "\n\n".join(table_markdown(block) if isinstance(block, Table) else str(block) for block in blocks)
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
