@@ -30,7 +30,9 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
-    return {**os.environ, "JAXRNN_CACHE_DIR": str(tmp_path_factory.mktemp("cache")), "JAX_PLATFORMS": "cpu"}
+    # Compiling is most of what these short runs would take.
+    quick = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    return {**os.environ, "JAXRNN_CACHE_DIR": str(tmp_path_factory.mktemp("cache")), **quick}
 
 
 def command(*arguments, binary="palindrome", **fields):
