@@ -13,9 +13,7 @@ from pydantic import ConfigDict as Schema
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-Positive = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+from configs.fields import Fraction, Positive, Rate
 
 
 @dataclass(frozen=True, config=Schema(strict=True, extra="forbid", use_attribute_docstrings=True))
@@ -66,6 +64,7 @@ GAT = Config(
     learning_rate=(5e-3,),
     max_steps=99_999,
     patience=100,
+    eval_every=50,
 )
 """The GAT paper's, for Cora and Citeseer."""
 

@@ -39,11 +39,11 @@ from absl import flags
 from numpy.typing import NDArray
 
 from experiments import launch
-from jaxrnn import __version__, graph, plots
+from jaxrnn import graph, plots
 from jaxrnn.arrays import Array, PyTree
 from jaxrnn.data.graphs import stochastic_block_model
 from jaxrnn.report import Block, Curve, Figure, Run, Section, Table, code, read_curves, read_runs, table_markdown
-from jaxrnn.rundir import RunDirectory, RunError, environment, read_config
+from jaxrnn.rundir import RunDirectory, RunError, read_config
 
 EXPERIMENT = "graph memory"
 SIZE = 16
@@ -299,8 +299,7 @@ def run(path: Path, max_nodes: int | None, *, resume: bool) -> None:
         RunError: the directory cannot be used, or a measurement failed.
     """
     config = {"max_nodes": MAX_NODES if max_nodes is None else max_nodes, **SETTINGS}
-    record = {"experiment": EXPERIMENT, "config": config, **in_own_process(environment)}
-    record["versions"]["jaxrnn"] = __version__
+    record = in_own_process(launch.record, EXPERIMENT, config)
     if resume:
         _check_resumed(path, record, max_nodes)
     with RunDirectory.resume(path) if resume else RunDirectory.create(path, record) as directory:

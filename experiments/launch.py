@@ -242,20 +242,26 @@ def run(experiment: Experiment, config: Any, path: Path, *, resume: bool) -> lis
         Interrupted, RunError, CheckpointError: as in `jaxrnn.loop.train`.
     """
     use_compilation_cache()
-    record = {"experiment": experiment.name, "config": dataclasses.asdict(config), **environment()}
-    record["versions"]["jaxrnn"] = __version__
+    found = record(experiment.name, dataclasses.asdict(config))
     if data := experiment.data(config):
-        record["data"] = data
+        found["data"] = data
     if resume and read_config(path).get("data", {}) != data:
         raise RunError(f"{path}: the run was started on other data: {_difference(read_config(path)['data'], data)}")
     lanes = product(range(config.first_seed, config.first_seed + config.num_seeds), config.learning_rate)
     with jax.default_matmul_precision(config.precision):
         study = experiment.study(config)
-        with RunDirectory.resume(path) if resume else RunDirectory.create(path, record) as directory:
-            directory.record = record
+        with RunDirectory.resume(path) if resume else RunDirectory.create(path, found) as directory:
+            directory.record = found
             rows = train(study, lanes, directory)
     experiment.finish(path, rows)
     return rows
+
+
+def record(experiment: str, config: dict[str, Any]) -> dict[str, Any]:
+    """What ``config.json`` says of every run; starts JAX."""
+    found = {"experiment": experiment, "config": config, **environment()}
+    found["versions"]["jaxrnn"] = __version__
+    return found
 
 
 def interrupted(how: str) -> NoReturn:

@@ -32,6 +32,7 @@ from jaxrnn.report import (
     merge_arms,
     paths,
     side,
+    valid_runs,
 )
 
 EXPERIMENT = "nodes"
@@ -173,7 +174,7 @@ class _Outcome(BaseModel):
 
 def collect(runs: Iterable[Run]) -> Collected:
     """The study's runs, whatever their settings, with the hidden layers that their directories hold."""
-    usable, remarks = _usable(run for run in runs if run.experiment == EXPERIMENT)
+    usable, remarks = valid_runs((run for run in runs if run.experiment == EXPERIMENT), _Setting, _Outcome)
     arms, twice = merge_arms(usable)
     arms.sort(key=_place)
     hidden = {}
@@ -185,21 +186,6 @@ def collect(runs: Iterable[Run]) -> Collected:
         except (OSError, ValidationError) as error:
             remarks.append(f"{code(path)}: {HIDDEN} is damaged ({describe(error)}): left out")
     return Collected(arms, hidden, [*remarks, *twice])
-
-
-def _usable(runs: Iterable[Run]) -> tuple[list[Run], list[str]]:
-    """The runs whose contents are as they should be, and remarks on the rest."""
-    usable, remarks = [], []
-    for run in runs:
-        try:
-            _Setting.model_validate(run.config)
-            for result in run.results:
-                _Outcome.model_validate(result)
-        except ValidationError as error:
-            remarks.append(f"{code(run.path)}: {describe(error)}: left out")
-            continue
-        usable.append(run)
-    return usable, remarks
 
 
 # --- What an arm is ---------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-import scipy.stats
+import scipy
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
@@ -61,6 +61,7 @@ from jaxrnn.report import (
     paths,
     read_curves,
     side,
+    valid_runs,
 )
 
 EXPERIMENT = "text"
@@ -209,7 +210,7 @@ class _Sample(BaseModel):
 
 def collect(runs: Iterable[Run]) -> Collected:
     """The study's runs, whatever their settings, with what their directories hold besides."""
-    usable, remarks = _usable(run for run in runs if run.experiment == EXPERIMENT)
+    usable, remarks = valid_runs((run for run in runs if run.experiment == EXPERIMENT), _Setting, _Outcome)
     arms, twice = merge_arms(usable)
     arms.sort(key=lambda arm: not is_reported(arm))
     claims, validation, samples = {}, {}, {}
@@ -226,21 +227,6 @@ def collect(runs: Iterable[Run]) -> Collected:
         samples[path], damaged = _read_samples(path / SAMPLES)
         remarks += [f"{code(path)}: {remark}" for remark in damaged]
     return Collected(arms, {p: c for p, c in claims.items() if c.texts}, validation, samples, [*remarks, *twice])
-
-
-def _usable(runs: Iterable[Run]) -> tuple[list[Run], list[str]]:
-    """The runs whose contents are as they should be, and remarks on the rest."""
-    usable, remarks = [], []
-    for run in runs:
-        try:
-            _Setting.model_validate(run.config)
-            for result in run.results:
-                _Outcome.model_validate(result)
-        except ValidationError as error:
-            remarks.append(f"{code(run.path)}: {describe(error)}: left out")
-            continue
-        usable.append(run)
-    return usable, remarks
 
 
 def _read_samples(path: Path) -> tuple[list[_Sample], list[str]]:

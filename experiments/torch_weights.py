@@ -24,7 +24,7 @@ from experiments import launch
 from experiments.text import IMPORTED, load_corpus, restore
 from jaxrnn.cells import LSTMParams
 from jaxrnn.loop import deposit
-from jaxrnn.rundir import RunDirectory, RunError, environment
+from jaxrnn.rundir import RunDirectory, RunError
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _LSTM_TENSOR = re.compile(r"(.*)(weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)_l(0|[1-9][0-9]*)(_reverse)?", re.DOTALL)
@@ -296,10 +296,8 @@ def run_directory(params: Mapping[str, Any], text: str, encoding: str, workdir: 
             " give the text that it was trained on, or another --encoding"
         )
     record = {
-        "experiment": IMPORTED,
-        "config": dataclasses.asdict(config),
+        **launch.record(IMPORTED, dataclasses.asdict(config)),
         "data": {"sha256": corpus.sha256, "length": len(corpus.tokens), "characters": corpus.characters},
-        **environment(),
     }
     with RunDirectory.create(workdir, record) as directory:
         deposit(directory, "imported", params)

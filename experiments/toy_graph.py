@@ -9,7 +9,6 @@ Seconds. ``report.md`` in the run directory, or ``report.html``, shows what was 
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,10 +16,10 @@ from absl import flags
 from numpy.typing import NDArray
 
 from experiments import launch
-from jaxrnn import __version__, graph, plots
+from jaxrnn import graph, plots
 from jaxrnn.data.graphs import TOY_NODES, toy
 from jaxrnn.report import NONE, Block, Curve, Figure, Run, Section, Table, read_runs, table_markdown, write_report
-from jaxrnn.rundir import RunDirectory, RunError, environment
+from jaxrnn.rundir import RunDirectory, RunError
 
 EXPERIMENT = "toy graph"
 RUN = "gcn"
@@ -75,9 +74,7 @@ def run(path: Path) -> None:
     if (path / "config.json").exists():
         raise RunError(f"{path}: holds a run already; take another --workdir")
     config = {"source": SOURCE, "target": TARGET, "num_layers": NUM_LAYERS}
-    record: dict[str, Any] = {"experiment": EXPERIMENT, "config": config, **environment()}
-    record["versions"]["jaxrnn"] = __version__
-    with RunDirectory.create(path, record) as directory:
+    with RunDirectory.create(path, launch.record(EXPERIMENT, config)) as directory:
         values, where = spread(SOURCE, NUM_LAYERS), {"run": RUN, "seed": 0}  # Nothing is random.
         looks = [dict(zip(TOY_NODES, row.tolist(), strict=True)) for row in values]
         directory.append("metrics.jsonl", [{**where, "step": layer, **look} for layer, look in enumerate(looks)])

@@ -125,6 +125,21 @@ def _read_run(path: Path, kind: Kind) -> Run:
     )
 
 
+def valid_runs(runs: Iterable[Run], setting: type[BaseModel], outcome: type[BaseModel]) -> tuple[list[Run], list[str]]:
+    """The runs whose configs are a `setting` and whose results are each an `outcome`, and remarks on the rest."""
+    kept, remarks = [], []
+    for run in runs:
+        try:
+            setting.model_validate(run.config)
+            for result in run.results:
+                outcome.model_validate(result)
+        except ValidationError as error:
+            remarks.append(f"{code(run.path)}: {describe(error)}: left out")
+            continue
+        kept.append(run)
+    return kept, remarks
+
+
 def read_curves(path: Path) -> tuple[dict[str, Curve], list[str]]:
     """The curves by run in a file of looks, such as ``metrics.jsonl``, and what is wrong with it."""
     try:

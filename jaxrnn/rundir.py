@@ -90,7 +90,13 @@ class RunDirectory:
         self.write("config.json", self.record)
 
     def write(self, name: str, content: Any, indent: int | None = 1) -> None:
-        """Replaces a JSON file as a whole: a reader sees the old or the new one, never half of it."""
+        """Replaces a JSON file as a whole: a reader sees the old or the new one, never half of it.
+
+        Args:
+            name: of the file.
+            content: of JSON's types; a NaN becomes null.
+            indent: as in `json.dumps`; None puts all on one line.
+        """
         temporary = self.path / f".{name}.tmp"
         with self._writing(name), temporary.open("w") as file:
             file.write(json.dumps(_finite(content), indent=indent, allow_nan=False) + "\n")

@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from tables import table_rows
 
 from configs import nodes as configs
 from experiments import nodes
 from experiments import nodes_report as study
 from experiments import report as binary
-from jaxrnn.report import Figure, Section, Table, read_runs, write_report
+from jaxrnn.report import Figure, read_runs, write_report
 
 UNDECIDED = "undecided with this many seeds"
 NOTHING = {"num_seeds": 1, "first_seed": 0, "seeds_per_program": 0, "chunk_steps": 200, "eval_every": 10}
@@ -54,17 +55,6 @@ def read(root: Path):
     return [*read_runs(root / "kept", "kept"), *read_runs(root / "own", "this machine")]
 
 
-def rows(sections: list[Section], caption: str) -> list[dict[str, str]]:
-    """The rows of the one table whose caption begins so."""
-    (table,) = (
-        block
-        for section in sections
-        for block in section.blocks
-        if isinstance(block, Table) and block.caption.startswith(caption)
-    )
-    return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
-
-
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Tables alone: drawing is slow."""
@@ -72,7 +62,7 @@ def no_pictures(monkeypatch):
 
 
 def accuracies(root: Path) -> list[dict[str, str]]:
-    return rows(study.sections(read(root)), "Test accuracy beside the published one")
+    return table_rows(study.sections(read(root)), "Test accuracy beside the published one")
 
 
 # --- Accuracies -------------------------------------------------------------------------------------------------------
@@ -96,7 +86,7 @@ def test_what_was_published_stands_there_also_where_nothing_was_run(tmp_path):
         ("GAT", "`pubmed`", "79.0 ± 0.3"),
     ]
     assert {row["seeds"] for row in table} == {"not run"}
-    expected = rows(study.sections([]), "What is expected")
+    expected = table_rows(study.sections([]), "What is expected")
     assert [(row["model"], row["expected mean"], row["verdict"]) for row in expected] == [
         ("GCN", "81.0 to 82.0", UNDECIDED),
         ("GAT", "82.3 to 83.7", UNDECIDED),
@@ -175,7 +165,7 @@ def test_expectations_are_judged_by_kept_runs(tmp_path, no_pictures, model, valu
     write_run(tmp_path / "kept" / "other", [50, 50], model=model, hidden_size=2)
     write_run(tmp_path / "own" / "a", [50, 50], model=model)
     sections = study.sections(read(tmp_path))
-    (row,) = (row for row in rows(sections, "What is expected") if row["model"] == model.upper())
+    (row,) = (row for row in table_rows(sections, "What is expected") if row["model"] == model.upper())
     assert (row["verdict"], row["seeds"]) == (verdict, f"{len(values)}")
     (listed,) = (b for s in sections for b in s.blocks if isinstance(b, str) and b.startswith("- The mean test"))
     assert f"of the {model.upper()} on `cora` lies in {row['expected mean']}: **{verdict}**" in listed
@@ -190,7 +180,7 @@ def test_gcn_and_gat_are_compared_seed_by_seed(tmp_path, no_pictures):
     write_run(tmp_path / "own" / "gat", [75, 75], dataset="karate", model="gat")
     write_run(tmp_path / "own" / "small", [99, 99], dataset="karate", model="gat", num_heads=1)
 
-    table = rows(study.sections(read(tmp_path)), "Test accuracy of GAT minus that of GCN")
+    table = table_rows(study.sections(read(tmp_path)), "Test accuracy of GAT minus that of GCN")
 
     kept, own = table
     assert [kept[n] for n in ("data", "split", "runs", "seeds")] == ["`cora`", "random", "kept", "3"]
@@ -204,7 +194,7 @@ def test_gcn_and_gat_are_compared_seed_by_seed(tmp_path, no_pictures):
 def test_the_better_model_is_named(tmp_path, no_pictures, gat, verdict):
     write_run(tmp_path / "kept" / "gcn", [81, 82])
     write_run(tmp_path / "kept" / "gat", gat, model="gat")
-    (row,) = rows(study.sections(read(tmp_path)), "Test accuracy of GAT minus")
+    (row,) = table_rows(study.sections(read(tmp_path)), "Test accuracy of GAT minus")
     assert row["verdict"] == verdict
 
 

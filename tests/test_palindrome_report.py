@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tables import table_rows
 
 from experiments import palindrome_report as study
-from jaxrnn.report import Figure, Section, Table, read_runs
+from jaxrnn.report import Figure, Section, read_runs
 
 UNDECIDED = "undecided with this many seeds"
 NO_ESTIMATE = "more than 1000, or no estimate from these runs"
@@ -85,17 +86,6 @@ def verdicts(root: Path) -> dict[str, study.Judgement]:
     return {judgement.claim: judgement for judgement in study.judge(arms["kept"])}
 
 
-def rows(sections: list[Section], caption: str) -> list[dict[str, str]]:
-    """The rows of the one table whose caption begins so."""
-    (table,) = (
-        block
-        for section in sections
-        for block in section.blocks
-        if isinstance(block, Table) and block.caption.startswith(caption)
-    )
-    return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
-
-
 def spread(start: int, runs: int) -> list[int]:
     """`runs` steps of convergence from `start` on, 60 apart."""
     return [start + 60 * i for i in range(runs)]
@@ -110,7 +100,7 @@ def test_without_kept_runs_nothing_is_decided(tmp_path, no_pictures):
             write_arm(tmp_path / "own" / f"{cell}{digits}", spread(300, 20), cell=cell, digits=digits)
 
     judged = verdicts(tmp_path)
-    table = rows(study.sections(read(tmp_path)), "The report's claims")
+    table = table_rows(study.sections(read(tmp_path)), "The report's claims")
 
     assert [(row["claim"], row["verdict"]) for row in table] == [(f"({claim})", UNDECIDED) for claim in "abcde"]
     assert {one.verdict for one in judged.values()} == {UNDECIDED}
@@ -301,17 +291,17 @@ def test_published_means_follow_from_the_published_steps():
 def test_nothing_was_run():
     sections = study.sections([])
 
-    first = rows(sections, "Table 1 of the report")
+    first = table_rows(sections, "Table 1 of the report")
     assert [row["steps, report"] for row in first] == ["300", "300", "360", "320", "1260", "1080", "2280", "1540"]
-    second = rows(sections, "Table 2 of the report")
+    second = table_rows(sections, "Table 2 of the report")
     assert [row["steps, report"] for row in second] == ["480", "420", "420", "440", "480", "720", "420", "540"]
     for row in [*first, *second]:
         assert {row[f"{what}, {kind}"] for what in ("steps", "test accuracy") for kind in ("kept", "this machine")} == {
             "not run"
         }
         assert row["source"] == ""
-    assert {row["seeds"] for row in rows(sections, "The arms of Tables 1 and 2")} == {"not run"}
-    assert len(rows(sections, "The arms of Tables 1 and 2")) == 8
+    assert {row["seeds"] for row in table_rows(sections, "The arms of Tables 1 and 2")} == {"not run"}
+    assert len(table_rows(sections, "The arms of Tables 1 and 2")) == 8
     assert not any(isinstance(block, Figure) for section in sections for block in section.blocks)
 
 
@@ -322,7 +312,7 @@ def test_seeds_stand_beside_the_published_ones(tmp_path, no_pictures):
 
     sections = study.sections(read(tmp_path))
 
-    table = rows(sections, "Table 1 of the report")
+    table = table_rows(sections, "Table 1 of the report")
     of_20 = [row for row in table if row["T"] == "20"]
     assert [row["steps, kept"] for row in of_20] == ["420", "> 3000", "600", "≥ 1340"]
     assert [row["steps, this machine"] for row in of_20] == ["480", "NaN at 600", "not run", "not run"]
@@ -341,7 +331,7 @@ def test_arms_over_all_seeds(tmp_path, no_pictures):
 
     sections = study.sections(read(tmp_path))
 
-    (row,) = (row for row in rows(sections, "The arms of Tables 1 and 2") if row["seeds"] != "not run")
+    (row,) = (row for row in table_rows(sections, "The arms of Tables 1 and 2") if row["seeds"] != "not run")
     assert (row["cell"], row["T"], row["width"], row["runs"], row["seeds"]) == ("LSTM", "20", "162", "kept", "4")
     assert row["converged"] == "3 of 4: 0.75 [0.19, 0.99]"  # Clopper-Pearson: 0.1941, 0.9937
     assert row["restricted mean steps"].startswith("1425 [")  # (600 + 900 + 1200 + 3000) / 4
@@ -356,7 +346,7 @@ def test_arms_over_all_seeds(tmp_path, no_pictures):
 def test_medians_beyond_the_horizon(tmp_path, no_pictures):
     write_arm(tmp_path / "kept" / "lstm", [600, None, None])
 
-    (row,) = (row for row in rows(study.sections(read(tmp_path)), "The arms") if row["seeds"] != "not run")
+    (row,) = (row for row in table_rows(study.sections(read(tmp_path)), "The arms") if row["seeds"] != "not run")
 
     assert row["median steps"].startswith("> 3000 [")
     assert row["median steps"].endswith("> 3000]")
@@ -365,7 +355,9 @@ def test_medians_beyond_the_horizon(tmp_path, no_pictures):
 def test_plateau_table(tmp_path, no_pictures):
     write_arm(tmp_path / "own" / "peephole", [600, 900, None], cell="peephole", wait=5)
 
-    (row,) = (row for row in rows(study.sections(read(tmp_path)), "Claims (b) and (e)") if row["curves"] != "not run")
+    (row,) = (
+        row for row in table_rows(study.sections(read(tmp_path)), "Claims (b) and (e)") if row["curves"] != "not run"
+    )
 
     assert (row["cell"], row["runs"], row["curves"]) == ("Peephole LSTM", "this machine", "3")
     # 6 of 11 looks, 11 of 16, and 51 of 51.
@@ -386,11 +378,11 @@ def test_other_settings_are_listed_apart(tmp_path, no_pictures):
 
     sections = study.sections(read(tmp_path))
 
-    (tabled,) = (row for row in rows(sections, "The arms of Tables 1 and 2") if row["seeds"] != "not run")
+    (tabled,) = (row for row in table_rows(sections, "The arms of Tables 1 and 2") if row["seeds"] != "not run")
     assert tabled["seeds"] == "2"
     others = [
         (row["task"], row["cell"], row["n"], row["width"], row["setting, where not the report's"], row["source"])
-        for row in rows(sections, "Arms that are not part")
+        for row in table_rows(sections, "Arms that are not part")
     ]
     assert others == [
         ("palindrome", "`gru`", "20", "162", "-", f"`{tmp_path}/own/gru`"),
@@ -398,7 +390,7 @@ def test_other_settings_are_listed_apart(tmp_path, no_pictures):
         ("palindrome", "`lstm`", "20", "162", "`batch_size=32`", f"`{tmp_path}/own/quick`"),
         ("baum_sweet", "`lstm`", "7", "default", "-", f"`{tmp_path}/own/sums`"),
     ]
-    widths = {(row["width"], row["runs"]): row["seeds"] for row in rows(sections, "Claim (d)")}
+    widths = {(row["width"], row["runs"]): row["seeds"] for row in table_rows(sections, "Claim (d)")}
     assert widths["81", "kept"] == "1"
     assert widths["40", "kept"] == "not run"
 
@@ -414,8 +406,8 @@ def test_a_sweep_is_one_arm_per_learning_rate(tmp_path, no_pictures):
 
     sections = study.sections(read(tmp_path))
 
-    assert [row["seeds"] for row in rows(sections, "The arms") if row["seeds"] != "not run"] == ["2"]
-    (other,) = rows(sections, "Arms that are not part")
+    assert [row["seeds"] for row in table_rows(sections, "The arms") if row["seeds"] != "not run"] == ["2"]
+    (other,) = table_rows(sections, "Arms that are not part")
     assert other["setting, where not the report's"] == "`learning_rate=0.01`"
 
 
@@ -453,7 +445,7 @@ def test_what_cannot_be_used_is_remarked_upon(tmp_path, no_pictures):
     assert told[4].startswith(
         f"- 2 runs of `{tmp_path}/own/whole` are also in `{tmp_path}/own/twice`, the first is `seed=10"
     )
-    (row,) = (row for row in rows(sections, "Claims (b) and (e)") if row["curves"] != "not run")
+    (row,) = (row for row in table_rows(sections, "Claims (b) and (e)") if row["curves"] != "not run")
     assert row["curves"] == "3"  # seed 0 of the one cut short, seeds 10 and 11
 
 

@@ -388,6 +388,11 @@ class TestMean:
 
     def test_degenerate(self):
         assert stats.mean([1.0, 1.0, 1.0]) == stats.Estimate(1, 1, 1, "all values alike")
+        low, high = stats.mean([0.5, 1.0]).low, stats.mean([0.5, 1.0]).high
+        assert low < 0 < 1 < high
+        bounded = stats.mean([0.5, 1.0], within=(0, 1))
+        assert (bounded.value, bounded.low, bounded.high) == (0.75, 0, 1)
+        assert stats.mean([0.5, 1.0], within=(-9, 9)) == stats.mean([0.5, 1.0])
         assert stats.mean([0.5]) == stats.Estimate(0.5, None, None, "one value")
         assert stats.mean([]) == stats.Estimate(None, None, None, "no values")
 

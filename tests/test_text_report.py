@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
+from tables import table_rows
 
 from experiments import report as binary
 from experiments import text_report as study
 from jaxrnn import stats
-from jaxrnn.report import Figure, Section, Table, read_runs, write_report
+from jaxrnn.report import Figure, read_runs, write_report
 
 CONFIG = {
     "corpus": "grimm",
@@ -140,17 +141,6 @@ def parts(root: Path, name: str) -> list[study.Part]:
     return [part for one in judged(root).values() for part in one.parts if part.name == name]
 
 
-def rows(sections: list[Section], caption: str) -> list[dict[str, str]]:
-    """The rows of the one table whose caption begins so."""
-    (table,) = (
-        block
-        for section in sections
-        for block in section.blocks
-        if isinstance(block, Table) and block.caption.startswith(caption)
-    )
-    return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
-
-
 @pytest.fixture(autouse=True)
 def fewer_resamples(monkeypatch):
     """Enough for what is asked here."""
@@ -197,7 +187,7 @@ def test_without_kept_runs_nothing_is_decided(tmp_path, no_pictures):
     assert {part.evidence for part in found["a"].parts} == {f"{NO_RUN}30"}
     assert [part.evidence for part in parts(tmp_path, "b2")] == [f"{NO_RUN}{window}" for window in (15, 30, 60)]
     assert parts(tmp_path, "b3")[0].evidence == "median period at W=60 over that at W=15: not known"
-    table = rows(study.sections(read(tmp_path)), "The report's claims")
+    table = table_rows(study.sections(read(tmp_path)), "The report's claims")
     assert {row["verdict"] for row in table} == {"undecided", "-"}
     assert {row["source"] for row in table} == {""}
 
@@ -400,7 +390,7 @@ def test_sign_flip_counts_the_signs():
 
 def test_nothing_was_run():
     sections = study.sections([])
-    table = rows(sections, "Table 3")
+    table = table_rows(sections, "Table 3")
     assert [(row["corpus"], row["steps"], row["seeds"]) for row in table] == [
         ("`grimm`", "40000", "not run"),
         ("`darwin`", "42000", "not run"),
@@ -416,7 +406,7 @@ def test_runs_table(tmp_path, no_pictures):
     write_run(tmp_path / "kept" / "b", [3], bits=[1.9], looks=22)
     write_run(tmp_path / "own" / "split", validation_fraction=0.1, validation=True, bits=[2.125])
 
-    first, *others = rows(study.sections(read(tmp_path)), "Table 3")
+    first, *others = table_rows(study.sections(read(tmp_path)), "Table 3")
 
     assert (first["corpus"], first["runs"], first["seeds"]) == ("`grimm`", "kept", "4, 1 met a NaN")
     assert (first["layers"], first["embedding"], first["window"], first["batch"]) == ("2 x 512", "60", "30", "64")
@@ -440,7 +430,7 @@ def test_runs_table(tmp_path, no_pictures):
 
 def test_measured_texts(tmp_path, no_pictures):
     write_model(tmp_path)
-    table = rows(study.sections(read(tmp_path)), "What the texts are like")
+    table = table_rows(study.sections(read(tmp_path)), "What the texts are like")
     grimm = {(row["step"], row["start"], row["tau"]): row for row in table if row["corpus"] == "grimm"}
     assert len(grimm) == 8
     late = grimm["40000", "prompts", "greedy"]
@@ -459,7 +449,7 @@ def test_measured_texts(tmp_path, no_pictures):
         "grimm, seq_length=15, max_steps=10000",
         "grimm, seq_length=60, max_steps=10000",
     }
-    (loop, *_) = rows(study.sections(read(tmp_path)), "The greedy loops")
+    (loop, *_) = table_rows(study.sections(read(tmp_path)), "The greedy loops")
     assert (loop["prompts"], loop["characters"], loop["loop"]) == ("100 of 100", "19", "`and the king said,⏎`")
 
 
@@ -483,14 +473,14 @@ def test_samples_show_the_texts(tmp_path, no_pictures):
 
     sections = study.sections(read(tmp_path))
 
-    table = rows(sections, "Samples of grimm (this machine), seed 0")
+    table = table_rows(sections, "Samples of grimm (this machine), seed 0")
     assert len(table) == 2 * 3 * 2 + 3
     shown = {"step": "2000", "choice": "greedy", "characters": "15", "text": "`2000 15 0⏎|'<b>`"}
     assert table[0] == shown
     assert [(row["step"], row["choice"], row["text"]) for row in table[-3:]] == [
         ("40000", f"tau {tau:g}", f"`tau {tau}`") for tau in (0.5, 1.0, 2.0)
     ]
-    (row,) = rows(sections, "The report's unfinished sentences")
+    (row,) = table_rows(sections, "The report's unfinished sentences")
     assert (row["sentence"], row["continued"]) == ("`Evolutie is`", "`Evolutie is\N{REPLACEMENT CHARACTER} a frog`")
     # On the page a text is one cell, whatever is in it.
     _, page = write_report(sections, tmp_path / "out")
