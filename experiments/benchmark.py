@@ -1,4 +1,6 @@
-"""What training and generation cost: jaxrnn beside Flax and PyTorch, and beside the rate of large matrix products.
+"""What training and generation cost: jaxrnn beside its peers, and beside the rate of large matrix products.
+
+The peers are Flax and, where they are installed, PyTorch and PyTorch Geometric.
 
     python -m experiments.benchmark --suite=text --suite=sampling --repeats=5 --out=runs/benchmark
 
@@ -27,13 +29,16 @@ import numpy as np
 from absl import flags
 from flax import linen as nn
 
+import configs.nodes
 import configs.text
 from configs.palindrome import Config
-from experiments import launch, text
+from experiments import launch, nodes, text
 from experiments.palindrome import TASKS, build_model, build_study, build_trainer
 from jaxrnn import __version__, plots
 from jaxrnn.arrays import Array, PyTree
 from jaxrnn.cells import CELLS, INITIALIZERS, ProductCell
+from jaxrnn.data import graphs, planetoid
+from jaxrnn.data.graphs import NodeTask
 from jaxrnn.models import CharLM
 from jaxrnn.report import Table, table_markdown
 from jaxrnn.rundir import environment
@@ -194,17 +199,20 @@ def recurrent(
         title=f"Palindrome training step, T={task.input_length}, B={batch_size}, H={hidden_size}, "
         f"D={model.embedding_size}, {chunk_steps} steps a call",
         variants=[
-            _trained(OURS, lstm, build_study(lstm).trainer, recurrent_flops(lstm)),
-            _trained("jaxrnn, plain autodiff", lstm, build_trainer(lstm, autodiff), recurrent_flops(lstm)),
-            _trained(FLAX, lstm, build_trainer(lstm, flax), recurrent_flops(lstm)),
+            _trained(OURS, "lstm", lstm, build_study(lstm).trainer, recurrent_flops(lstm)),
+            _trained("jaxrnn, padding not shared", "lstm", lstm, build_trainer(lstm, model), recurrent_flops(lstm)),
+            _trained(
+                "jaxrnn, that by plain autodiff", "lstm", lstm, build_trainer(lstm, autodiff), recurrent_flops(lstm)
+            ),
+            _trained(FLAX, "lstm", lstm, build_trainer(lstm, flax), recurrent_flops(lstm)),
             _torch_classifier("PyTorch nn.LSTM", lstm, None),
             _torch_classifier("PyTorch, loop over t", lstm, LSTM_LOOP),
-            _trained(OURS, peephole, build_study(peephole).trainer, recurrent_flops(peephole)),
+            _trained(OURS, "peephole", peephole, build_study(peephole).trainer, recurrent_flops(peephole)),
             _torch_classifier("PyTorch, loop over t", peephole, PEEPHOLE_LOOP),
         ],
         product=_product(product_size),
         unit="step",
-        counted="the recurrent products",
+        counted="the recurrent products, of padding too,",
     )
 
 
@@ -277,8 +285,8 @@ def text_training(
         title=f"Character LSTM training step, {config.num_layers} layers, T={seq_length}, B={batch_size}, "
         f"H={hidden_size}, D={embedding_size}, V={num_characters}, {chunk_steps} steps a call",
         variants=[
-            _trained(OURS, config, text.build_trainer(config, model, tokens), flops),
-            _trained(FLAX, config, text.build_trainer(config, flax, tokens), flops),
+            _trained(OURS, config.cell, config, text.build_trainer(config, model, tokens), flops),
+            _trained(FLAX, config.cell, config, text.build_trainer(config, flax, tokens), flops),
             _torch_text("PyTorch nn.LSTM", config, tokens, num_characters, flops),
         ],
         product=_product(product_size),
@@ -345,10 +353,62 @@ def _jax_sampling(name: str, model: CharLM, batch_size: int, length: int, flops:
     return Variant(name, f"batch {batch_size}", step, batch_size * (length - 1), flops, compile_seconds)
 
 
+# --- Suite: graphs ----------------------------------------------------------------------------------------------------
+
+PYG = "PyTorch Geometric"
+
+
+def graph_training(
+    *, dataset: str | None = None, chunk_steps: int = 20, product_size: int = 2048
+) -> Iterator[Comparison]:
+    """The node classification study's epoch: a training step, and loss and accuracy of the validation nodes.
+
+    By default on Cora where its files are. A benchmark fetches nothing: elsewhere it is the embedded graph of about
+    Cora's size, on which PyTorch Geometric does worse, as it multiplies features that are nearly all zero.
+    """
+    if dataset is None:
+        dataset = "cora" if planetoid.at_hand("cora", launch.data_dir(), launch.cache_dir()) else "sbm"
+    gcn, gat = (
+        # A lane that has ended does no work: with so much patience none ends here.
+        dataclasses.replace(
+            config, dataset=dataset, chunk_steps=chunk_steps, patience=10_000, max_steps=2**31 - 2, precision=PRECISION
+        )
+        for config in (configs.nodes.Config(), configs.nodes.GAT)
+    )
+    task = nodes.load_task(gcn)
+    num_nodes, num_features = task.features.shape
+    yield Comparison(
+        title=f"Node classification, {dataset}, an epoch, validation included, N={num_nodes}, D={num_features} "
+        f"({task.features.nnz / num_nodes:.0f} of them not zero), E={len(task.edges.senders)}, {chunk_steps} a call",
+        variants=[
+            variant
+            for config in (gcn, gat)
+            for variant in (
+                _trained(OURS, config.model, config, nodes.build_study(config).trainer, graph_flops(config, task)),
+                _torch_nodes(config, task),
+            )
+        ],
+        product=_product(product_size),
+        unit="epoch",
+        counted="all products without those with zeros",
+    )
+
+
+def graph_flops(config: configs.nodes.Config, task: NodeTask) -> int:
+    """Of one epoch's products of entries that are not zero: a step forward and backward, and validation forward."""
+    num_nodes, num_edges = len(task.labels), len(task.edges.senders) + len(task.labels)
+    hidden = config.hidden_size * (config.num_heads if config.model == "gat" else 1)
+    outputs = task.num_classes * (config.num_output_heads if config.model == "gat" else 1)
+    features = task.features.nnz * hidden
+    others = num_edges * hidden + num_nodes * hidden * outputs + num_edges * outputs
+    # Twice backward, but the features need no gradient.
+    return 2 * (features * (1 + 1) + others * (1 + 2) + features + others)
+
+
 # --- Variants of all suites -------------------------------------------------------------------------------------------
 
 
-def _trained(name: str, config: Any, trainer: Trainer, flops: int) -> Variant:
+def _trained(name: str, group: str, config: Any, trainer: Trainer, flops: int) -> Variant:
     """The compiled chunk of one lane, as the host loop calls it."""
     state = over_lanes(trainer.init, 1)(np.array([0], np.int32), np.array(config.learning_rate, np.float32))
     no_end = np.array([np.iinfo(np.int32).max], np.int32)
@@ -359,7 +419,7 @@ def _trained(name: str, config: Any, trainer: Trainer, flops: int) -> Variant:
         state, _ = jax.block_until_ready(chunk(state, no_end))
         assert state.status == Status.RUNNING
 
-    return Variant(name, config.cell, step, config.chunk_steps, flops, compile_seconds)
+    return Variant(name, group, step, config.chunk_steps, flops, compile_seconds)
 
 
 def _product(size: int) -> Variant:
@@ -425,17 +485,17 @@ LSTM_LOOP = TorchLoop([gate + role for gate in "gifo" for role in "xhb"], _lstm_
 PEEPHOLE_LOOP = TorchLoop([*(gate + role for gate in "fio" for role in "xhb"), "cx", "cb"], _peephole_loop)
 
 
-def torch_version() -> str | None:
-    """PyTorch's version, or None where it is not installed."""
+def installed(package: str) -> str | None:
+    """A package's version, or None where it is not installed."""
     try:
-        return importlib.metadata.version("torch")
+        return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
 
 
 def _torch() -> Any | None:
     """PyTorch with threads and precision set, or None where it is not installed."""
-    if torch_version() is None:
+    if installed("torch") is None:
         return None
     torch: Any = importlib.import_module("torch")
     torch.set_num_threads(os.cpu_count() or 1)
@@ -454,16 +514,26 @@ def _torch_trained(
     """Training steps in PyTorch, run eagerly; each call of `loss` is that of another batch."""
     optimizer = torch.optim.Adam(parameters, lr=config.learning_rate[0])
 
+    def train() -> Any:
+        optimizer.zero_grad()
+        value = loss()
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+        optimizer.step()
+        return value
+
+    return _torch_repeated(name, config.cell, config.chunk_steps, train, flops)
+
+
+def _torch_repeated(name: str, group: str, chunk_steps: int, train: Callable[[], Any], flops: int) -> Variant:
+    """A call takes as many steps as a chunk; `train` takes one and returns a number on the device."""
+
     def step() -> None:
-        for _ in range(config.chunk_steps):
-            optimizer.zero_grad()
-            value = loss()
-            value.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
-            optimizer.step()
+        for _ in range(chunk_steps):
+            value = train()
         value.item()  # Waits for the device.
 
-    return Variant(name, config.cell, step, config.chunk_steps, flops)
+    return Variant(name, group, step, chunk_steps, flops)
 
 
 def _torch_classifier(name: str, config: Config, loop: TorchLoop | None) -> Variant:
@@ -567,24 +637,85 @@ def _torch_sampling(
     return Variant(name, group, step, count, flops)
 
 
+def torch_node_classifier(torch: Any, config: configs.nodes.Config, num_features: int, num_classes: int) -> Any:
+    """The two layers, of PyTorch Geometric."""
+    pyg: Any = importlib.import_module("torch_geometric.nn")
+    hidden = config.hidden_size
+    if config.model == "gcn":
+        sizes = [(num_features, hidden), (hidden, num_classes)]
+        layers = [pyg.GCNConv(inputs, outputs, cached=True, bias=False) for inputs, outputs in sizes]
+    else:
+        heads, last = config.num_heads, config.num_output_heads
+        layers = [
+            pyg.GATConv(num_features, hidden, heads, dropout=config.dropout),
+            pyg.GATConv(heads * hidden, num_classes, last, concat=False, dropout=config.dropout),
+        ]
+    return torch.nn.ModuleList(layers).to(_device(torch))
+
+
+def torch_node_logits(torch: Any, config: configs.nodes.Config, model: Any, x: Any, ends: Any) -> Any:
+    """Logits ``[N, C]`` of features ``x [N, D]`` and the edges' senders and receivers ``[2, E]``."""
+    first, second = model
+    dropout = torch.nn.functional.dropout
+    activate = torch.relu if config.model == "gcn" else torch.nn.functional.elu
+    hidden = activate(first(dropout(x, config.dropout, model.training), ends))
+    return second(dropout(hidden, config.dropout, model.training), ends)
+
+
+def _torch_nodes(config: configs.nodes.Config, task: NodeTask) -> Variant:
+    """The node classification study's epoch, with dense features."""
+    torch, flops = _torch(), graph_flops(config, task)
+    if torch is None or installed("torch_geometric") is None:
+        return Variant(PYG, config.model, None, config.chunk_steps, flops)
+    device = _device(torch)
+    x = torch.tensor(graphs.row_normalize(task.features).toarray(), dtype=torch.float32, device=device)
+    ends = torch.tensor(np.stack([task.edges.senders, task.edges.receivers]), dtype=torch.int64, device=device)
+    labels = torch.tensor(task.labels, dtype=torch.int64, device=device)
+    drawn = nodes.draw_split(config, 0)
+    train, validation = (torch.tensor(np.asarray(mask), device=device) for mask in (drawn.train, drawn.validation))
+    model = torch_node_classifier(torch, config, x.shape[1], task.num_classes)
+    first, second = (list(layer.parameters()) for layer in model)
+    optimizer = torch.optim.Adam(
+        [
+            {"params": first, "weight_decay": config.weight_decay},
+            {"params": second, "weight_decay": config.weight_decay if config.model == "gat" else 0.0},
+        ],
+        lr=config.learning_rate[0],
+    )
+    cross_entropy = torch.nn.functional.cross_entropy
+
+    def epoch() -> Any:
+        model.train()
+        optimizer.zero_grad()
+        cross_entropy(torch_node_logits(torch, config, model, x, ends)[train], labels[train]).backward()
+        optimizer.step()
+        model.eval()
+        with torch.no_grad():
+            logits = torch_node_logits(torch, config, model, x, ends)[validation]
+            right = logits.argmax(-1) == labels[validation]
+            return cross_entropy(logits, labels[validation]) + right.float().mean()
+
+    return _torch_repeated(PYG, config.model, config.chunk_steps, epoch, flops)
+
+
 # --- Output -----------------------------------------------------------------------------------------------------------
 
 
 def settings() -> dict[str, Any]:
     """What the numbers depend on: versions, device, precision, CPU threads, and the load average of the last minute."""
     record = environment()
-    record["versions"] |= {"jaxrnn": __version__, "torch": torch_version()}
+    record["versions"] |= {"jaxrnn": __version__, **{name: installed(name) for name in ("torch", "torch_geometric")}}
     load = round(os.getloadavg()[0], 2)
     return {**record, "precision": f"float32, products {PRECISION}", "threads": os.cpu_count(), "load": load}
 
 
 def table(measured: Measurement, used: Mapping[str, Any]) -> Table:
     """A comparison to be read by people; `used` are the `settings`."""
-    versions, device = used["versions"], used["device"]
+    names = ("jax", "flax", "torch", "torch_geometric")
+    versions, device = [f"{name} {used['versions'][name] or 'not installed'}" for name in names], used["device"]
     caption = (
         f"{measured.title}; {used['precision']}; {device['count']} x {device['kind']}, {used['threads']} CPU threads, "
-        f"load before the start {used['load']}; jax {versions['jax']}, flax {versions['flax']}, "
-        f"torch {versions['torch'] or 'not installed'}. "
+        f"load before the start {used['load']}; {', '.join(versions)}. "
         f"The limit: {measured.counted} alone at the last row's {measured.rate / 1e9:.4g} GFLOP/s. "
         "Times are medians over turns; ratio and share are medians of what was taken in the same turn."
     )
@@ -636,6 +767,7 @@ SUITES: dict[str, Callable[[], Iterator[Comparison]]] = {
     "recurrent": recurrent,
     "text": text_training,
     "sampling": sampling,
+    "graphs": graph_training,
 }
 
 
@@ -662,4 +794,5 @@ if __name__ == "__main__":
     flags.DEFINE_multi_enum("suite", list(SUITES), list(SUITES), "What to compare; may be given several times.")
     flags.DEFINE_integer("repeats", 5, "Turns that count, after one to warm up.", lower_bound=1)
     flags.DEFINE_string("out", None, "Directory for benchmark.json, benchmark.md and benchmark.png.")
+    launch.define_data_dir()
     launch.run_main(main)

@@ -11,6 +11,7 @@ from jaxrnn.arrays import Array, Initializer, PyTree
 from jaxrnn.cells import Cell
 from jaxrnn.graph import Features, GraphsTuple
 from jaxrnn.modules import GAT, GCN, Recurrent
+from jaxrnn.unroll import Phase
 
 
 class SequenceClassifier(nn.Module):
@@ -26,6 +27,7 @@ class SequenceClassifier(nn.Module):
         hidden_size: H.
         initializer: of the recurrent layer and the head, as in `jaxrnn.cells`.
         bidirectional: a second layer of the same cell that walks backwards.
+        phases: how sequences that begin alike share their beginnings, see `jaxrnn.unroll.last_carry`; without a mask.
     """
 
     cell: Cell
@@ -35,13 +37,18 @@ class SequenceClassifier(nn.Module):
     hidden_size: int
     initializer: Initializer
     bidirectional: bool = False
+    phases: tuple[Phase, ...] = ()
 
     @nn.compact
     def __call__(self, tokens_tb: Array, mask_tb: Array | None = None) -> Array:
         """Logits ``[B, C]`` of integer tokens ``[T, B]``; masked positions are not looked at."""
         shape = (self.vocabulary_size, self.embedding_size)
         embedding = self.param("embedding", nn.initializers.normal(1.0), shape)
-        carry, _ = self._layer("forward")(tokens_tb, embedding=embedding, mask=mask_tb)
+        forward = self._layer("forward")
+        if self.phases and mask_tb is None:
+            carry = forward.last_carry(tokens_tb, embedding=embedding, phases=self.phases)
+        else:
+            carry, _ = forward(tokens_tb, embedding=embedding, mask=mask_tb)
         hidden = carry.h
         if self.bidirectional:
             carry, _ = self._layer("backward", reverse=True)(tokens_tb, embedding=embedding, mask=mask_tb)

@@ -1,6 +1,7 @@
 """Flax adapters, so that cells and graph layers plug into `nn.RNN`, `nn.Bidirectional` and other Flax code."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ from flax import linen as nn
 from jaxrnn.arrays import Array, Initializer, PyTree
 from jaxrnn.cells import Cell, torch_uniform
 from jaxrnn.graph import Features, GraphsTuple, drop_features, dropout, gat, gatv2, gcn, project
-from jaxrnn.unroll import unroll
+from jaxrnn.unroll import Phase, last_carry, unroll
 
 
 def cell_params(module: nn.Module, cell: Cell, input_size: int, hidden_size: int, initializer: Initializer) -> Any:
@@ -38,14 +39,21 @@ class Recurrent(nn.Module):
     initializer: Initializer = torch_uniform
     reverse: bool = False
 
-    @nn.compact
     def __call__(
         self, xs: Array, *, embedding: Array | None = None, carry: PyTree | None = None, mask: Array | None = None
     ) -> tuple[PyTree, Array]:
         """The last carry and ``ys [T, *batch, H]``; arguments as in `jaxrnn.unroll.unroll`."""
-        input_size = (xs if embedding is None else embedding).shape[-1]
-        params = cell_params(self, self.cell, input_size, self.hidden_size, self.initializer)
+        params = self._params((xs if embedding is None else embedding).shape[-1])
         return unroll(self.cell, params, xs, embedding=embedding, carry=carry, mask=mask, reverse=self.reverse)
+
+    def last_carry(self, tokens_tb: Array, *, embedding: Array, phases: Sequence[Phase]) -> PyTree:
+        """The last carry, by `jaxrnn.unroll.last_carry`; not for `reverse`."""
+        params = self._params(embedding.shape[-1])
+        return last_carry(self.cell, params, tokens_tb, embedding=embedding, phases=phases)
+
+    @nn.compact
+    def _params(self, input_size: int) -> Any:
+        return cell_params(self, self.cell, input_size, self.hidden_size, self.initializer)
 
 
 class FlaxCell(nn.RNNCellBase):

@@ -5,6 +5,7 @@ of the step's product, ``du [T, *batch, U]``, and the weight gradient is one lar
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -103,6 +104,96 @@ def unroll(
 
     zs = inputs.values if inputs.indices is None else lookup(inputs.values, inputs.indices)
     return jax.lax.scan(step, carry, (zs, mask), reverse=reverse)
+
+
+class Phase(NamedTuple):
+    """A stretch of positions that only the first rows of a sorted batch walk; the others are as the last of these.
+
+    Attributes:
+        rows: how many walk it.
+        end: the position behind it; the next phase begins there, or the sequence ends.
+    """
+
+    rows: int
+    end: int
+
+
+def last_carry(cell: Cell, params: PyTree, tokens_tb: Array, *, embedding: Array, phases: Sequence[Phase]) -> PyTree:
+    """The last carry of `unroll`, for a batch in which many sequences begin alike, as they do with padding in front.
+
+    The sequences are sorted so that those with the longest first run of one token come last, and a start that is common
+    to all from a row on is walked in that row only. A batch that does not fit the phases is walked whole, which costs
+    its forward pass twice if a gradient is asked for; so does `jax.vmap`, which takes both ways.
+
+    Args:
+        cell: the cell.
+        params: its parameters.
+        tokens_tb: integers ``[T, B]``.
+        embedding: ``[V, D]``.
+        phases: such as those of `plan_phases`.
+
+    Returns:
+        The carry, fields ``[B, H]``, in the order of ``tokens_tb``.
+
+    Raises:
+        ValueError: if the last phase is not of all rows and up to the last position.
+    """
+    length, batch_size = tokens_tb.shape
+    if tuple(phases[-1]) != (batch_size, length):
+        raise ValueError(f"tokens of shape {tokens_tb.shape} do not fit a last phase {phases[-1]}")
+
+    def whole(params: PyTree, embedding: Array, tokens_tb: Array) -> PyTree:
+        return unroll(cell, params, tokens_tb, embedding=embedding)[0]
+
+    def in_phases(params: PyTree, embedding: Array, tokens_tb: Array) -> PyTree:
+        carry, begin = None, 0
+        for rows, end in phases:
+            if carry is not None:
+                carry = jax.tree.map(lambda c, rows=rows: jnp.pad(c, ((0, rows - len(c)), (0, 0)), "edge"), carry)
+            carry, _ = unroll(cell, params, tokens_tb[begin:end, :rows], embedding=embedding, carry=carry)
+            begin = end
+        return carry
+
+    order = _by_first_run(tokens_tb)
+    tokens_tb = jnp.asarray(tokens_tb)[:, order]
+    fits = [_common_start(tokens_tb, phase.rows - 1) >= phase.end for phase in phases[:-1]]
+    # Each branch returns what either keeps for its gradient; of a checkpoint that is next to nothing.
+    carry = jax.lax.cond(jnp.array(fits).all(), in_phases, jax.checkpoint(whole), params, embedding, tokens_tb)
+    return jax.tree.map(lambda c: c[jnp.argsort(order)], carry)
+
+
+def plan_phases(batches_ntb: Array) -> tuple[Phase, ...]:
+    """Phases of a sixteenth, a quarter and all of the rows that all of these batches ``[n, T, B]`` fit.
+
+    More phases would save a little work, and lose as much in smaller products.
+    """
+    _, length, batch_size = batches_ntb.shape
+    candidates = [rows for rows in (batch_size // 16, batch_size // 4) if rows > 0]
+
+    def common_starts(tokens_tb: Array) -> list[Array]:
+        tokens_tb = tokens_tb[:, _by_first_run(tokens_tb)]
+        return [_common_start(tokens_tb, rows - 1) for rows in candidates]
+
+    phases = [Phase(0, 0)]
+    for rows, ends in zip(candidates, jax.jit(jax.vmap(common_starts))(batches_ntb), strict=True):
+        if phases[-1].end < ends.min() < length:
+            phases.append(Phase(rows, int(ends.min())))
+    return (*phases[1:], Phase(batch_size, length))
+
+
+def _by_first_run(tokens_tb: Array) -> Array:
+    """The order ``[B]`` of the sequences by the length of their first run of one token."""
+    return jnp.argsort(_first(tokens_tb != tokens_tb[0]))
+
+
+def _common_start(tokens_tb: Array, row: int) -> Array:
+    """The number of positions at which all sequences from a row on are equal to each other, and at all before."""
+    return _first((tokens_tb[:, row:] != tokens_tb[:, row : row + 1]).any(1))
+
+
+def _first(condition_t: Array) -> Array:
+    """The first position where a condition ``[T, ...]`` holds, T where it never does."""
+    return jnp.where(condition_t.any(0), condition_t.argmax(0), len(condition_t))
 
 
 def _select(mask: Array | None, new_carry: PyTree, carry: PyTree, y: Array) -> tuple[PyTree, Array]:

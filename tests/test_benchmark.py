@@ -6,9 +6,10 @@ import jax
 import numpy as np
 import pytest
 
+import configs.nodes
 import configs.text
 from configs.palindrome import Config
-from experiments import benchmark, text
+from experiments import benchmark, nodes, text
 from experiments.benchmark import Comparison, Measurement, Row, Variant
 from experiments.launch import ROOT
 from experiments.torch_weights import import_weights
@@ -86,7 +87,8 @@ def test_the_recurrent_suite_end_to_end(tmp_path):
 
     assert [(row.group, row.name) for row in measured.rows] == [
         ("lstm", "jaxrnn"),
-        ("lstm", "jaxrnn, plain autodiff"),
+        ("lstm", "jaxrnn, padding not shared"),
+        ("lstm", "jaxrnn, that by plain autodiff"),
         ("lstm", "Flax nn.RNN(OptimizedLSTMCell)"),
         ("lstm", "PyTorch nn.LSTM"),
         ("lstm", "PyTorch, loop over t"),
@@ -95,11 +97,11 @@ def test_the_recurrent_suite_end_to_end(tmp_path):
         ("product", "a @ a, 8 x 8"),
     ]
     # T=9, B=2, H=3: three products of 2 T B H U, U being 4H and 3H.
-    assert [variant.flops for variant in comparison.variants] == 5 * [3 * 2 * 9 * 2 * 3 * 12] + 2 * [
+    assert [variant.flops for variant in comparison.variants] == 6 * [3 * 2 * 9 * 2 * 3 * 12] + 2 * [
         3 * 2 * 9 * 2 * 3 * 9
     ]
     assert all(row.seconds and row.seconds[0] > 0 for row in measured.rows)
-    assert [row.compile_seconds is None for row in measured.rows] == [False] * 3 + [True] * 2 + [False, True, False]
+    assert [row.compile_seconds is None for row in measured.rows] == [False] * 4 + [True] * 2 + [False, True, False]
 
     saved = json.loads((tmp_path / "benchmark.json").read_text())
     assert saved["precision"] == "float32, products highest"
@@ -214,16 +216,70 @@ def test_texts_are_compiled_once_for_equal_settings(monkeypatch):
     assert not np.array_equal(logits[0], logits[1])
 
 
+KARATE = configs.nodes.Config()
+
+
+def test_the_graph_suite_end_to_end():
+    pytest.importorskip("torch_geometric")
+    (comparison,) = benchmark.graph_training(dataset="karate", chunk_steps=2, product_size=8)
+    measured = benchmark.measure(comparison, 1)
+
+    assert [(row.group, row.name) for row in measured.rows] == [
+        ("gcn", "jaxrnn"),
+        ("gcn", "PyTorch Geometric"),
+        ("gat", "jaxrnn"),
+        ("gat", "PyTorch Geometric"),
+        ("product", "a @ a, 8 x 8"),
+    ]
+    assert all(row.seconds and row.seconds[0] > 0 for row in measured.rows)
+    assert "karate, an epoch, validation included, N=34, D=34 (1 of them not zero), E=156, 2 a call" in measured.title
+
+
+def test_products_with_zeros_do_not_count():
+    task = nodes.load_task(KARATE)
+    # 34 features, 156 edges and 34 self-loops; 16 hidden units, 2 classes. Two products with the features are gradient
+    # and value in training, and one more is validation's; the others have two gradients.
+    once, others = 34 * 16, 190 * 16 + 34 * 16 * 2 + 190 * 2
+
+    assert benchmark.graph_flops(KARATE, task) == 2 * (3 * once + 4 * others)
+
+
+@pytest.mark.parametrize("config", [configs.nodes.Config(), configs.nodes.GAT], ids=["gcn", "gat"])
+def test_the_node_classifiers_in_pytorch_geometric_are_the_same_models(config):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("torch_geometric")
+    task = nodes.load_task(KARATE)
+    model = nodes.build_model(config)
+    adjacency, features = nodes.inputs(config)
+    params = model.init(jax.random.key(0), adjacency, features)["params"]
+    theirs = benchmark.torch_node_classifier(torch, config, 34, 2).eval()
+    for i, layer in enumerate(theirs):
+        ours = {name: torch.tensor(np.asarray(w)) for name, w in params[f"layer_{i}"].items()}
+        layer.lin.weight.data = ours["w"].flatten(1).T
+        if config.model == "gat":
+            layer.bias.data = ours["b"].flatten()
+            layer.att_src.data, layer.att_dst.data = ours["a_sender"][None], ours["a_receiver"][None]
+    x = torch.tensor(task.features.toarray(), dtype=torch.float32)
+    ends = torch.tensor(np.stack(task.edges), dtype=torch.int64)
+
+    with torch.no_grad():
+        logits = benchmark.torch_node_logits(torch, config, theirs, x, ends)
+
+    expected, _ = model.apply({"params": params}, adjacency, features)
+    np.testing.assert_allclose(logits.numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
 TORCH = [
     ("lstm", "PyTorch nn.LSTM", lambda name: benchmark._torch_classifier(name, Config(), None)),
     ("lstm", "in text", lambda name: benchmark._torch_text(name, configs.text.Config(), np.zeros(99), 7, 1)),
     ("batch 2", "in sampling", lambda name: benchmark._torch_sampling(name, configs.text.Config(), 7, 2, 9, 1)),
+    ("gcn", benchmark.PYG, lambda _: benchmark._torch_nodes(configs.nodes.Config(), nodes.load_task(KARATE))),
 ]
 
 
 @pytest.mark.parametrize(("group", "name", "build"), TORCH)
 def test_without_pytorch_its_row_says_so(monkeypatch, group, name, build):
-    monkeypatch.setattr(benchmark, "torch_version", lambda: None)
+    monkeypatch.setattr(benchmark, "installed", lambda _: None)
     variant = build(name)
     row = Row(variant.name, variant.group)
 

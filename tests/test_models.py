@@ -10,6 +10,7 @@ import scipy.stats
 
 from jaxrnn.cells import CELLS, INITIALIZERS
 from jaxrnn.models import SequenceClassifier
+from jaxrnn.unroll import Phase
 
 T, B, V, C, D, H = 6, 4, 5, 3, 4, 2
 
@@ -106,3 +107,21 @@ def test_initial_parameters(initializer):
         assert not bias.any()
     else:
         assert scipy.stats.kstest(bias, head.cdf).pvalue > 1e-3
+
+
+def test_shared_starts_change_nothing():
+    rng = np.random.default_rng(0)
+    params = draw_params(rng, "peephole", bidirectional=True)
+    padded = np.where(np.arange(T)[:, None] < [2, 4, 5, 3], 0, rng.integers(1, V, size=(T, B), dtype=np.int32))
+    model = classifier("peephole", bidirectional=True)
+    shared = model.clone(phases=(Phase(1, 2), Phase(B, T)))
+    mask = np.ones((T, B), bool)
+
+    with jax.enable_x64(True):
+        expected = apply(model, params, padded, mask)
+        assert jax.tree.map(np.shape, jax.eval_shape(shared.init, jax.random.key(0), padded)["params"]) == jax.tree.map(
+            np.shape, params
+        )
+        np.testing.assert_allclose(apply(shared, params, padded, None), expected, rtol=1e-12)
+        # Masked positions are not compared, so nothing is shared.
+        np.testing.assert_allclose(apply(shared, params, padded, mask), expected, rtol=1e-12)

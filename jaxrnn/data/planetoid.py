@@ -89,6 +89,12 @@ def load(name: str, data_dir: Path | None, cache_dir: Path) -> NodeTask:
     return _assemble(name, files)
 
 
+def at_hand(name: str, data_dir: Path | None, cache_dir: Path) -> bool:
+    """Whether `load` finds all files of a data set known by `name` without fetching any."""
+    folders = [folder for folder in (data_dir, cache_dir) if folder is not None]
+    return all(any((folder / _place(name, part)).exists() for folder in folders) for part in _PARTS)
+
+
 def _assemble(name: str, files: dict[str, _File]) -> NodeTask:
     features = {part: _parse(files[part], _features) for part in ("x", "tx", "allx")}
     labels = {part: _parse(files[part], _one_hot) for part in ("y", "ty", "ally")}
@@ -353,5 +359,9 @@ def _read_own(path: Path) -> _File:
 
 
 def _read_known(name: str, part: str, data_dir: Path | None, cache_dir: Path) -> _File:
-    file = f"ind.{name}.{part}"
-    return _File(*read_known(f"planetoid/{file}", _BASE_ADDRESS + file, _SHA256[name][part], data_dir, cache_dir))
+    address = f"{_BASE_ADDRESS}ind.{name}.{part}"
+    return _File(*read_known(_place(name, part), address, _SHA256[name][part], data_dir, cache_dir))
+
+
+def _place(name: str, part: str) -> str:
+    return f"planetoid/ind.{name}.{part}"
