@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -11,7 +9,6 @@ import configs.text
 from configs.palindrome import Config
 from experiments import benchmark, nodes, text
 from experiments.benchmark import Comparison, Measurement, Row, Variant
-from experiments.launch import ROOT
 from experiments.torch_weights import import_weights
 from jaxrnn import plots
 from jaxrnn.cells import CELLS, LSTMParams, PeepholeParams
@@ -344,9 +341,8 @@ def test_shares_of_limit_draws_a_bar_for_each_variant_from_the_top():
 
 
 @pytest.mark.parametrize(("flag", "said"), [("--suite=txt", "recurrent"), (f"--out={__file__}", "--out=")])
-def test_bad_flags_are_one_line(flag, said):
-    command = [sys.executable, "-m", "experiments.benchmark", flag]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def test_bad_flags_are_one_line(binaries, flag, said):
+    ended = binaries.run("benchmark", flag)
 
     assert ended.returncode == 2
     assert said in ended.stderr

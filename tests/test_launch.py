@@ -1,5 +1,6 @@
 """The binaries as users call them: real processes, real files."""
 
+import functools
 import json
 import os
 import random
@@ -11,10 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import ROOT, command_line
 
 import jaxrnn
 
-ROOT = Path(__file__).parents[1]
 SMALL = {
     "digits": 2,
     "hidden_size": 16,
@@ -29,21 +30,13 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    # Compiling is most of what these short runs would take.
-    quick = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    return {**os.environ, "JAXRNN_CACHE_DIR": str(tmp_path_factory.mktemp("cache")), **quick}
+def call(binaries):
+    return functools.partial(binaries.run, "palindrome")
 
 
-def command(*arguments, binary="palindrome", **fields):
-    settings = [f"--config.{name}={value}" for name, value in fields.items()]
-    return [sys.executable, "-m", f"experiments.{binary}", *settings, *map(str, arguments)]
-
-
-def call(environment, *arguments, **fields):
-    return subprocess.run(
-        command(*arguments, **fields), capture_output=True, text=True, cwd=ROOT, env=environment, check=False
-    )
+@pytest.fixture(scope="module")
+def start(binaries):
+    return functools.partial(binaries.start, "palindrome")
 
 
 def contents(path):
@@ -51,9 +44,9 @@ def contents(path):
 
 
 @pytest.fixture(scope="module")
-def finished(environment, tmp_path_factory):
+def finished(binaries, tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "finished"
-    done = call(environment, f"--workdir={path}", **SMALL)
+    done = binaries.run_anew("palindrome", f"--workdir={path}", **SMALL)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return path
@@ -82,24 +75,23 @@ def test_a_run_leaves_what_the_interface_promises(finished):
 
 
 @pytest.mark.parametrize("attempt", range(2))
-def test_kill_at_random_moments_and_resume_to_the_same_bytes(environment, finished, tmp_path, attempt):
+def test_kill_at_random_moments_and_resume_to_the_same_bytes(call, start, finished, tmp_path, attempt):
     path = tmp_path / "killed"
     moments = random.Random(attempt)
     kills = 0
     arguments, fields = [f"--workdir={path}"], SMALL
     for _ in range(10):
-        process = subprocess.Popen(command(*arguments, **fields), cwd=ROOT, env=environment, stderr=subprocess.PIPE)
         before = size(path)
+        process = start(*arguments, **fields)
         while process.poll() is None and size(path) <= before:
             time.sleep(0.01)
         time.sleep(moments.uniform(0, 0.3))
         process.kill()
         kills += process.wait() == -signal.SIGKILL
-        process.stderr.close()
         arguments, fields = [f"--workdir={path}", "--resume"], {}
         if kills == 2:
             break
-    done = call(environment, *arguments)
+    done = call(*arguments)
     assert done.returncode == 0, done.stderr
     assert kills == 2
     assert contents(path) == contents(finished)
@@ -112,27 +104,24 @@ def size(path: Path) -> int:
         return 0
 
 
-def test_sigterm_saves_says_how_to_go_on_and_exits_75(environment, finished, tmp_path):
+def test_sigterm_saves_says_how_to_go_on_and_exits_75(call, start, finished, tmp_path):
     path = tmp_path / "stopped"
-    process = subprocess.Popen(
-        command(f"--workdir={path}", **SMALL), cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
-    )
+    process = start(f"--workdir={path}", **SMALL)
     while size(path) == 0:
         time.sleep(0.01)
     process.terminate()
-    _, complaints = process.communicate()
-    assert process.returncode == 75, complaints
-    assert complaints.splitlines() == [
+    assert process.wait() == 75, process.stderr
+    assert process.stderr.splitlines() == [
         "warning: SIGTERM: ending this chunk, then saving; once more to stop at once",
         f"saved; go on with --resume --workdir={path}",
     ]
     assert len(rows(path)) < len(rows(finished))
-    assert call(environment, "--resume", f"--workdir={path}").returncode == 0
+    assert call("--resume", f"--workdir={path}").returncode == 0
     assert contents(path) == contents(finished)
 
 
-def test_a_lane_has_the_same_bytes_alone(environment, finished, tmp_path):
-    done = call(environment, f"--workdir={tmp_path / 'alone'}", **{**SMALL, "num_seeds": 1, "first_seed": 1})
+def test_a_lane_has_the_same_bytes_alone(call, finished, tmp_path):
+    done = call(f"--workdir={tmp_path / 'alone'}", **{**SMALL, "num_seeds": 1, "first_seed": 1})
     assert done.returncode == 0, done.stderr
     beside = [line for line in (finished / "metrics.jsonl").read_text().splitlines() if '"seed": 1,' in line]
     assert (tmp_path / "alone/metrics.jsonl").read_text().splitlines() == beside
@@ -144,21 +133,17 @@ def test_each_core_trains_a_run(finished):
     assert timing[0]["lanes"] == timing[0]["program"] == cores
 
 
-def test_lanes_over_several_devices_also_after_a_start_on_one(environment, finished, tmp_path):
+def test_lanes_over_several_devices_also_after_a_start_on_one(call, start, finished, tmp_path):
     path = tmp_path / "many"
-    one = {**environment, "JAX_NUM_CPU_DEVICES": "1"}
-    process = subprocess.Popen(
-        command(f"--workdir={path}", **{**SMALL, "seeds_per_program": 3, "chunk_steps": 10}),
-        cwd=ROOT,
-        env=one,
-        stderr=subprocess.DEVNULL,
-    )
+    one, four = ({"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"} for count in (1, 4))
+    fields = {**SMALL, "seeds_per_program": 3, "chunk_steps": 10}
+    process = start(f"--workdir={path}", environment=one, **fields)
     while size(path) == 0:
         time.sleep(0.01)
     process.terminate()
     assert process.wait() == 75
-    four = {**environment, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
-    done = call(four, "--resume", f"--workdir={path}")
+    assert json.loads((path / "config.json").read_text())["device"]["count"] == 1
+    done = call("--resume", f"--workdir={path}", environment=four)
     assert done.returncode == 0, done.stderr
     assert "devices have changed" in done.stderr
     assert json.loads((path / "config.json").read_text())["device"]["count"] == 4
@@ -169,9 +154,9 @@ def test_lanes_over_several_devices_also_after_a_start_on_one(environment, finis
             assert ours[seed, step] == pytest.approx(single[seed, step], abs=1e-5)
 
 
-def test_a_full_disk_is_one_clear_line_and_nothing_is_lost(environment, finished, tmp_path):
-    first = " ".join(command(f"--workdir={tmp_path}/disk/run", **SMALL))
-    again = " ".join(command(f"--workdir={tmp_path}/disk/run", "--resume"))
+def test_a_full_disk_is_one_clear_line_and_nothing_is_lost(binaries, finished, tmp_path):
+    first = " ".join(command_line("palindrome", f"--workdir={tmp_path}/disk/run", **SMALL))
+    again = " ".join(command_line("palindrome", f"--workdir={tmp_path}/disk/run", "--resume"))
     script = f"""
     mkdir {tmp_path}/disk
     mount -t tmpfs -o size=160k tmpfs {tmp_path}/disk || exit 77
@@ -180,9 +165,8 @@ def test_a_full_disk_is_one_clear_line_and_nothing_is_lost(environment, finished
     {again}; echo then ended with $?
     cp {tmp_path}/disk/run/*.json* {tmp_path}
     """
-    done = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, cwd=ROOT, env=environment, check=False
-    )
+    mounting = ["unshare", "-rm", "sh", "-c", script]
+    done = subprocess.run(mounting, capture_output=True, text=True, cwd=ROOT, env=binaries.environment, check=False)
     if done.returncode == 77 or "unshare" in done.stderr:
         pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
     assert "first ended with 1" in done.stdout, done.stderr
@@ -213,8 +197,8 @@ BAD = [
 
 
 @pytest.mark.parametrize(("fields", "arguments", "names", "hint"), BAD, ids=[str(case[2]) for case in BAD])
-def test_bad_flags_are_one_clear_line_and_nothing_is_written(environment, tmp_path, fields, arguments, names, hint):
-    done = call(environment, f"--workdir={tmp_path / 'run'}", *arguments, **fields)
+def test_bad_flags_are_one_clear_line_and_nothing_is_written(call, tmp_path, fields, arguments, names, hint):
+    done = call(f"--workdir={tmp_path / 'run'}", *arguments, **fields)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert names in done.stderr
@@ -222,7 +206,7 @@ def test_bad_flags_are_one_clear_line_and_nothing_is_written(environment, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_bad_directories_are_one_clear_line(environment, finished, tmp_path):
+def test_bad_directories_are_one_clear_line(call, finished, tmp_path):
     (tmp_path / "file").touch()
     before = contents(finished)
     cases = [
@@ -240,7 +224,7 @@ def test_bad_directories_are_one_clear_line(environment, finished, tmp_path):
         ([], {}, "--workdir=DIR is needed", 2),
     ]
     for arguments, fields, complaint, code in cases:
-        done = call(environment, *arguments, **fields)
+        done = call(*arguments, **fields)
         assert (done.returncode, len(done.stderr.splitlines())) == (code, 1), done.stderr
         assert complaint in done.stderr
     assert contents(finished) == before
@@ -274,8 +258,8 @@ def test_bad_values_from_a_config_file_name_the_field(field, value, hint):
     assert hint in str(error.value)
 
 
-def test_help_lists_the_fields(environment):
-    done = call(environment, "--help")
+def test_help_lists_the_fields(call):
+    done = call("--help")
     assert "hidden_size=256" in done.stdout
     assert "--workdir" in done.stdout
 

@@ -6,8 +6,6 @@ import pickle
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -37,34 +35,28 @@ PLANETOID = {
 FILES = ("metrics.jsonl", "results.json", "hidden.json", "curves.png", "spread.png", "hidden.png")
 
 
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    # These programs run for milliseconds: compiling them well would take most of the time.
-    settings = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    return {**os.environ, **settings, "JAXRNN_CACHE_DIR": str(tmp_path_factory.mktemp("cache"))}
-
-
-def command(*arguments, **fields):
-    settings = [f"--config.{name}={value}" for name, value in fields.items()]
-    return [sys.executable, "-m", "experiments.nodes", *map(str, arguments), *settings]
-
-
-def finish(environment, path, *arguments, **fields):
-    started = command(f"--workdir={path}", *arguments, **fields)
-    done = subprocess.run(started, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+def ended(path, done):
     assert (done.returncode, done.stderr) == (0, "")
     return path
 
 
 @pytest.fixture(scope="module")
-def gcn(environment, tmp_path_factory):
-    return finish(environment, tmp_path_factory.mktemp("runs") / "gcn", **GCN)
+def finish(binaries):
+    return lambda path, *arguments, **options: ended(
+        path, binaries.run("nodes", f"--workdir={path}", *arguments, **options)
+    )
 
 
 @pytest.fixture(scope="module")
-def gat(environment, files, tmp_path_factory):
+def gcn(binaries, tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "gcn"
+    return ended(path, binaries.run_anew("nodes", f"--workdir={path}", **GCN))
+
+
+@pytest.fixture(scope="module")
+def gat(finish, files, tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "gat"
-    return finish(environment, path, "--config=configs/nodes.py:gat", dataset=files, **GAT)
+    return finish(path, "--config=configs/nodes.py:gat", dataset=files, **GAT)
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +65,8 @@ def files(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def planetoid(environment, files, tmp_path_factory):
-    return finish(environment, tmp_path_factory.mktemp("runs") / "planetoid", dataset=files, **PLANETOID)
+def planetoid(finish, files, tmp_path_factory):
+    return finish(tmp_path_factory.mktemp("runs") / "planetoid", dataset=files, **PLANETOID)
 
 
 def read(path, name="results.json"):
@@ -297,17 +289,16 @@ def test_random_splits_are_functions_of_the_seed(tmp_path):
 # --- Lanes and kills --------------------------------------------------------------------------------------------------
 
 
-def test_killed_and_resumed_it_ends_in_the_same_bytes(environment, gcn, tmp_path):
+def test_killed_and_resumed_it_ends_in_the_same_bytes(binaries, finish, gcn, tmp_path):
     path = tmp_path / "killed"
-    start = command(f"--workdir={path}", **GCN)
-    process = subprocess.Popen(start, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = binaries.start("nodes", f"--workdir={path}", **GCN)
     while process.poll() is None and not (path / "metrics.jsonl").exists():
         time.sleep(0.01)
     time.sleep(random.Random(0).uniform(0, 0.2))
     process.kill()
     assert process.wait() == -signal.SIGKILL
     assert not (path / "hidden.json").exists()
-    finish(environment, path, "--resume")
+    finish(path, "--resume")
     assert contents(path) == contents(gcn)
 
 
@@ -321,9 +312,9 @@ def test_pictures_of_a_complete_run_are_drawn_again(gcn, tmp_path):
     np.testing.assert_allclose(read(again, "hidden.json")["x"], read(gcn, "hidden.json")["x"], atol=1.1e-3)
 
 
-def test_runs_in_one_program_agree_with_runs_alone(environment, gcn, tmp_path):
-    one = {**environment, "JAX_NUM_CPU_DEVICES": "1"}
-    together = finish(one, tmp_path / "together", **GCN, seeds_per_program=2)
+def test_runs_in_one_program_agree_with_runs_alone(finish, gcn, tmp_path):
+    one = {"XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
+    together = finish(tmp_path / "together", environment=one, **GCN, seeds_per_program=2)
     timing = [json.loads(line) for line in (together / "timing.jsonl").read_text().splitlines()]
     assert (timing[0]["lanes"], timing[0]["program"]) == (2, 2)
     for seed in range(2):
@@ -336,20 +327,7 @@ def test_runs_in_one_program_agree_with_runs_alone(environment, gcn, tmp_path):
 # --- Bad input --------------------------------------------------------------------------------------------------------
 
 
-# A process for each list of arguments, with what all of them import; each one's exit code follows its complaint.
-EACH = """
-import json, os, runpy, sys
-import experiments.nodes
-del sys.modules["experiments.nodes"]
-for arguments in json.loads(sys.argv[1]):
-    if os.fork() == 0:
-        sys.argv[1:] = arguments
-        runpy.run_module("experiments.nodes", run_name="__main__", alter_sys=True)
-    sys.stderr.write(f"{os.waitstatus_to_exitcode(os.wait()[1])}\\n")
-"""
-
-
-def test_bad_input_ends_a_process_in_one_line_and_nothing_is_written(environment, tmp_path):
+def test_bad_input_ends_a_process_in_one_line_and_nothing_is_written(binaries, tmp_path):
     malicious = {"graph": pickle.dumps(Call(os.system, f"touch {tmp_path}/touched"), 2)}
     cut = {"allx": pickle.dumps(example()["allx"], 2)[:-50]}
     truncated, evil = (write(tmp_path / name, example() | part) for name, part in [("cut", cut), ("evil", malicious)])
@@ -362,20 +340,15 @@ def test_bad_input_ends_a_process_in_one_line_and_nothing_is_written(environment
         (2, "--config.num_heads=0: input should be greater than or equal to 1", {"num_heads": 0}),
     ]
     before = sorted(tmp_path.rglob("*"))
-    arguments = json.dumps([command(f"--workdir={tmp_path}/run", **fields)[3:] for *_, fields in cases])
-    started = [sys.executable, "-c", EACH, arguments]
-    done = subprocess.run(started, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
-    lines = done.stderr.splitlines()
-    assert len(lines) == 2 * len(cases), done.stderr
-    for complaint, code, (expected, hint, _) in zip(lines[::2], lines[1::2], cases, strict=True):
-        assert complaint.startswith(f"error: {hint}")
-        assert code == str(expected)
+    for code, hint, fields in cases:
+        done = binaries.run("nodes", f"--workdir={tmp_path}/run", **fields)
+        assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
+        assert done.stderr.startswith(f"error: {hint}")
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_an_unknown_variant_is_one_line(environment, tmp_path):
-    started = command(f"--workdir={tmp_path}/run", "--config=configs/nodes.py:gin")
-    done = subprocess.run(started, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+def test_an_unknown_variant_is_one_line(binaries, tmp_path):
+    done = binaries.run("nodes", f"--workdir={tmp_path}/run", "--config=configs/nodes.py:gin")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "there is no variant 'gin'; there are gcn, gat" in done.stderr
     assert list(tmp_path.iterdir()) == []

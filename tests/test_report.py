@@ -1,7 +1,5 @@
 import json
 import re
-import subprocess
-import sys
 from base64 import b64decode
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import launch
 from experiments import report as binary
 from jaxrnn.report import (
     Figure,
@@ -255,14 +252,13 @@ def test_nothing_to_report_and_nowhere_to_write(tmp_path):
         binary.report(tmp_path / "runs", tmp_path / "kept", occupied)
 
 
-def test_binary_refuses_bad_input_in_one_line(tmp_path):
-    command = [sys.executable, "-m", "experiments.report", f"--out={tmp_path / 'out'}"]
+def test_binary_refuses_bad_input_in_one_line(binaries, tmp_path):
     missing = tmp_path / "nowhere"
     for arguments, code, complaint in [
         ([f"--runs={missing}"], 1, f"error: --runs={missing}: no such directory; it should hold run directories"),
         ([f"--runs={tmp_path}", "stray"], 2, "error: unexpected argument 'stray'"),
     ]:
-        done = subprocess.run([*command, *arguments], cwd=launch.ROOT, capture_output=True, text=True, check=False)
+        done = binaries.run("report", f"--out={tmp_path / 'out'}", *arguments)
         assert (done.returncode, len(done.stderr.splitlines())) == (code, 1)
         assert done.stderr.startswith(complaint)
     assert list(tmp_path.iterdir()) == []

@@ -1,11 +1,8 @@
 """The binary that writes: a model that knows eight characters in a circle, so that its texts are known beforehand."""
 
 import json
-import os
 import runpy
 import string
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -82,16 +79,9 @@ def write_rows(write):
 
 
 @pytest.fixture(scope="module")
-def start(run, tmp_path_factory):
-    """Starts the binary as a process of its own."""
-    settings = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    environment = {**os.environ, **settings, "JAXRNN_CACHE_DIR": str(tmp_path_factory.mktemp("cache"))}
-
-    def call(*arguments, workdir=run):
-        command = [sys.executable, "-m", "experiments.sample", f"--workdir={workdir}", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
-
-    return call
+def start(run, binaries):
+    """Runs the binary as a process of its own."""
+    return lambda *arguments, workdir=run: binaries.run("sample", f"--workdir={workdir}", *arguments)
 
 
 def circle(beginning, length):

@@ -1,9 +1,6 @@
 """A tiny model trained here, whose texts are checked against its teacher-forced forward pass and against the book."""
 
 import json
-import os
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -205,11 +202,9 @@ def test_runs_that_cannot_be_measured(workdir, claims, tmp_path, monkeypatch):
     assert json.loads((workdir / CLAIMS).read_text()) == claims
 
 
-def test_the_binary_says_what_is_wrong_in_one_line(tmp_path):
+def test_the_binary_says_what_is_wrong_in_one_line(binaries, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"experiment": "palindrome", "config": {}}))
-    command = [sys.executable, "-m", "experiments.text_claims", f"--workdir={tmp_path}"]
-    environment = {**os.environ, "JAXRNN_CACHE_DIR": str(tmp_path / "cache"), "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(command, cwd=launch.ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = binaries.run("text_claims", f"--workdir={tmp_path}")
     complaint = f"error: {tmp_path}: holds a run of experiment 'palindrome', not 'text'\n"
     assert (done.returncode, done.stderr, done.stdout) == (1, complaint, "")
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]

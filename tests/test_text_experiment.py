@@ -2,11 +2,8 @@
 
 import hashlib
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -39,33 +36,16 @@ FILES = ("metrics.jsonl", "validation.jsonl", "samples.jsonl")
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    # These programs run for milliseconds: compiling them well would take most of the time.
-    settings = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    return {**os.environ, **settings, "JAXRNN_CACHE_DIR": str(tmp_path_factory.mktemp("cache"))}
-
-
-@pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     path = tmp_path_factory.mktemp("books") / "chats.txt"
     path.write_text(TEXT, encoding="utf-8")
     return path
 
 
-def command(*arguments, **fields):
-    settings = [f"--config.{name}={value}" for name, value in fields.items()]
-    return [sys.executable, "-m", "experiments.text", *settings, *map(str, arguments)]
-
-
-def call(environment, *arguments, **fields):
-    started = command(*arguments, **fields)
-    return subprocess.run(started, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
-
-
 @pytest.fixture(scope="module")
-def finished(environment, corpus, tmp_path_factory):
+def finished(binaries, corpus, tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "finished"
-    done = call(environment, f"--workdir={path}", corpus=corpus, **SMALL)
+    done = binaries.run_anew("text", f"--workdir={path}", corpus=corpus, **SMALL)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"seed 1: {texts_of(path, 1, 60)[10]!r}\n" in done.stdout
     return path
@@ -249,11 +229,11 @@ def test_samples_are_of_the_model_after_that_step(finished, seed):
         assert bits[0.5] > bits[1.0] > bits[2.0]
 
 
-def test_a_lane_alone_killed_and_resumed_has_the_same_bytes_but_not_with_another_text(environment, finished, tmp_path):
+def test_a_lane_alone_killed_and_resumed_has_the_same_bytes_but_not_with_another_text(binaries, finished, tmp_path):
     path, corpus = tmp_path / "killed", tmp_path / "mine.txt"
     corpus.write_text(TEXT, encoding="utf-8")
-    start = command(f"--workdir={path}", corpus=corpus, **{**SMALL, "num_seeds": 1, "first_seed": 1})
-    process = subprocess.Popen(start, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    alone = {**SMALL, "num_seeds": 1, "first_seed": 1}
+    process = binaries.start("text", f"--workdir={path}", corpus=corpus, **alone)
     while process.poll() is None and not (path / "samples.jsonl").exists():
         time.sleep(0.01)
     time.sleep(random.Random(0).uniform(0, 0.3))
@@ -264,13 +244,13 @@ def test_a_lane_alone_killed_and_resumed_has_the_same_bytes_but_not_with_another
 
     corpus.write_text(TEXT.replace("vieux", "petit"), encoding="utf-8")
     left = files_in(path)
-    done = call(environment, "--resume", f"--workdir={path}")
+    done = binaries.run("text", "--resume", f"--workdir={path}")
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
     assert done.stderr.startswith(f"error: {path}: the run was started on other data: sha256 was ")
     assert files_in(path) == left
 
     corpus.write_text(TEXT, encoding="utf-8")
-    done = call(environment, "--resume", f"--workdir={path}")
+    done = binaries.run("text", "--resume", f"--workdir={path}")
     assert (done.returncode, done.stderr) == (0, "")
     assert [(path / name).read_bytes() for name in FILES] == [lines_of(finished, name, 1) for name in FILES]
     assert results(path)["complete"]
@@ -333,15 +313,15 @@ def test_texts_that_cannot_be_used_name_the_file(tmp_path, content, encoding, hi
     assert hint.format(repr(str(path))) in complaint({"corpus": str(path), "encoding": encoding})
 
 
-def test_bad_input_ends_a_process_in_one_line_and_nothing_is_written(environment, tmp_path):
+def test_bad_input_ends_a_process_in_one_line_and_nothing_is_written(binaries, tmp_path):
     # A proxy that nobody listens to keeps the network out.
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9") | {"no_proxy": ""}
     folders = {"JAXRNN_CACHE_DIR": f"{tmp_path}/cache", "JAXRNN_DATA_DIR": f"{tmp_path}/nothing"}
-    offline = {**environment, **proxies, **{name.upper(): value for name, value in proxies.items()}, **folders}
+    offline = {**proxies, **{name.upper(): value for name, value in proxies.items()}, **folders}
     typo = "error: --config.hiden_size: there is no such field; did you mean hidden_size?"
     missing = f"{tmp_path}/nothing/books/grimm.txt or {tmp_path}/cache/books/grimm.txt"
     for fields, code, hint in [({"hiden_size": 16}, 2, typo), ({"corpus": "grimm"}, 1, missing)]:
-        done = call(offline, f"--workdir={tmp_path / 'run'}", **fields)
+        done = binaries.run("text", f"--workdir={tmp_path / 'run'}", environment=offline, **fields)
         assert done.returncode == code
         # What is to be fetched is announced.
         (line,) = [line for line in done.stderr.splitlines() if not line.startswith("Downloading data from ")]
