@@ -411,12 +411,13 @@ def graph_flops(config: configs.nodes.Config, task: NodeTask) -> int:
 def _trained(name: str, group: str, config: Any, trainer: Trainer, flops: int) -> Variant:
     """The compiled chunk of one lane, as the host loop calls it."""
     state = over_lanes(trainer.init, 1)(np.array([0], np.int32), np.array(config.learning_rate, np.float32))
-    no_end = np.array([np.iinfo(np.int32).max], np.int32)
-    chunk, compile_seconds = _compiled(over_lanes(trainer.chunk, 1, donate=True), state, no_end)
+    until = np.array([config.chunk_steps - 1], np.int32)
+    chunk, compile_seconds = _compiled(over_lanes(trainer.chunk, 1, donate=True), state, until)
 
     def step() -> None:
-        nonlocal state
-        state, _ = jax.block_until_ready(chunk(state, no_end))
+        nonlocal state, until
+        state, _ = jax.block_until_ready(chunk(state, until))
+        until = until + config.chunk_steps
         assert state.status == Status.RUNNING
 
     return Variant(name, group, step, config.chunk_steps, flops, compile_seconds)

@@ -118,6 +118,18 @@ SMALL_PRODUCTS = 3 * 4 * 16 + 4 * 7
 
 
 @pytest.mark.usefixtures("quick_compilation")
+def test_a_call_of_ours_is_as_many_steps_as_it_says(monkeypatch):
+    steps = []
+    monkeypatch.setattr(jax, "block_until_ready", lambda result: steps.append(int(result[0].step[0])) or result)
+    config = Config(digits=1, max_steps=2**31 - 2, tolerance=0.0, **TINY)
+    variant = benchmark._trained("jaxrnn", "lstm", config, benchmark.build_study(config).trainer, 1)
+    for _ in range(3):
+        variant.step()
+    assert steps == [2, 4, 6]
+    assert variant.steps_per_call == 2
+
+
+@pytest.mark.usefixtures("quick_compilation")
 def test_the_text_suite():
     pytest.importorskip("torch")
     (comparison,) = benchmark.text_training(**SMALL, seq_length=5, batch_size=2, chunk_steps=2, product_size=8)
