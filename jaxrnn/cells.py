@@ -110,6 +110,17 @@ def torch_uniform(key: Key, block: str, shape: tuple[int, ...], hidden_size: int
     return jax.random.uniform(key, (draws, *shape), minval=-bound, maxval=bound).sum(0)
 
 
+def orthogonal(spectral_radius: float) -> Initializer:
+    """`kaiming`, but for matrices that multiply a carry, ``*_h [H, H]``: an orthogonal one times `spectral_radius`."""
+
+    def initializer(key: Key, block: str, shape: tuple[int, ...], hidden_size: int) -> Array:
+        if block.endswith("_h"):
+            return spectral_radius * jax.random.orthogonal(key, shape[0])
+        return kaiming(key, block, shape, hidden_size)
+
+    return initializer
+
+
 INITIALIZERS: dict[str, Initializer] = {"kaiming": kaiming, "torch": torch_uniform}
 
 

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     {"arrays"},
     {"cells", "graph", "losses", "stats", "data"},
-    {"unroll", "seeds"},
+    {"unroll", "seeds", "through_time"},
     {"modules"},
     {"models"},
     {"train", "sample", "checkpoint", "rundir", "plots"},

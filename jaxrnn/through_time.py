@@ -1,0 +1,108 @@
+"""Gradients through time, looked at: of each carry, and of the recurrent matrix step by step (report, Question 1.1).
+
+A step maps the carry ``s_{t-1}`` to ``s_t``; the carry is all that one step hands to the next, such as ``h`` and ``c``.
+The loss is of the last hidden state alone. Everything here is plain autodiff of `Cell.step`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from jaxrnn.arrays import Array, PyTree
+from jaxrnn.cells import Cell
+
+Loss = Callable[[Array], Array]
+"""From the last hidden state ``h [*batch, H]`` to a scalar."""
+
+
+def gates(cell: Cell, params: PyTree, xs: Array) -> dict[str, Array]:
+    """The activations of the cell's gates over inputs ``xs [T, *batch, D]``: by name ``[T, *batch, H]``."""
+
+    def step(carry: PyTree, z: Array) -> tuple[PyTree, dict[str, Array]]:
+        carry, _, activations = cell.step(params, carry, z)
+        return carry, activations
+
+    zs = cell.project(params, xs)
+    return jax.lax.scan(step, _start(cell, params, zs), zs)[1]
+
+
+def carry_gradients(cell: Cell, params: PyTree, xs: Array, loss: Loss) -> PyTree:
+    """``dL/ds_t``, the gradient with respect to the carry that each step hands on.
+
+    Of the last carry only the field ``h`` has one. A field's gradient is with the other fields held fixed: that of
+    ``c_t`` leaves out its way through ``h_t``.
+
+    Args:
+        cell: the cell.
+        params: its parameters.
+        xs: inputs ``[T, *batch, D]``.
+        loss: as above.
+
+    Returns:
+        A carry of fields ``[T, *batch, H]``.
+    """
+    zs = cell.project(params, xs)
+    start = _start(cell, params, zs)
+
+    def step(carry: PyTree, x: tuple[Array, PyTree]) -> tuple[PyTree, None]:
+        z, change = x
+        carry, _, _ = cell.step(params, carry, z)
+        return jax.tree.map(jnp.add, carry, change), None
+
+    def changed(changes: PyTree) -> Array:
+        last, _ = jax.lax.scan(step, start, (zs, changes))
+        return loss(last.h)
+
+    return jax.grad(changed)(jax.tree.map(lambda field: jnp.zeros((len(xs), *field.shape), field.dtype), start))
+
+
+class Terms(NamedTuple):
+    """The gradient of the recurrent matrix as a sum over steps.
+
+    Attributes:
+        total: the sum, ``[H, U]``.
+        norms: the norm of each step's term, ``[T]``.
+        shares: what each adds along the sum, ``<term_i, total> / |total|^2``; ``[T]``, together 1.
+    """
+
+    total: Array
+    norms: Array
+    shares: Array
+
+
+def weight_gradient_terms(cell: Cell, params: PyTree, xs: Array, loss: Loss) -> Terms:
+    """The sum of Question 1.1b, from the Jacobians of the steps, for one sequence ``xs [T, D]``.
+
+    ``dL/dW = sum_i dL/ds_T (prod_{j=i+1..T} ds_j/ds_{j-1}) ds_i/dW``, the last factor being that of a step whose carry
+    is given. Jacobians are made whole, ``[T, S, S]`` for a carry of S numbers: this is to be looked at, not to train.
+    """
+    zs = cell.project(params, xs)
+    start, unravel = ravel_pytree(_start(cell, params, zs))
+
+    def step(params: PyTree, s: Array, z: Array) -> Array:
+        carry, _, _ = cell.step(params, unravel(s), z)
+        return ravel_pytree(carry)[0]
+
+    last, before = jax.lax.scan(lambda s, z: (step(params, s, z), s), start, zs)
+    jacobians = jax.lax.map(lambda at: jax.jacrev(step, argnums=1)(params, *at), (before, zs))
+    d_last = jax.grad(lambda s: loss(unravel(s).h))(last)
+    # d_after[i] is dL/ds_T times the Jacobians of the steps behind i.
+    _, d_after = jax.lax.scan(lambda d, jacobian: (d @ jacobian, d), d_last, jacobians, reverse=True)
+
+    def term(at: tuple[Array, Array, Array]) -> Array:
+        d, s, z = at
+        (d_params,) = jax.vjp(lambda params: step(params, s, z), params)[1](d)
+        return cell.weight(d_params)
+
+    terms = jax.lax.map(term, (d_after, before, zs))
+    total = terms.sum(0)
+    along = jnp.tensordot(terms, total, 2)
+    return Terms(total, jnp.linalg.norm(terms, axis=(1, 2)), along / (total**2).sum())
+
+
+def _start(cell: Cell, params: PyTree, zs: Array) -> Any:
+    """The zero carry of projected inputs ``[T, *batch, Z]``."""
+    return cell.initial_carry(len(cell.weight(params)), zs.shape[1:-1], zs.dtype)
