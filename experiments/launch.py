@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import json
 import logging
 import os
@@ -198,7 +199,8 @@ class Experiment(NamedTuple):
         name: as ``config.json`` has it.
         schema: the config's dataclass; it has `num_seeds`, `first_seed`, `learning_rate` and `precision`.
         check: raises UsageError for what the schema cannot know.
-        study: builds the study from a config.
+        prepare: gets ready for a config, and returns what then does the work in the run's directory, new or resumed,
+            and returns the rows of ``results.json``; `trains` makes it of a study.
         data: what ``config.json`` says of the data of a config, under "data"; a resumed run must find the same.
         finish: called with the run's directory and its rows of ``results.json`` once it is complete.
     """
@@ -206,17 +208,32 @@ class Experiment(NamedTuple):
     name: str
     schema: type[Any]
     check: Callable[[Any], None]
-    study: Callable[[Any], Study]
+    prepare: Callable[[Any], Callable[[RunDirectory], list[dict[str, Any]]]]
     data: Callable[[Any], dict[str, Any]] = lambda config: {}
     finish: Callable[[Path, list[dict[str, Any]]], None] = lambda path, rows: None
 
 
-def launch(experiment: Experiment) -> list[dict[str, Any]]:
-    """Starts or resumes the run that the flags ask for, trains it to its end, and returns the rows of results.json."""
-    path = workdir()
-    fields = flags.FLAGS.config.to_dict()
+def trains(build_study: Callable[[Any], Study]) -> Callable[[Any], Callable[[RunDirectory], list[dict[str, Any]]]]:
+    """An `Experiment.prepare` that trains the study of a config, a lane for each seed and learning rate."""
+
+    def prepare(config: Any) -> Callable[[RunDirectory], list[dict[str, Any]]]:
+        lanes = product(range(config.first_seed, config.first_seed + config.num_seeds), config.learning_rate)
+        return functools.partial(train, build_study(config), lanes)
+
+    return prepare
+
+
+def launch(experiment: Experiment, given: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """Starts or resumes the run that the flags ask for, to its end, and returns the rows of results.json.
+
+    Args:
+        experiment: its kind.
+        given: fields that other flags than ``--config.FIELD`` gave.
+    """
+    path, given = workdir(), given or {}
+    fields = {**flags.FLAGS.config.to_dict(), **given}
     if flags.FLAGS.resume:
-        fields = _resumed_fields(_saved_fields(experiment, path), given_fields())
+        fields = _resumed_fields(_saved_fields(experiment, path), {**given_fields(), **given})
     try:
         return run(experiment, _config(experiment, fields), path, resume=flags.FLAGS.resume)
     except Interrupted:
@@ -229,14 +246,14 @@ def ensure(experiment: Experiment, fields: dict[str, Any], path: Path) -> None:
     if not (path / "config.json").exists():
         run(experiment, config, path, resume=False)
         return
-    if _config(experiment, _saved_fields(experiment, path)) != config:
+    if saved_config(experiment, path) != config:
         raise RunError(f"{path}: holds a run with another config; take another --workdir")
     if not _is_complete(path):
         run(experiment, config, path, resume=True)
 
 
 def run(experiment: Experiment, config: Any, path: Path, *, resume: bool) -> list[dict[str, Any]]:
-    """Trains a run with a valid config, in a new directory or going on in one.
+    """Carries out a run with a valid config, in a new directory or going on in one.
 
     Raises:
         Interrupted, RunError, CheckpointError: as in `jaxrnn.loop.train`.
@@ -247,12 +264,11 @@ def run(experiment: Experiment, config: Any, path: Path, *, resume: bool) -> lis
         found["data"] = data
     if resume and read_config(path).get("data", {}) != data:
         raise RunError(f"{path}: the run was started on other data: {_difference(read_config(path)['data'], data)}")
-    lanes = product(range(config.first_seed, config.first_seed + config.num_seeds), config.learning_rate)
     with jax.default_matmul_precision(config.precision):
-        study = experiment.study(config)
+        carry_out = experiment.prepare(config)
         with RunDirectory.resume(path) if resume else RunDirectory.create(path, found) as directory:
             directory.record = found
-            rows = train(study, lanes, directory)
+            rows = carry_out(directory)
     experiment.finish(path, rows)
     return rows
 
@@ -296,6 +312,16 @@ def _saved_fields(experiment: Experiment, path: Path) -> dict[str, Any]:
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     changed = [name for name in now if before.get(name) != now[name]]
     return ", ".join(f"{name} was {before.get(name)!r} and is {now[name]!r}" for name in changed)
+
+
+def saved_config(experiment: Experiment, path: Path) -> Any:
+    """The config of a run.
+
+    Raises:
+        RunError: there is no run, or it is of another experiment.
+        UsageError: its config is none that this version takes.
+    """
+    return _config(experiment, _saved_fields(experiment, path))
 
 
 def _is_complete(path: Path) -> bool:

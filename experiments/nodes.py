@@ -254,7 +254,7 @@ def principal_plane(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], f
 
 
 EXPERIMENT = launch.Experiment(
-    nodes_report.EXPERIMENT, Config, check, build_study, describe_task, finish=write_pictures
+    nodes_report.EXPERIMENT, Config, check, launch.trains(build_study), describe_task, finish=write_pictures
 )
 
 

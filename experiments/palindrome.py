@@ -144,7 +144,7 @@ def summarize(rows: list[dict[str, Any]], max_steps: int) -> list[dict[str, Any]
     return summary
 
 
-EXPERIMENT = launch.Experiment("palindrome", Config, check, build_study)
+EXPERIMENT = launch.Experiment("palindrome", Config, check, launch.trains(build_study))
 
 
 def main(argv: list[str]) -> None:

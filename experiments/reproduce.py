@@ -10,12 +10,12 @@ from typing import Any
 from absl import flags
 
 from configs.nodes import GAT
-from experiments import launch, nodes, palindrome, text
+from experiments import gradients, launch, nodes, palindrome, text
 from experiments.report import KEPT, report
 from jaxrnn.loop import Interrupted
 
 PRESETS = {
-    "quick": "both cells at T=10, seeds 0 to 2, a small graph, 300 steps of the character LSTM: minutes",
+    "quick": "both cells at T=10, seeds 0 to 2, small gradients and graphs, 300 steps of the character LSTM: minutes",
     "paper": "Tables 1 and 2, both lengths: an hour or more on a CPU",
     "seeds": "100 seeds of each, and claim (d)'s widths: for an accelerator",
 }
@@ -32,6 +32,18 @@ def pieces(preset: str) -> Iterator[tuple[str, launch.Experiment, dict[str, Any]
         for width in (40, 81):
             fields = {"cell": "lstm", "digits": 20, "num_seeds": num_seeds, "embedding_size": width}
             yield f"lstm_t20_width{width}", palindrome.EXPERIMENT, fields
+    yield (
+        "gradients",
+        gradients.EXPERIMENT,
+        {
+            "cells": ("rnn", "linear_rnn", "lstm", "peephole"),
+            "hidden_size": 32,
+            "digits": 4,
+            "batch_size": 64,
+            "train_steps": 300,
+            "num_seeds": 2,
+        },
+    )
     yield "gcn_karate", nodes.EXPERIMENT, {}
     # Where all validation nodes are right for ever, patience has no end.
     yield "gat_karate", nodes.EXPERIMENT, {**dataclasses.asdict(GAT), "max_steps": 999}

@@ -270,7 +270,7 @@ def restore(workdir: Path, run_seed: int | None, step: int | None) -> tuple[Char
 
 
 NAME, IMPORTED = "text", "imported text model"
-EXPERIMENT = launch.Experiment(NAME, Config, check, build_study, describe_corpus)
+EXPERIMENT = launch.Experiment(NAME, Config, check, launch.trains(build_study), describe_corpus)
 
 
 def main(argv: list[str]) -> None:

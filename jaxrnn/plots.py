@@ -12,7 +12,7 @@ from io import BytesIO
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from jaxrnn.stats import Estimate, SurvivalCurve
@@ -327,6 +327,10 @@ def scaling(panels: Mapping[str, tuple[Sequence[Line], float | None]], xlabel: s
         if mark is not None:
             axes.axvline(mark, color="0.5", linestyle=":", label="crossing")
         axes.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=title)
+        sizes = np.unique(np.concatenate([line.x for line in lines]))
+        if sizes[-1] < 100 * sizes[0]:  # Too few powers of ten to read.
+            axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
+            axes.xaxis.set_minor_locator(NullLocator())
         axes.legend(frameon=False, fontsize="small")
         _plain(axes)
     return figure
@@ -362,4 +366,80 @@ def node_values(
         axes.margins(0.15, 0.35)
     for axes in grid:
         axes.set_axis_off()
+    return figure
+
+
+@dataclass(frozen=True)
+class Band:
+    """Runs that are drawn as one line: their geometric mean, between the lowest and the highest.
+
+    Attributes:
+        label: for the legend.
+        colour: of line and band.
+        values: `[n, k]`, a row for each of n runs; where one is zero there is nothing to draw.
+        dashed: tells two lines of a colour apart.
+    """
+
+    label: str
+    colour: str
+    values: NDArray[np.float64]
+    dashed: bool = False
+
+
+def decays(panels: Mapping[str, Sequence[Band]], xlabel: str, ylabel: str) -> Figure:
+    """Values on a logarithmic axis against their index, all panels on the same axes, at most three in a row."""
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.3 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    for axes, (title, bands) in zip(grid.ravel(), panels.items(), strict=False):
+        for band in bands:
+            x = np.flatnonzero((band.values > 0).all(axis=0))
+            values = band.values[:, x]
+            mean = np.exp(np.log(values).mean(axis=0))
+            axes.fill_between(x, values.min(axis=0), values.max(axis=0), color=band.colour, alpha=0.2, linewidth=0)
+            axes.plot(x, mean, "--" if band.dashed else "-", color=band.colour, linewidth=1.6, label=band.label)
+        axes.set_yscale("log")
+        axes.set_title(title, loc="left", fontsize="medium")
+        axes.legend(frameon=False, fontsize="small")
+        axes.tick_params(labelbottom=True)
+        _plain(axes)
+    for axes in grid.ravel()[len(panels) :]:
+        axes.set_axis_off()
+    figure.supxlabel(xlabel, fontsize="medium")
+    figure.supylabel(ylabel, fontsize="medium")
+    return figure
+
+
+def shares_of_sum(panels: Mapping[str, Sequence[float]], xlabel: str) -> Figure:
+    """Bars of what each term adds to a sum of 1, one panel per title, at most three in a row."""
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(4.2 * columns, 2.4 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes, (title, shares) in zip(grid.ravel(), panels.items(), strict=False):
+        axes.bar(range(len(shares)), shares, width=0.8, color=BLUE)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.axhline(0, color="0.3", linewidth=0.8)
+        axes.set_title(title, loc="left", fontsize="medium")
+        _plain(axes)
+    for axes in grid.ravel()[len(panels) :]:
+        axes.set_axis_off()
+    figure.supxlabel(xlabel, fontsize="medium")
+    figure.supylabel("share of the gradient", fontsize="medium")
+    return figure
+
+
+def heat_maps(panels: Mapping[str, Sequence[Sequence[float]]], symbols: Sequence[str]) -> Figure:
+    """Values in `-1..1`, a row for each unit and a column for each of the `symbols`, one panel below the other."""
+    figure = Figure(figsize=(max(5.0, 0.15 * len(symbols) + 2), 1.9 * len(panels)), layout="constrained")
+    column = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
+    for axes, (title, values) in zip(column, panels.items(), strict=True):
+        image = axes.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
+        axes.set_title(title, loc="left", fontsize="medium")
+        axes.set_ylabel("unit")
+        axes.set_yticks([])
+        axes.set_xticks(range(len(symbols)), symbols, fontsize=7)
+        axes.tick_params(length=0)
+    figure.colorbar(image, ax=list(column), fraction=0.03, pad=0.01)
     return figure

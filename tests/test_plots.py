@@ -128,3 +128,31 @@ def test_png_is_the_same_for_the_same_arrays():
     assert first.startswith(b"\x89PNG\r\n")
     assert first == again
     assert first != plots.png(plots.seed_curves([curves(SHORT, SHORT)], plots.BLUE))
+
+
+def test_decays_are_geometric_means_between_all_runs_where_none_is_zero():
+    values = np.array([[1.0, 4.0, 0.0, 2.0], [1.0, 1.0, 3.0, 8.0]])
+    figure = plots.decays(
+        {"LSTM": [plots.Band("h", plots.BLUE, values, dashed=True)], "GRU": [plots.Band("h", "red", values)]}, "x", "y"
+    )
+
+    first, second = figure.axes
+    (line,) = first.lines
+    np.testing.assert_array_equal(line.get_xdata(), [0, 1, 3])
+    np.testing.assert_allclose(line.get_ydata(), [1, 2, 4])
+    assert (line.get_linestyle(), first.get_yscale(), second.get_title("left")) == ("--", "log", "GRU")
+    band = first.collections[0].get_paths()[0].vertices
+    assert (band[:, 1].min(), band[:, 1].max()) == (1, 8)
+
+
+def test_shares_of_a_sum_are_bars():
+    figure = plots.shares_of_sum({"a": [0.7, 0.4, -0.1], "b": [1.0]}, "T - i")
+    assert [[bar.get_height() for bar in axes.patches] for axes in figure.axes] == [[0.7, 0.4, -0.1], [1.0]]
+
+
+def test_heat_maps_have_a_row_for_each_unit_and_a_symbol_for_each_column():
+    figure = plots.heat_maps({"gate i": [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]], "gate g": [[-1, 0, 1]]}, ["·", "0", "1"])
+    first, second = figure.axes[:2]
+    np.testing.assert_array_equal(first.images[0].get_array(), [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
+    assert second.images[0].get_clim() == (-1, 1)
+    assert [label.get_text() for label in second.get_xticklabels()] == ["·", "0", "1"]

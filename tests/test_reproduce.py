@@ -19,7 +19,7 @@ def runs(preset):
     for _, experiment, fields in pieces:
         experiment.check(launch.validate(experiment.schema, fields))
     others = [name for name, experiment, _ in pieces if experiment is not palindrome.EXPERIMENT]
-    assert others == ["gcn_karate", "gat_karate", "text"]
+    assert others == ["gradients", "gcn_karate", "gat_karate", "text"]
     return {name: fields for name, experiment, fields in pieces if experiment is palindrome.EXPERIMENT}
 
 

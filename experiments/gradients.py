@@ -1,0 +1,410 @@
+"""Gradients through time (report, Questions 1.1 and 1.2): ``python -m experiments.gradients --workdir=DIR``.
+
+What is looked at are cells as initialised and as trained, in float64, on sequences of the palindrome study.
+
+- ``metrics.jsonl``: a run named after a cell has steps that are distances ``T - t``, and in `h` and `c` the norm of the
+  loss's gradient with respect to that field of the carry after position ``t``, the root mean square over the sequences.
+  The steps of a run ``cost of CELL`` are lengths T: median seconds of a forward pass and of one with its gradient, and
+  the bytes that XLA plans for either besides arguments and results.
+- ``gates.json``: the gates of some units over one sequence.
+- ``trained/``: the cells that were trained here, runs of the palindrome study.
+- ``report.html``: all of it in figures and tables.
+"""
+
+import dataclasses
+import functools
+import itertools
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import flags
+from numpy.typing import ArrayLike, NDArray
+from tqdm import tqdm
+
+import configs.palindrome
+import jaxrnn
+from configs.gradients import Config
+from experiments import gradients_report, launch, palindrome
+from experiments.gradients_report import COST_OF, GATES
+from jaxrnn import losses
+from jaxrnn.arrays import Array, PyTree
+from jaxrnn.cells import CELLS, INITIALIZERS, orthogonal
+from jaxrnn.loop import METRICS, Interrupted
+from jaxrnn.report import Figure, Table, read_runs, table_markdown, write_report
+from jaxrnn.rundir import RunDirectory, RunError
+from jaxrnn.seeds import Stream, stream_key
+from jaxrnn.through_time import carry_gradients, gates, weight_gradient_terms
+from jaxrnn.unroll import unroll
+
+RADIAL = ("rnn", "linear_rnn")
+"""Cells without gates: they are measured over the spectral radius, and not trained."""
+COST_LENGTHS = (25, 50, 100, 200, 400)
+NUM_UNITS = 24
+"""Whose gates are kept."""
+_REPEATS = 5
+
+
+class Subject(NamedTuple):
+    """A cell with parameters, to be looked at.
+
+    Attributes:
+        name: of its row and curve.
+        seed: of its parameters or training, and of the sequences.
+        spectral_radius: of a cell in `RADIAL`, else None.
+        source: the run directory of trained parameters, else None.
+        settings: of the palindrome study that it belongs to, its cell among them.
+        params: of its `SequenceClassifier`.
+    """
+
+    name: str
+    seed: int
+    spectral_radius: float | None
+    source: str | None
+    settings: Any
+    params: PyTree
+
+
+# --- What is looked at ------------------------------------------------------------------------------------------------
+
+
+def check(config: Config) -> None:
+    """Refuses names that do not exist, and directories without a trained cell."""
+    launch.check_runs(config)
+    for name in config.cells:
+        launch.choice("cells", name, list(CELLS))
+    for field in ("cells", "spectral_radius", "trained"):
+        values = getattr(config, field)
+        if len(set(values)) < len(values):
+            raise launch.bad_value(field, values, "has the same value twice")
+    for directory in config.trained:
+        _read_trained(config, Path(directory))
+
+
+def initial(config: Config) -> Iterator[Subject]:
+    """All cells as they are initialised."""
+    seeds = range(config.first_seed, config.first_seed + config.num_seeds)
+    for cell in config.cells:
+        settings = _settings(config, cell)
+        radii = config.spectral_radius if cell in RADIAL else (None,)
+        for radius, seed in itertools.product(radii, seeds):
+            model = palindrome.build_model(settings)
+            if radius is not None:
+                model = model.clone(initializer=orthogonal(radius))
+            tokens_tb = jnp.zeros((1, 1), jnp.int32)
+            params = jax.jit(model.init)(stream_key(seed, Stream.INIT), tokens_tb)["params"]
+            name = f"{cell}, initial, seed={seed}" + ("" if radius is None else f",spectral_radius={radius!r}")
+            yield Subject(name, seed, radius, None, settings, params)
+
+
+def trained(config: Config, path: Path) -> Iterator[Subject]:
+    """The cells of the given directories, and the other gated ones, which are trained first, or on, in ``path``."""
+    found = [_read_trained(config, Path(directory)) for directory in config.trained]
+    given = {subject.settings.cell for subjects in found for subject in subjects}
+    yield from itertools.chain.from_iterable(found)
+    for cell in config.cells if config.train_steps else ():
+        if cell not in RADIAL and cell not in given:
+            launch.ensure(palindrome.EXPERIMENT, dataclasses.asdict(_settings(config, cell)), path / cell)
+            yield from _read_trained(config, path / cell)
+
+
+def _settings(config: Config, cell: str) -> configs.palindrome.Config:
+    """Those of the palindrome study for a cell of this one."""
+    shared = ("digits", "hidden_size", "embedding_size", "batch_size", "clip_norm", "num_seeds", "first_seed")
+    return configs.palindrome.Config(
+        cell=cell,
+        learning_rate=config.learning_rate,
+        precision=config.precision,
+        max_steps=config.train_steps,
+        **{name: getattr(config, name) for name in shared},
+    )
+
+
+def _read_trained(config: Config, path: Path) -> list[Subject]:
+    """The runs in a directory of the palindrome study that have ended.
+
+    Raises:
+        RunError: there are none, or they are not of a cell that is looked at.
+    """
+    settings = launch.saved_config(palindrome.EXPERIMENT, path)
+    if settings.cell not in config.cells:
+        raise RunError(f"{path}: its cell is {settings.cell}, and --config.cells has only {', '.join(config.cells)}")
+    if settings.bidirectional:
+        raise RunError(f"{path}: its model is bidirectional, so the loss is not of one last state")
+    try:
+        rows = json.loads((path / "results.json").read_text())["runs"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path}: no run has ended there yet") from error
+    return [
+        Subject(
+            name=f"{settings.cell}, trained in {path.name}, {row['run']}",
+            seed=row["seed"],
+            spectral_radius=None,
+            source=str(path),
+            settings=settings,
+            params=jaxrnn.load(path, run=row["run"])[1],
+        )
+        for row in rows
+    ]
+
+
+# --- Measurements -----------------------------------------------------------------------------------------------------
+
+
+def _of_cell(name: str, params: PyTree, tokens: Array) -> tuple[Any, Array]:
+    """The cell's parameters, and its inputs ``[T, *batch, D]``."""
+    return CELLS[name].params_type(**params["forward"]), params["embedding"][tokens]
+
+
+def _loss(head: PyTree, h: Array, labels: Array) -> Array:
+    """The mean cross-entropy of hidden states ``[*batch, H]``."""
+    return losses.cross_entropy(h @ head["kernel"] + head["bias"], labels)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _carry_norms(name: str, params: PyTree, tokens_tb: Array, labels_b: Array) -> dict[str, Array]:
+    """By field of the carry, ``[T]``: the norm of its gradient by distance from the end.
+
+    The root mean square over sequences: a sequence of whose label the model is sure has next to no gradient.
+    """
+    cell_params, xs = _of_cell(name, params, tokens_tb)
+    # A sequence's own loss, whatever the size of the batch.
+    found = carry_gradients(CELLS[name], cell_params, xs, lambda h: labels_b.size * _loss(params["head"], h, labels_b))
+    return {
+        field: jnp.sqrt(jnp.mean(jnp.sum(gradient**2, axis=-1), axis=1))[::-1]
+        for field, gradient in found._asdict().items()
+    }
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _whole_gradient(name: str, params: PyTree, tokens_tb: Array, labels_b: Array) -> tuple[Array, Array, Array]:
+    """Loss ``[B]``, norm of the gradient of all parameters, and the error of the head's from the last state alone.
+
+    ``dL/dW_ph = h_T^T (softmax(p) - y)``, averaged over the batch (report, Question 1.1a).
+    """
+
+    def loss(params: PyTree) -> tuple[Array, Array]:
+        cell_params, _ = _of_cell(name, params, tokens_tb)
+        h = unroll(CELLS[name], cell_params, tokens_tb, embedding=params["embedding"])[0].h
+        return _loss(params["head"], h, labels_b), h
+
+    (_, h), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+    head = params["head"]
+    of_each = jax.vmap(_loss, in_axes=(None, 0, 0))(head, h, labels_b)
+    p = jax.nn.softmax(h @ head["kernel"] + head["bias"])
+    closed = h.T @ (p - jax.nn.one_hot(labels_b, p.shape[1])) / len(labels_b)
+    return of_each, optax.tree.norm(gradient), _relative_error(closed, gradient["head"]["kernel"])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _terms(name: str, params: PyTree, tokens_t: Array, label: Array) -> tuple[Array, Array, Array]:
+    """Of one sequence, the shares and norms ``[T]`` of the recurrent matrix's gradient by distance from the end.
+
+    And the relative error of their sum, from the gradient that training takes.
+    """
+    cell, (cell_params, xs) = CELLS[name], _of_cell(name, params, tokens_t)
+
+    def loss(h: Array) -> Array:
+        return _loss(params["head"], h, label)
+
+    terms = weight_gradient_terms(cell, cell_params, xs, loss)
+    gradient = jax.grad(lambda cell_params: loss(unroll(cell, cell_params, xs)[0].h))(cell_params)
+    return terms.shares[::-1], terms.norms[::-1], _relative_error(terms.total, cell.weight(gradient))
+
+
+def _relative_error(found: Array, expected: Array) -> Array:
+    return jnp.linalg.norm(found - expected) / jnp.linalg.norm(expected)
+
+
+def look(subject: Subject) -> tuple[dict[str, NDArray[np.float64]], dict[str, Any]]:
+    """What is measured of a subject: the norms ``[T]`` by field and distance, and its row of ``results.json``."""
+    settings, params = subject.settings, subject.params
+    task = palindrome.TASKS[settings.task](settings.digits)
+    tokens_tb, labels_b = task.sample(stream_key(subject.seed, Stream.DATA), settings.batch_size)
+    with jax.enable_x64(True):
+        exact = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), params)
+        norms = jax.device_get(_carry_norms(settings.cell, exact, tokens_tb, labels_b))
+        loss_b, norm, head_error = jax.device_get(_whole_gradient(settings.cell, exact, tokens_tb, labels_b))
+        worst = loss_b.argmax()  # Of a label that a model is sure of, float32 has no gradient.
+        one = tokens_tb[:, worst], labels_b[worst]
+        shares, term_norms, error = jax.device_get(_terms(settings.cell, exact, *one))
+    *_, single_error = _terms(settings.cell, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params), *one)
+    row = {
+        "run": subject.name,
+        "seed": subject.seed,
+        "cell": settings.cell,
+        "spectral_radius": subject.spectral_radius,
+        "source": subject.source,
+        "length": task.input_length,
+        "loss": float(loss_b.mean()),
+        "rates": {field: rate(values) for field, values in norms.items()},
+        "gradient_norm": float(norm),
+        "clipped_norm": min(float(norm), settings.clip_norm),
+        "head_error": float(head_error),
+        "sum_error": float(error),
+        "sum_error_float32": float(single_error),
+        "shares": shares.tolist(),
+        "term_norms": term_norms.tolist(),
+        "sizes": {
+            "inputs": params["embedding"].shape[1],
+            "hidden": settings.hidden_size,
+            "outputs": task.num_classes,
+            "parameters": sum(x.size for part in ("forward", "head") for x in jax.tree.leaves(params[part])),
+        },
+    }
+    return norms, row
+
+
+def rate(norms: ArrayLike) -> float | None:
+    """The factor by which norms ``[T]`` change from one distance to the next: ``exp`` of the slope of their logarithm.
+
+    By least squares over those that are not zero; None where there are fewer than two.
+    """
+    norms = np.asarray(norms, np.float64)
+    (distances,) = np.nonzero(norms)
+    if len(distances) < 2:
+        return None
+    return float(np.exp(np.polynomial.Polynomial.fit(distances, np.log(norms[distances]), 1).convert().coef[1]))
+
+
+def look_at_gates(subject: Subject) -> dict[str, Any] | None:
+    """The gates of the units that change most over the first sequence; None for a cell without."""
+    settings = subject.settings
+    task = palindrome.TASKS[settings.task](settings.digits)
+    tokens_tb, _ = task.sample(stream_key(subject.seed, Stream.DATA), settings.batch_size)
+    cell_params, xs = _of_cell(settings.cell, subject.params, tokens_tb[:, 0])
+    found = jax.jit(functools.partial(gates, CELLS[settings.cell]))(cell_params, xs)
+    if not found:
+        return None
+    changes = sum(np.var(np.asarray(values), axis=0) for values in found.values())
+    units = np.sort(np.argsort(-changes)[:NUM_UNITS])
+    return {
+        "run": subject.name,
+        "tokens": tokens_tb[:, 0].tolist(),
+        "gates": {gate: np.asarray(values)[:, units].round(3).T.tolist() for gate, values in found.items()},
+    }
+
+
+def costs(config: Config) -> tuple[str, list[dict[str, Any]]]:
+    """What the first cell with gates, or else the first, costs at each length: its name, and a row for each."""
+    name = next((cell for cell in config.cells if cell not in RADIAL), config.cells[0])
+    cell, settings = CELLS[name], _settings(config, name)
+    input_size = palindrome.build_model(settings).embedding_size
+    keys = jax.random.split(jax.random.key(0))
+    params = cell.init(keys[0], input_size, config.hidden_size, INITIALIZERS[settings.initializer])
+
+    def forward(params: PyTree, xs: Array) -> Array:
+        return unroll(cell, params, xs)[0].h.sum()
+
+    rows = []
+    for length in COST_LENGTHS:
+        xs = jax.random.normal(jax.random.fold_in(keys[1], length), (length, config.batch_size, input_size))
+        row: dict[str, Any] = {"step": length}
+        for what, function in (("forward", forward), ("gradient", jax.value_and_grad(forward))):
+            compiled = jax.jit(function).lower(params, xs).compile()
+            memory = compiled.memory_analysis()
+            row[f"{what}_seconds"] = _median_seconds(functools.partial(compiled, params, xs))
+            row[f"{what}_bytes"] = None if memory is None else memory.temp_size_in_bytes
+        rows.append({**row, "load": round(os.getloadavg()[0], 2)})
+    return name, rows
+
+
+def _median_seconds(call: Callable[[], Any]) -> float:
+    jax.block_until_ready(call())
+    seconds = []
+    for _ in range(_REPEATS):
+        started = time.perf_counter()
+        jax.block_until_ready(call())
+        seconds.append(time.perf_counter() - started)
+    return float(np.median(seconds))
+
+
+# --- The run ----------------------------------------------------------------------------------------------------------
+
+
+def carry_out(config: Config, directory: RunDirectory) -> list[dict[str, Any]]:
+    """Trains what is to be trained, measures everything, and returns the rows of ``results.json``.
+
+    Raises:
+        Interrupted: by a signal; training goes on from its last checkpoint, measuring begins anew.
+    """
+    try:
+        return _carry_out(config, directory)
+    except KeyboardInterrupt:
+        raise Interrupted from None
+
+
+def _carry_out(config: Config, directory: RunDirectory) -> list[dict[str, Any]]:
+    directory.write_config()
+    directory.truncate({})
+    rows, looked_into = [], {}
+    subjects = itertools.chain(initial(config), trained(config, directory.path / "trained"))
+    for subject in tqdm(subjects, unit="cell", disable=None):
+        norms, row = look(subject)
+        rows.append(row)
+        directory.append(METRICS, _lines(subject.name, subject.seed, norms))
+        state = (subject.settings.cell, subject.spectral_radius, subject.source)
+        if state not in looked_into:
+            looked_into[state] = look_at_gates(subject)
+    name, measured = costs(config)
+    directory.append(METRICS, ({"run": COST_OF + name, "seed": 0, **row} for row in measured))
+    directory.write(GATES, [found for found in looked_into.values() if found is not None], indent=None)
+    results = {"experiment": gradients_report.EXPERIMENT, "complete": True, "runs": rows}
+    directory.write("results.json", results, indent=None)
+    return rows
+
+
+def _lines(name: str, seed: int, norms: dict[str, NDArray[np.float64]]) -> Iterator[dict[str, Any]]:
+    for distance in range(len(next(iter(norms.values())))):
+        values = {field: float(of_field[distance]) for field, of_field in norms.items()}
+        yield {"run": name, "seed": seed, "step": distance, **values}
+
+
+def write_page(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Writes the page of a complete run into its directory.
+
+    Raises:
+        RunError: if it cannot be written.
+    """
+    del rows
+    try:
+        write_report(gradients_report.sections(read_runs(path, "this machine")), path)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror}: {error.filename}") from error
+
+
+EXPERIMENT = launch.Experiment(
+    gradients_report.EXPERIMENT,
+    Config,
+    check,
+    lambda config: functools.partial(carry_out, config),
+    finish=write_page,
+)
+
+
+def main(argv: list[str]) -> None:
+    """Measures, and prints the tables."""
+    del argv
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    directories = flags.FLAGS.trained
+    launch.launch(EXPERIMENT, {"trained": tuple(directories)} if directories else {})
+    path = launch.workdir()
+    for section in gradients_report.sections(read_runs(path, "this machine")):
+        for block in section.blocks:
+            if not isinstance(block, Figure):
+                print(table_markdown(block) if isinstance(block, Table) else block, end="\n\n")
+    print(f"With figures: {path / 'report.html'}")
+
+
+if __name__ == "__main__":
+    launch.define_flags("gradients.py", Config)
+    flags.DEFINE_multi_string("trained", None, "A palindrome run with a trained cell; may be given several times.")
+    launch.run_main(main)
