@@ -91,18 +91,16 @@ def check(config: Config) -> None:
 
 def initial(config: Config) -> Iterator[Subject]:
     """All cells as they are initialised."""
-    seeds = range(config.first_seed, config.first_seed + config.num_seeds)
     for cell in config.cells:
         settings = _settings(config, cell)
-        radii = config.spectral_radius if cell in RADIAL else (None,)
-        for radius, seed in itertools.product(radii, seeds):
+        for radius in config.spectral_radius if cell in RADIAL else (None,):
             model = palindrome.build_model(settings)
             if radius is not None:
                 model = model.clone(initializer=orthogonal(radius))
-            tokens_tb = jnp.zeros((1, 1), jnp.int32)
-            params = jax.jit(model.init)(stream_key(seed, Stream.INIT), tokens_tb)["params"]
-            name = f"{cell}, initial, seed={seed}" + ("" if radius is None else f",spectral_radius={radius!r}")
-            yield Subject(name, seed, radius, None, settings, params)
+            init = jax.jit(lambda key, model=model: model.init(key, jnp.zeros((1, 1), jnp.int32))["params"])
+            for seed in range(config.first_seed, config.first_seed + config.num_seeds):
+                name = f"{cell}, initial, seed={seed}" + ("" if radius is None else f",spectral_radius={radius!r}")
+                yield Subject(name, seed, radius, None, settings, init(stream_key(seed, Stream.INIT)))
 
 
 def trained(config: Config, path: Path) -> Iterator[Subject]:

@@ -132,10 +132,21 @@ def read_gates(path: Path) -> tuple[list[_Gates], str | None]:
 # --- The section ------------------------------------------------------------------------------------------------------
 
 
+def picture(runs: Sequence[Run]) -> bytes | None:
+    """How far back gradients reach in the first of the runs; None where there is none."""
+    used, _ = _valid(runs)
+    figures = _decay_figure(used[0], states(used[0]), "figures/gradients") if used else iter(())
+    return next((figure.png for figure in figures), None)
+
+
+def _valid(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    whole = [run for run in runs if run.experiment == EXPERIMENT and run.complete]
+    return valid_runs(whole, _Setting, _Look)
+
+
 def sections(runs: Sequence[Run]) -> list[Section]:
     """The study's section from all run directories; those of other experiments are passed over."""
-    whole = [run for run in runs if run.experiment == EXPERIMENT and run.complete]
-    used, remarks = valid_runs(whole, _Setting, _Look)
+    used, remarks = _valid(runs)
     blocks: list[Block] = list(remarks)
     for i, run in enumerate(used):
         blocks += _blocks(run, f"figures/gradients_{i}")
@@ -167,7 +178,7 @@ def _blocks(run: Run, prefix: str) -> Iterator[Block]:
     yield from _cost_figure(run, prefix)
 
 
-def _decay_figure(run: Run, found: Mapping[State, Sequence[_Look]], prefix: str) -> Iterator[Block]:
+def _decay_figure(run: Run, found: Mapping[State, Sequence[_Look]], prefix: str) -> Iterator[Figure]:
     panels: dict[str, list[plots.Band]] = {}
     for state, looks in found.items():
         curves = [run.curves[look.run] for look in looks if look.run in run.curves]
