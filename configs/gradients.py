@@ -2,8 +2,8 @@
 
     python -m experiments.gradients --config=configs/gradients.py --workdir=runs/gradients
 
-Expect the linear RNN's gradient to change by exactly the spectral radius a step, the other cells' as initialised to
-vanish, and those of gated cells to reach further back once they are trained.
+Expect the linear RNN's gradient to change by exactly the spectral radius a step, and all other cells' as initialised to
+vanish. Once trained, the report's peephole LSTM keeps its gradient over all steps, and the GRU loses a tenth a step.
 """
 
 from typing import Annotated

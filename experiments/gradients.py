@@ -127,7 +127,7 @@ def _settings(config: Config, cell: str) -> configs.palindrome.Config:
 
 
 def _read_trained(config: Config, path: Path) -> list[Subject]:
-    """The runs in a directory of the palindrome study that have ended.
+    """The runs in a directory of the palindrome study that have ended, without those that failed.
 
     Raises:
         RunError: there are none, or they are not of a cell that is looked at.
@@ -141,6 +141,9 @@ def _read_trained(config: Config, path: Path) -> list[Subject]:
         rows = json.loads((path / "results.json").read_text())["runs"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path}: no run has ended there yet") from error
+    sound = [row for row in rows if "failed_at" not in row]
+    if not sound:
+        raise RunError(f"{path}: all runs that have ended there have failed")
     return [
         Subject(
             name=f"{settings.cell}, trained in {path.name}, {row['run']}",
@@ -150,7 +153,7 @@ def _read_trained(config: Config, path: Path) -> list[Subject]:
             settings=settings,
             params=jaxrnn.load(path, run=row["run"])[1],
         )
-        for row in rows
+        for row in sound
     ]
 
 
@@ -287,7 +290,7 @@ def look_at_gates(subject: Subject) -> dict[str, Any] | None:
     return {
         "run": subject.name,
         "tokens": tokens_tb[:, 0].tolist(),
-        "gates": {gate: np.asarray(values)[:, units].round(3).T.tolist() for gate, values in found.items()},
+        "gates": {gate: np.asarray(v, np.float64)[:, units].round(3).T.tolist() for gate, v in found.items()},
     }
 
 

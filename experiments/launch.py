@@ -48,6 +48,10 @@ def run_main(main: Callable[[list[str]], None]) -> None:
         sys.unraisablehook = _unraisable
         try:
             main(argv)
+            sys.stdout.flush()
+        except BrokenPipeError:  # The reader has seen enough, as `head` has; what is left would fail again at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
         except UsageError as error:
             _fail(error, 2)
         except (RunError, CheckpointError, DataError) as error:

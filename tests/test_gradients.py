@@ -204,8 +204,14 @@ def test_directories_without_a_trained_cell_of_the_study_are_refused(finished, t
     given = shutil.copytree(finished / "trained" / "lstm", tmp_path / "lstm")
     with pytest.raises(RunError, match=r"its cell is lstm, and --config\.cells has only gru"):
         gradients.check(Config(cells=("gru",), trained=(str(given),)))
+    saved = json.loads((given / "results.json").read_text())
     (given / "results.json").unlink()
     with pytest.raises(RunError, match="no run has ended there yet"):
+        gradients.check(config(trained=(str(given),)))
+    for row in saved["runs"]:
+        row["failed_at"] = 3
+    (given / "results.json").write_text(json.dumps(saved))
+    with pytest.raises(RunError, match="all runs that have ended there have failed"):
         gradients.check(config(trained=(str(given),)))
     record = json.loads((given / "config.json").read_text())
     record["config"]["bidirectional"] = True

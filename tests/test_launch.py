@@ -258,6 +258,18 @@ def test_bad_values_from_a_config_file_name_the_field(field, value, hint):
     assert hint in str(error.value)
 
 
+def test_a_reader_that_has_seen_enough_gets_no_traceback(binaries, tmp_path):
+    command = command_line("toy_graph", f"--workdir={tmp_path / 'run'}")
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as unread:
+        done = subprocess.run(
+            command, stdout=unread, stderr=subprocess.PIPE, cwd=ROOT, env=binaries.environment, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert (tmp_path / "run" / "report.html").exists()
+
+
 def test_help_lists_the_fields(call):
     done = call("--help")
     assert "hidden_size=256" in done.stdout
