@@ -10,7 +10,7 @@ def _split(names: Any) -> Any:
     return tuple(names[0].split(",")) if len(names) == 1 and isinstance(names[0], str) else names
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_split), Field(min_length=1)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]

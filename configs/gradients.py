@@ -3,7 +3,7 @@
     python -m experiments.gradients --config=configs/gradients.py --workdir=runs/gradients
 
 Expect the linear RNN's gradient to change by exactly the spectral radius a step, and all other cells' as initialised to
-vanish. Once trained, the report's peephole LSTM keeps its gradient over all steps, and the GRU loses a tenth a step.
+vanish. Once trained, the report's peephole LSTM and the GRU keep theirs over the whole palindrome, the LSTM does not.
 """
 
 from typing import Annotated
@@ -20,7 +20,7 @@ from configs.fields import Names, Positive, Rate
 class Config:
     """What is looked at; sizes and initialisation are the palindrome study's."""
 
-    cells: Names = (
+    cells: Annotated[Names, Field(min_length=1)] = (
         "rnn",
         "linear_rnn",
         "lstm",
@@ -42,10 +42,10 @@ class Config:
     """Sequences of a measurement, and of a training step."""
     clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
     """Largest global norm of the gradient."""
-    trained: tuple[str, ...] = ()
+    trained: Names = ()
     """Directories of palindrome runs with trained cells, also given as --trained=DIR, once for each."""
     train_steps: Annotated[int, Field(ge=0, lt=2**31 - 1)] = 600
-    """Steps that a gated cell without such a directory is trained for here, or until it has converged; 0: none."""
+    """Index of the last step of training a gated cell without such a directory here, unless it converges; 0: none."""
     num_seeds: Positive = 3
     """Seeds first_seed, first_seed + 1, ...: of the initialisation, of the sequences, of the training."""
     first_seed: Annotated[int, Field(ge=0)] = 0

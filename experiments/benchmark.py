@@ -399,10 +399,11 @@ def graph_flops(config: configs.nodes.Config, task: NodeTask) -> int:
     num_nodes, num_edges = len(task.labels), len(task.edges.senders) + len(task.labels)
     hidden = config.hidden_size * (config.num_heads if config.model == "gat" else 1)
     outputs = task.num_classes * (config.num_output_heads if config.model == "gat" else 1)
-    features = task.features.nnz * hidden
-    others = num_edges * hidden + num_nodes * hidden * outputs + num_edges * outputs
-    # Twice backward, but the features need no gradient.
-    return 2 * (features * (1 + 1) + others * (1 + 2) + features + others)
+    features, dense = task.features.nnz * hidden, num_nodes * hidden * outputs
+    along_edges = num_edges * (hidden + outputs)
+    # Twice backward, but the features need no gradient, and neither do a GCN's edges.
+    backward = 2 * dense + features + (2 if config.model == "gat" else 1) * along_edges
+    return 2 * (2 * (features + dense + along_edges) + backward)
 
 
 # --- Variants of all suites -------------------------------------------------------------------------------------------
@@ -664,7 +665,7 @@ def torch_node_logits(torch: Any, config: configs.nodes.Config, model: Any, x: A
 
 
 def _torch_nodes(config: configs.nodes.Config, task: NodeTask) -> Variant:
-    """The node classification study's epoch, with dense features."""
+    """The node classification study's epoch, with dense features; its GAT drops no projected features, as ours does."""
     torch, flops = _torch(), graph_flops(config, task)
     if torch is None or installed("torch_geometric") is None:
         return Variant(PYG, config.model, None, config.chunk_steps, flops)

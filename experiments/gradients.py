@@ -2,10 +2,10 @@
 
 What is looked at are cells as initialised and as trained, in float64, on sequences of the palindrome study.
 
-- ``metrics.jsonl``: a run named after a cell has steps that are distances ``T - t``, and in `h` and `c` the norm of the
-  loss's gradient with respect to that field of the carry after position ``t``, the root mean square over the sequences.
-  The steps of a run ``cost of CELL`` are lengths T: median seconds of a forward pass and of one with its gradient, and
-  the bytes that XLA plans for either besides arguments and results.
+- ``metrics.jsonl``: steps are distances ``T - t``, and `h` and `c` are the norm of the loss's gradient with respect to
+  that field of the carry after position ``t``, the root mean square over the sequences.
+- ``timing.jsonl``: steps are lengths T; median seconds of a forward pass and of one with its gradient, and the bytes
+  that XLA plans for either besides arguments and results.
 - ``gates.json``: the gates of some units over one sequence.
 - ``trained/``: the cells that were trained here, runs of the palindrome study.
 - ``report.html``: all of it in figures and tables.
@@ -34,15 +34,15 @@ import configs.palindrome
 import jaxrnn
 from configs.gradients import Config
 from experiments import gradients_report, launch, palindrome
-from experiments.gradients_report import COST_OF, GATES
+from experiments.gradients_report import GATES
 from jaxrnn import losses
 from jaxrnn.arrays import Array, PyTree
 from jaxrnn.cells import CELLS, INITIALIZERS, orthogonal
 from jaxrnn.loop import METRICS, Interrupted
-from jaxrnn.report import Figure, Table, read_runs, table_markdown, write_report
-from jaxrnn.rundir import RunDirectory, RunError
+from jaxrnn.report import read_runs, write_report
+from jaxrnn.rundir import UNCOUNTED, RunDirectory, RunError, read_config
 from jaxrnn.seeds import Stream, stream_key
-from jaxrnn.through_time import carry_gradients, gates, weight_gradient_terms
+from jaxrnn.through_time import Terms, carry_gradients, gates, weight_gradient_terms
 from jaxrnn.unroll import unroll
 
 RADIAL = ("rnn", "linear_rnn")
@@ -60,7 +60,7 @@ class Subject(NamedTuple):
         name: of its row and curve.
         seed: of its parameters or training, and of the sequences.
         spectral_radius: of a cell in `RADIAL`, else None.
-        source: the run directory of trained parameters, else None.
+        source: the run directory of trained parameters, as given or in this run's directory; else None.
         settings: of the palindrome study that it belongs to, its cell among them.
         params: of its `SequenceClassifier`.
     """
@@ -83,7 +83,7 @@ def check(config: Config) -> None:
         launch.choice("cells", name, list(CELLS))
     for field in ("cells", "spectral_radius", "trained"):
         values = getattr(config, field)
-        if len(set(values)) < len(values):
+        if len({Path(value).resolve() if field == "trained" else value for value in values}) < len(values):
             raise launch.bad_value(field, values, "has the same value twice")
     for directory in config.trained:
         _read_trained(config, Path(directory))
@@ -104,14 +104,15 @@ def initial(config: Config) -> Iterator[Subject]:
 
 
 def trained(config: Config, path: Path) -> Iterator[Subject]:
-    """The cells of the given directories, and the other gated ones, which are trained first, or on, in ``path``."""
+    """The cells of the given directories, and the other gated ones, which are trained first, or on, in the run's."""
     found = [_read_trained(config, Path(directory)) for directory in config.trained]
     given = {subject.settings.cell for subjects in found for subject in subjects}
     yield from itertools.chain.from_iterable(found)
     for cell in config.cells if config.train_steps else ():
         if cell not in RADIAL and cell not in given:
-            launch.ensure(palindrome.EXPERIMENT, dataclasses.asdict(_settings(config, cell)), path / cell)
-            yield from _read_trained(config, path / cell)
+            here = Path("trained") / cell
+            launch.ensure(palindrome.EXPERIMENT, dataclasses.asdict(_settings(config, cell)), path / here)
+            yield from _read_trained(config, path / here, str(here))
 
 
 def _settings(config: Config, cell: str) -> configs.palindrome.Config:
@@ -126,30 +127,41 @@ def _settings(config: Config, cell: str) -> configs.palindrome.Config:
     )
 
 
-def _read_trained(config: Config, path: Path) -> list[Subject]:
-    """The runs in a directory of the palindrome study that have ended, without those that failed.
+def _read_trained(config: Config, path: Path, source: str | None = None) -> list[Subject]:
+    """The runs in a directory of the palindrome study, without those that failed; `source` is the path by default.
 
     Raises:
-        RunError: there are none, or they are not of a cell that is looked at.
+        RunError: there are none, or they cannot be looked at beside the rest of this study.
     """
     settings = launch.saved_config(palindrome.EXPERIMENT, path)
     if settings.cell not in config.cells:
         raise RunError(f"{path}: its cell is {settings.cell}, and --config.cells has only {', '.join(config.cells)}")
     if settings.bidirectional:
         raise RunError(f"{path}: its model is bidirectional, so the loss is not of one last state")
+    if len(settings.learning_rate) > 1:
+        raise RunError(f"{path}: its cells were trained with several learning rates")
+    here = _settings(config, settings.cell)
+    for name in ("task", "digits", "batch_size", "clip_norm"):
+        theirs, ours = getattr(settings, name), getattr(here, name)
+        if theirs != ours:
+            raise RunError(f"{path}: it was trained with {name}={theirs}, and here it is {ours}")
     try:
-        rows = json.loads((path / "results.json").read_text())["runs"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path}: no run has ended there yet") from error
+        results = json.loads((path / "results.json").read_text())
+        complete, rows = results["complete"], results["runs"]
+    except (OSError, ValueError, KeyError, TypeError):
+        complete, rows = False, []
+    if not complete:
+        # Those that end first are not a fair sample of all.
+        raise RunError(f"{path}: its runs have not ended yet; --resume --workdir={path} goes on with them")
     sound = [row for row in rows if "failed_at" not in row]
     if not sound:
-        raise RunError(f"{path}: all runs that have ended there have failed")
+        raise RunError(f"{path}: all its runs have failed")
     return [
         Subject(
-            name=f"{settings.cell}, trained in {path.name}, {row['run']}",
+            name=f"{settings.cell}, {source or path}, {row['run']}",
             seed=row["seed"],
             spectral_radius=None,
-            source=str(path),
+            source=source or str(path),
             settings=settings,
             params=jaxrnn.load(path, run=row["run"])[1],
         )
@@ -179,15 +191,12 @@ def _carry_norms(name: str, params: PyTree, tokens_tb: Array, labels_b: Array) -
     cell_params, xs = _of_cell(name, params, tokens_tb)
     # A sequence's own loss, whatever the size of the batch.
     found = carry_gradients(CELLS[name], cell_params, xs, lambda h: labels_b.size * _loss(params["head"], h, labels_b))
-    return {
-        field: jnp.sqrt(jnp.mean(jnp.sum(gradient**2, axis=-1), axis=1))[::-1]
-        for field, gradient in found._asdict().items()
-    }
+    return {field: jnp.sqrt((gradient**2).sum(-1).mean(1))[::-1] for field, gradient in found._asdict().items()}
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _whole_gradient(name: str, params: PyTree, tokens_tb: Array, labels_b: Array) -> tuple[Array, Array, Array]:
-    """Loss ``[B]``, norm of the gradient of all parameters, and the error of the head's from the last state alone.
+def _whole_gradient(name: str, params: PyTree, tokens_tb: Array, labels_b: Array) -> tuple[Array, Array, Array, Array]:
+    """Losses ``[B]``, norm of the gradient of all parameters, and the head's, twice: the second from ``h_T`` alone.
 
     ``dL/dW_ph = h_T^T (softmax(p) - y)``, averaged over the batch (report, Question 1.1a).
     """
@@ -202,62 +211,71 @@ def _whole_gradient(name: str, params: PyTree, tokens_tb: Array, labels_b: Array
     of_each = jax.vmap(_loss, in_axes=(None, 0, 0))(head, h, labels_b)
     p = jax.nn.softmax(h @ head["kernel"] + head["bias"])
     closed = h.T @ (p - jax.nn.one_hot(labels_b, p.shape[1])) / len(labels_b)
-    return of_each, optax.tree.norm(gradient), _relative_error(closed, gradient["head"]["kernel"])
+    return of_each, optax.tree.norm(gradient), gradient["head"]["kernel"], closed
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _terms(name: str, params: PyTree, tokens_t: Array, label: Array) -> tuple[Array, Array, Array]:
-    """Of one sequence, the shares and norms ``[T]`` of the recurrent matrix's gradient by distance from the end.
-
-    And the relative error of their sum, from the gradient that training takes.
-    """
+def _terms(name: str, params: PyTree, tokens_t: Array, label: Array) -> tuple[Terms, Array]:
+    """Of one sequence, the terms of the recurrent matrix's gradient, and that gradient as training takes it."""
     cell, (cell_params, xs) = CELLS[name], _of_cell(name, params, tokens_t)
 
     def loss(h: Array) -> Array:
         return _loss(params["head"], h, label)
 
-    terms = weight_gradient_terms(cell, cell_params, xs, loss)
     gradient = jax.grad(lambda cell_params: loss(unroll(cell, cell_params, xs)[0].h))(cell_params)
-    return terms.shares[::-1], terms.norms[::-1], _relative_error(terms.total, cell.weight(gradient))
+    return weight_gradient_terms(cell, cell_params, xs, loss), cell.weight(gradient)
 
 
-def _relative_error(found: Array, expected: Array) -> Array:
-    return jnp.linalg.norm(found - expected) / jnp.linalg.norm(expected)
+def _relative_error(found: ArrayLike, expected: ArrayLike) -> float:
+    """In float64: squares of float32 overflow first."""
+    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+
+
+def sequences(subject: Subject) -> tuple[Array, Array]:
+    """New ones: tokens ``[T, B]`` and labels ``[B]``."""
+    task = palindrome.TASKS[subject.settings.task](subject.settings.digits)
+    return task.sample(stream_key(subject.seed, Stream.EVAL, 1), subject.settings.batch_size)
 
 
 def look(subject: Subject) -> tuple[dict[str, NDArray[np.float64]], dict[str, Any]]:
-    """What is measured of a subject: the norms ``[T]`` by field and distance, and its row of ``results.json``."""
+    """What is measured of a subject: the norms ``[T]`` by field and distance, and its row of ``results.json``.
+
+    Raises:
+        RunError: the gradient is too large for float64.
+    """
     settings, params = subject.settings, subject.params
-    task = palindrome.TASKS[settings.task](settings.digits)
-    tokens_tb, labels_b = task.sample(stream_key(subject.seed, Stream.DATA), settings.batch_size)
+    tokens_tb, labels_b = sequences(subject)
     with jax.enable_x64(True):
         exact = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), params)
         norms = jax.device_get(_carry_norms(settings.cell, exact, tokens_tb, labels_b))
-        loss_b, norm, head_error = jax.device_get(_whole_gradient(settings.cell, exact, tokens_tb, labels_b))
+        loss_b, norm, *of_head = jax.device_get(_whole_gradient(settings.cell, exact, tokens_tb, labels_b))
         worst = loss_b.argmax()  # Of a label that a model is sure of, float32 has no gradient.
         one = tokens_tb[:, worst], labels_b[worst]
-        shares, term_norms, error = jax.device_get(_terms(settings.cell, exact, *one))
-    *_, single_error = _terms(settings.cell, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params), *one)
+        terms, gradient = jax.device_get(_terms(settings.cell, exact, *one))
+    single = _terms(settings.cell, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params), *one)
+    if not all(np.isfinite(values).all() for values in (norm, terms.shares, *norms.values())):
+        raise RunError(f"{subject.name}: over {len(tokens_tb)} positions the gradient is too large for float64")
     row = {
         "run": subject.name,
         "seed": subject.seed,
         "cell": settings.cell,
         "spectral_radius": subject.spectral_radius,
         "source": subject.source,
-        "length": task.input_length,
+        "length": len(tokens_tb),
         "loss": float(loss_b.mean()),
         "rates": {field: rate(values) for field, values in norms.items()},
         "gradient_norm": float(norm),
         "clipped_norm": min(float(norm), settings.clip_norm),
-        "head_error": float(head_error),
-        "sum_error": float(error),
-        "sum_error_float32": float(single_error),
-        "shares": shares.tolist(),
-        "term_norms": term_norms.tolist(),
+        "head_error": _relative_error(*of_head),
+        "sum_error": _relative_error(terms.total, gradient),
+        "sum_error_float32": _relative_error(single[0].total, single[1]),
+        "shares": terms.shares[::-1].tolist(),
+        "term_norms": terms.norms[::-1].tolist(),
         "sizes": {
             "inputs": params["embedding"].shape[1],
             "hidden": settings.hidden_size,
-            "outputs": task.num_classes,
+            "outputs": params["head"]["bias"].size,
             "parameters": sum(x.size for part in ("forward", "head") for x in jax.tree.leaves(params[part])),
         },
     }
@@ -273,16 +291,14 @@ def rate(norms: ArrayLike) -> float | None:
     (distances,) = np.nonzero(norms)
     if len(distances) < 2:
         return None
-    return float(np.exp(np.polynomial.Polynomial.fit(distances, np.log(norms[distances]), 1).convert().coef[1]))
+    return float(np.exp(np.polyfit(distances, np.log(norms[distances]), 1)[0]))
 
 
 def look_at_gates(subject: Subject) -> dict[str, Any] | None:
     """The gates of the units that change most over the first sequence; None for a cell without."""
-    settings = subject.settings
-    task = palindrome.TASKS[settings.task](settings.digits)
-    tokens_tb, _ = task.sample(stream_key(subject.seed, Stream.DATA), settings.batch_size)
-    cell_params, xs = _of_cell(settings.cell, subject.params, tokens_tb[:, 0])
-    found = jax.jit(functools.partial(gates, CELLS[settings.cell]))(cell_params, xs)
+    tokens_tb, _ = sequences(subject)
+    cell_params, xs = _of_cell(subject.settings.cell, subject.params, tokens_tb[:, 0])
+    found = jax.jit(gates, static_argnums=0)(CELLS[subject.settings.cell], cell_params, xs)
     if not found:
         return None
     changes = sum(np.var(np.asarray(values), axis=0) for values in found.values())
@@ -336,18 +352,35 @@ def carry_out(config: Config, directory: RunDirectory) -> list[dict[str, Any]]:
 
     Raises:
         Interrupted: by a signal; training goes on from its last checkpoint, measuring begins anew.
+        RunError: as in `look`.
     """
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return _carry_out(config, directory)
+        return _finished(directory) or _carry_out(config, directory)
     except KeyboardInterrupt:
         raise Interrupted from None
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _finished(directory: RunDirectory) -> list[dict[str, Any]] | None:
+    """The rows of a run that is complete with the config that it is to have."""
+    now = json.loads(json.dumps(directory.record["config"]))
+    try:
+        results = json.loads((directory.path / "results.json").read_text())
+        is_complete = results["complete"] and read_config(directory.path)["config"] == now
+        return list(results["runs"]) if is_complete else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _carry_out(config: Config, directory: RunDirectory) -> list[dict[str, Any]]:
+    results = {"experiment": gradients_report.EXPERIMENT, "complete": False, "runs": []}
+    directory.write("results.json", results, indent=None)
     directory.write_config()
     directory.truncate({})
     rows, looked_into = [], {}
-    subjects = itertools.chain(initial(config), trained(config, directory.path / "trained"))
+    subjects = itertools.chain(initial(config), trained(config, directory.path))
     for subject in tqdm(subjects, unit="cell", disable=None):
         norms, row = look(subject)
         rows.append(row)
@@ -356,10 +389,9 @@ def _carry_out(config: Config, directory: RunDirectory) -> list[dict[str, Any]]:
         if state not in looked_into:
             looked_into[state] = look_at_gates(subject)
     name, measured = costs(config)
-    directory.append(METRICS, ({"run": COST_OF + name, "seed": 0, **row} for row in measured))
+    directory.append(UNCOUNTED, ({"run": name, "seed": 0, **row} for row in measured))
     directory.write(GATES, [found for found in looked_into.values() if found is not None], indent=None)
-    results = {"experiment": gradients_report.EXPERIMENT, "complete": True, "runs": rows}
-    directory.write("results.json", results, indent=None)
+    directory.write("results.json", {**results, "complete": True, "runs": rows}, indent=None)
     return rows
 
 
@@ -394,15 +426,14 @@ EXPERIMENT = launch.Experiment(
 def main(argv: list[str]) -> None:
     """Measures, and prints the tables."""
     del argv
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     directories = flags.FLAGS.trained
+    if directories and "trained" in launch.given_fields():
+        raise launch.UsageError("--trained and --config.trained are the same: give one of them")
     launch.launch(EXPERIMENT, {"trained": tuple(directories)} if directories else {})
     path = launch.workdir()
-    for section in gradients_report.sections(read_runs(path, "this machine")):
-        for block in section.blocks:
-            if not isinstance(block, Figure):
-                print(table_markdown(block) if isinstance(block, Table) else block, end="\n\n")
-    print(f"With figures: {path / 'report.html'}")
+    lines = (path / "report.md").read_text(encoding="utf-8").splitlines()
+    print("\n".join(line for line in lines if not line.startswith("![")))
+    print(f"\nWith figures: {path / 'report.html'}")
 
 
 if __name__ == "__main__":

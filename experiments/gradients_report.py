@@ -21,14 +21,15 @@ from jaxrnn.report import (
     code,
     describe,
     interval,
+    read_curves,
     valid_runs,
 )
 
 EXPERIMENT = "gradients"
 GATES = "gates.json"
 """A file of a run directory: a list of `_Gates`."""
-COST_OF = "cost of "
-"""Before the name of a cell: the curve of what its gradient costs."""
+COSTS = "timing.jsonl"
+"""A file of a run directory: by the name of a cell, what its gradient costs at each length."""
 CELL_NAMES = {
     "rnn": "Vanilla RNN",
     "linear_rnn": "Linear RNN",
@@ -49,6 +50,7 @@ FORMULAS: dict[str, tuple[str, Callable[[int, int], int]]] = {
 }
 """Numbers of parameters of a cell with D inputs and H hidden units (report, Question 1.2b); the head adds HC + C."""
 TOLERANCE, TOLERANCE_FLOAT32, HEAD_TOLERANCE = 1e-10, 1e-5, 1e-10
+FAILS = "does not hold"
 RATE_TOLERANCE = 1e-6
 """Of the linear RNN's rate and its spectral radius."""
 _FIELDS = ("h", "c")
@@ -81,12 +83,14 @@ class _Look(BaseModel):
     spectral_radius: float | None
     source: str | None
     length: int
+    loss: FiniteFloat
     rates: dict[str, FiniteFloat | None]
     gradient_norm: FiniteFloat
     clipped_norm: FiniteFloat
     head_error: FiniteFloat
     sum_error: FiniteFloat
-    sum_error_float32: FiniteFloat
+    sum_error_float32: FiniteFloat | None
+    """None where float32 overflows."""
     shares: list[FiniteFloat]
     sizes: _Sizes
 
@@ -109,16 +113,31 @@ class State(NamedTuple):
     def __str__(self) -> str:
         if self.spectral_radius is not None:
             return f"spectral radius {self.spectral_radius:g}"
-        return "as initialised" if self.source is None else "trained"
+        if self.source is None:
+            return "as initialised"
+        return "trained" if self.source == f"trained/{self.cell}" else f"trained ({self.source})"
 
 
-def states(run: Run) -> dict[State, list[_Look]]:
-    """The rows of a valid run by what they looked at, in their order."""
+def states(run: Run) -> tuple[dict[State, list[_Look]], list[str]]:
+    """The rows of a valid run by what they looked at, in their order, and remarks on those without a whole curve."""
     found: dict[State, list[_Look]] = {}
+    remarks = []
     for result in run.results:
         look = _Look.model_validate(result)
-        found.setdefault(State(look.cell, look.spectral_radius, look.source), []).append(look)
-    return found
+        if _is_whole(run.curves.get(look.run), look):
+            found.setdefault(State(look.cell, look.spectral_radius, look.source), []).append(look)
+        else:
+            remarks.append(f"{code(run.path)}: {code(look.run)} has no whole curve: left out")
+    return found, remarks
+
+
+def _is_whole(curve: Curve | None, look: _Look) -> bool:
+    return (
+        curve is not None
+        and np.array_equal(curve.steps, np.arange(look.length))
+        and {"h", *look.rates} <= {*curve.metrics}
+        and all(np.isfinite(curve.metrics[field]).all() for field in look.rates)
+    )
 
 
 def read_gates(path: Path) -> tuple[list[_Gates], str | None]:
@@ -135,7 +154,7 @@ def read_gates(path: Path) -> tuple[list[_Gates], str | None]:
 def picture(runs: Sequence[Run]) -> bytes | None:
     """How far back gradients reach in the first of the runs; None where there is none."""
     used, _ = _valid(runs)
-    figures = _decay_figure(used[0], states(used[0]), "figures/gradients") if used else iter(())
+    figures = _decay_figure(used[0], states(used[0])[0], "figures/gradients") if used else iter(())
     return next((figure.png for figure in figures), None)
 
 
@@ -154,8 +173,11 @@ def sections(runs: Sequence[Run]) -> list[Section]:
 
 
 def _blocks(run: Run, prefix: str) -> Iterator[Block]:
-    found = states(run)
-    (length,) = {look.length for looks in found.values() for look in looks} or {0}
+    found, remarks = states(run)
+    yield from remarks
+    if not found:
+        return
+    length = next(iter(found.values()))[0].length
     yield (
         f"{code(run.path)}, {run.kind}: the loss's gradient with respect to the carry at each of up to {length} "
         f"positions of {run.config['batch_size']} palindromes, in float64; the root mean square over them."
@@ -165,7 +187,7 @@ def _blocks(run: Run, prefix: str) -> Iterator[Block]:
     yield _checks(found)
     yield Figure(
         f"{prefix}_terms.png",
-        plots.png(plots.shares_of_sum(_last_terms(found), "T - i, steps before the end")),
+        plots.png(plots.shares_of_sum(_first_shares(found), "T - i, steps before the end")),
         "What each step adds to the gradient of the recurrent matrix (Question 1.1b), along that gradient, for the "
         "sequence with the largest loss; all steps together are 1",
         "Bars of each step's share of the recurrent matrix's gradient, one panel a cell.",
@@ -181,9 +203,10 @@ def _blocks(run: Run, prefix: str) -> Iterator[Block]:
 def _decay_figure(run: Run, found: Mapping[State, Sequence[_Look]], prefix: str) -> Iterator[Figure]:
     panels: dict[str, list[plots.Band]] = {}
     for state, looks in found.items():
-        curves = [run.curves[look.run] for look in looks if look.run in run.curves]
+        curves = [run.curves[look.run] for look in looks]
         panel = panels.setdefault(CELL_NAMES.get(state.cell, state.cell), [])
-        colour = plots.COLOURS[len({band.colour for band in panel}) % len(plots.COLOURS)]
+        nth = [other for other in found if other.cell == state.cell].index(state)
+        colour = plots.COLOURS[nth % len(plots.COLOURS)]
         for field in _FIELDS:
             if field not in looks[0].rates:
                 continue
@@ -218,10 +241,11 @@ def _rate_table(run: Run, found: Mapping[State, Sequence[_Look]]) -> Table:
         last = [sum(look.shares[:_LAST]) for look in looks]
         clipped = _range([look.clipped_norm / look.gradient_norm for look in looks])
         name = CELL_NAMES.get(state.cell, state.cell)
-        rows.append([name, str(state), str(len(looks)), *rates, _range(norms), clipped, _estimate(last, ".2f")])
+        loss = _range([look.loss for look in looks])
+        rows.append([name, str(state), str(len(looks)), loss, *rates, _range(norms), clipped, _estimate(last, ".2f")])
     return Table(
         (
-            *("cell", "state", "seeds"),
+            *("cell", "state", "seeds", "loss"),
             *(f"factor a step, {field}" for field in fields),
             "norm of the whole gradient",
             f"times, by clipping at {clip:g}",
@@ -229,50 +253,51 @@ def _rate_table(run: Run, found: Mapping[State, Sequence[_Look]]) -> Table:
         ),
         rows,
         "Gradients through time. The factor is that of the norm from one distance to the next, by least squares of its "
-        "logarithm; clipping scales all steps' terms alike, so it holds an explosion in check and brings nothing back "
-        "that has vanished; brackets are 95 % intervals over seeds",
+        "logarithm, and says much only where the line in the figure is straight: a trained cell may keep it over the "
+        "palindrome and lose it in the padding. Clipping scales all steps' terms alike, so it holds an explosion in "
+        "check and brings nothing back that has vanished. Brackets are 95 % intervals over seeds",
     )
 
 
 def _checks(found: Mapping[State, Sequence[_Look]]) -> Table:
     """What has to be true, with the largest deviation that was found."""
     looks = [look for group in found.values() for look in group]
-    rows = [
-        (
-            "the sum over steps is the gradient that training takes (1.1b), float64",
-            max(look.sum_error for look in looks),
-            TOLERANCE,
-        ),
-        ("the same in float32", max(look.sum_error_float32 for look in looks), TOLERANCE_FLOAT32),
-        (
-            "the head's gradient is h_T^T (softmax - y): it depends on the last state alone (1.1a)",
-            max(look.head_error for look in looks),
-            HEAD_TOLERANCE,
-        ),
-    ]
+    single = [look.sum_error_float32 for look in looks if look.sum_error_float32 is not None]
     linear = [
         abs(rate / look.spectral_radius - 1)
         for look in looks
         if look.cell == "linear_rnn" and look.spectral_radius and (rate := look.rates["h"]) is not None
     ]
-    if linear:
-        rows.append(("the linear RNN's factor a step is its spectral radius", max(linear), RATE_TOLERANCE))
-    cells = [
-        [what, f"{error:.1e}", f"{allowed:.0e}", "holds" if error <= allowed else "does not hold"]
-        for what, error, allowed in rows
+    identities = [
+        (
+            "the sum over steps is the gradient that training takes (1.1b), float64",
+            [look.sum_error for look in looks],
+            TOLERANCE,
+        ),
+        ("the same in float32, where that does not overflow", single, TOLERANCE_FLOAT32),
+        (
+            "the head's gradient is h_T^T (softmax - y): it depends on the last state alone (1.1a)",
+            [look.head_error for look in looks],
+            HEAD_TOLERANCE,
+        ),
+        ("the linear RNN's factor a step is its spectral radius", linear, RATE_TOLERANCE),
     ]
-    columns = ("what", "largest relative deviation", "allowed", "")
-    return Table(columns, cells, f"Identities, over {len(looks)} cells with parameters")
+    rows = [
+        [what, str(len(errors)), f"{max(errors):.1e}", f"{allowed:.0e}", "holds" if max(errors) <= allowed else FAILS]
+        for what, errors, allowed in identities
+        if errors
+    ]
+    return Table(("what", "cells", "largest relative deviation", "allowed", ""), rows, "Identities")
 
 
-def _last_terms(found: Mapping[State, Sequence[_Look]]) -> dict[str, list[float]]:
+def _first_shares(found: Mapping[State, Sequence[_Look]]) -> dict[str, list[float]]:
     """Of each cell and state, the shares of the first seed."""
     return {f"{CELL_NAMES.get(state.cell, state.cell)}, {state}": looks[0].shares for state, looks in found.items()}
 
 
 def _gate_figure(gates: Sequence[_Gates], prefix: str) -> Iterator[Block]:
-    """Of one cell: the last trained one of the first kind, or the first that there is."""
-    trained = [one for one in gates if ", trained" in one.run]
+    """Of the first trained cell, or the first that there is."""
+    trained = [one for one in gates if ", initial, " not in one.run]
     if not gates:
         return
     shown = (trained or gates)[0]
@@ -301,10 +326,10 @@ def _parameter_table(found: Mapping[State, Sequence[_Look]]) -> Table:
 
 
 def _cost_figure(run: Run, prefix: str) -> Iterator[Block]:
-    for name, curve in run.curves.items():
-        if not name.startswith(COST_OF) or not {*_COST_METRICS} <= {*curve.metrics}:
+    curves, _ = read_curves(run.path / COSTS)
+    for cell, curve in curves.items():
+        if not {*_COST_METRICS} <= {*curve.metrics}:
             continue
-        cell = name.removeprefix(COST_OF)
         title = CELL_NAMES.get(cell, cell)
         measured = [metric for metric in _COST_METRICS if np.isfinite(curve.metrics[metric]).all()]
         panels = {

@@ -237,7 +237,7 @@ def launch(experiment: Experiment, given: dict[str, Any] | None = None) -> list[
     path, given = workdir(), given or {}
     fields = {**flags.FLAGS.config.to_dict(), **given}
     if flags.FLAGS.resume:
-        fields = _resumed_fields(_saved_fields(experiment, path), {**given_fields(), **given})
+        fields = _resumed_fields(experiment, _saved_fields(experiment, path), {**given_fields(), **given})
     try:
         return run(experiment, _config(experiment, fields), path, resume=flags.FLAGS.resume)
     except Interrupted:
@@ -245,14 +245,20 @@ def launch(experiment: Experiment, given: dict[str, Any] | None = None) -> list[
 
 
 def ensure(experiment: Experiment, fields: dict[str, Any], path: Path) -> None:
-    """Sees to it that the run with these `fields` is in `path`: starts it, goes on with it, or finds it complete."""
+    """Sees to it that the run with these `fields` is in `path`: starts it, goes on with it, or finds it complete.
+
+    Raises:
+        RunError: it holds another one, and this is not that with more steps or seeds.
+    """
     config = _config(experiment, {**dataclasses.asdict(experiment.schema()), **fields})
     if not (path / "config.json").exists():
         run(experiment, config, path, resume=False)
         return
-    if saved_config(experiment, path) != config:
+    saved, now = (dataclasses.asdict(one) for one in (saved_config(experiment, path), config))
+    changed = {name for name, value in now.items() if saved[name] != value}
+    if not changed <= {*_GROWING} or any(now[name] < saved[name] for name in changed):
         raise RunError(f"{path}: holds a run with another config; take another --workdir")
-    if not _is_complete(path):
+    if changed or not _is_complete(path):
         run(experiment, config, path, resume=True)
 
 
@@ -335,10 +341,11 @@ def _is_complete(path: Path) -> bool:
         return False
 
 
-def _resumed_fields(saved: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+def _resumed_fields(experiment: Experiment, saved: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """The saved config with what the command line may change; anything else is refused by name."""
-    for name, value in given.items():
-        before = saved.get(name)
+    meant = validate(experiment.schema, {**saved, **given})
+    for name in given:
+        before, value = saved.get(name), getattr(meant, name)
         if value == before or name in _HARMLESS:
             continue
         if name not in _GROWING:

@@ -87,14 +87,16 @@ def build_trainer(config: Config, model: nn.Module) -> Trainer:
 def plan_sharing(config: Config, seeds_per_program: int) -> tuple[Phase, ...]:
     """How the sequences of a training batch share their padding; not at all where that would gain nothing.
 
-    It pays where each lane has a CPU core of its own, and products of some size.
+    It pays where each lane has a CPU core of its own, and products of some size. (A run that is resumed on fewer cores
+    keeps its lanes together until some have ended, and is slower for it.)
     """
     alone = jax.default_backend() == "cpu" and seeds_per_program <= jax.device_count()
     if not alone or config.batch_size < _SHARING_BATCH:
         return ()
     task = TASKS[config.task](config.digits)
     keys = jax.random.split(jax.random.key(0), _PLANNED_BATCHES)
-    return plan_phases(jax.jit(jax.vmap(lambda key: task.sample(key, config.batch_size)[0]))(keys))
+    phases = plan_phases(jax.jit(jax.vmap(lambda key: task.sample(key, config.batch_size)[0]))(keys))
+    return phases if len(phases) > 1 else ()
 
 
 def build_study(config: Config) -> Study:

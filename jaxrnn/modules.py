@@ -47,7 +47,13 @@ class Recurrent(nn.Module):
         return unroll(self.cell, params, xs, embedding=embedding, carry=carry, mask=mask, reverse=self.reverse)
 
     def last_carry(self, tokens_tb: Array, *, embedding: Array, phases: Sequence[Phase]) -> PyTree:
-        """The last carry, by `jaxrnn.unroll.last_carry`; not for `reverse`."""
+        """The last carry, by `jaxrnn.unroll.last_carry`.
+
+        Raises:
+            ValueError: with `reverse`.
+        """
+        if self.reverse:
+            raise ValueError("backwards, sequences end alike, and do not begin so")
         params = self._params(embedding.shape[-1])
         return last_carry(self.cell, params, tokens_tb, embedding=embedding, phases=phases)
 

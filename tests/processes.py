@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # Compiling well is most of what short runs would take.
 _QUICK = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-_IMPORTED = ["processes", "jaxrnn.loop", "jaxrnn.models", "jaxrnn.report", "ml_collections.config_flags", "pydantic"]
+_IMPORTED = ["jaxrnn.loop", "jaxrnn.models", "jaxrnn.report", "ml_collections.config_flags", "pydantic"]
 _IMPORTED += ["jaxrnn.data.planetoid", "scipy.stats", "tqdm"]
 
 
@@ -31,7 +31,8 @@ class Started:
     def __init__(self, log, binary, flags, environment):
         self._files = [log.with_suffix(suffix) for suffix in (".out", ".err")]
         context = multiprocessing.get_context("forkserver")
-        self._process = context.Process(target=_become, args=(f"experiments.{binary}", flags, environment, self._files))
+        args = (f"experiments.{binary}", flags, environment, self._files)
+        self._process = context.Process(target=_become, args=args, daemon=True)
         self._process.start()
         self.kill, self.terminate, self.poll = self._process.kill, self._process.terminate, lambda: self.returncode
 
@@ -75,7 +76,10 @@ class Binaries:
         os.environ.update(before)
 
     def start(self, binary, *arguments, environment=(), **fields):
-        """A process with ``--config.FIELD=VALUE`` for the fields, and variables of its own."""
+        """A process with ``--config.FIELD=VALUE`` for the fields, and variables of its own.
+
+        What JAX has read when it was imported, such as JAX_NUM_CPU_DEVICES, comes too late here.
+        """
         return Started(next(self._logs), binary, _flags(arguments, fields), dict(environment))
 
     def run(self, binary, *arguments, environment=(), **fields):

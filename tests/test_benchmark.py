@@ -246,11 +246,12 @@ def test_the_graph_suite_end_to_end():
 
 def test_products_with_zeros_do_not_count():
     task = nodes.load_task(KARATE)
-    # 34 features, 156 edges and 34 self-loops; 16 hidden units, 2 classes. Two products with the features are gradient
-    # and value in training, and one more is validation's; the others have two gradients.
-    once, others = 34 * 16, 190 * 16 + 34 * 16 * 2 + 190 * 2
-
-    assert benchmark.graph_flops(KARATE, task) == 2 * (3 * once + 4 * others)
+    # 34 features, 156 edges and 34 self-loops; 16 hidden units, 2 classes. Each product is there in training and in
+    # validation. Backward, features and the edges' weights get no gradient; a GAT's weights of edges do.
+    features, dense, edges = 34 * 16, 34 * 16 * 2, 190 * (16 + 2)
+    assert benchmark.graph_flops(KARATE, task) == 2 * (3 * features + 4 * dense + 3 * edges)
+    features, dense, edges = 34 * 64, 34 * 64 * 2, 190 * (64 + 2)
+    assert benchmark.graph_flops(configs.nodes.GAT, task) == 2 * (3 * features + 4 * dense + 4 * edges)
 
 
 @pytest.mark.parametrize("config", [configs.nodes.Config(), configs.nodes.GAT], ids=["gcn", "gat"])

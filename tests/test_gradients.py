@@ -49,7 +49,7 @@ def config(**fields):
 
 
 def data(seed):
-    tokens, labels = palindrome.TASKS["palindrome"](1).sample(stream_key(seed, Stream.DATA), FIELDS["batch_size"])
+    tokens, labels = palindrome.TASKS["palindrome"](1).sample(stream_key(seed, Stream.EVAL, 1), FIELDS["batch_size"])
     return np.asarray(tokens), np.asarray(labels)
 
 
@@ -131,11 +131,13 @@ def test_gates_are_those_of_the_trained_cell(finished):
 def test_the_rate_is_the_slope_of_the_logarithm():
     assert gradients.rate(3 * 0.7 ** np.arange(20)) == pytest.approx(0.7, rel=1e-12)
     assert gradients.rate([0, *(2.0 ** np.arange(5))]) == pytest.approx(2)
+    assert gradients.rate(np.ones(9)) == pytest.approx(1)
     assert gradients.rate([1, 0, 0]) is None
 
 
 def test_costs_grow_with_the_length(finished):
-    found = [line for line in lines(finished) if line["run"] == "cost of lstm"]
+    found = [json.loads(line) for line in (finished / "timing.jsonl").read_text().splitlines()]
+    assert {line["run"] for line in found} == {"lstm"}
     assert [line["step"] for line in found] == list(gradients.COST_LENGTHS)
     for short, long in itertools.pairwise(found):
         assert 1.9 < long["gradient_bytes"] / short["gradient_bytes"] < 2.1
@@ -147,7 +149,8 @@ def test_interrupted_and_resumed_it_ends_in_the_same_numbers(binaries, finished,
     path = shutil.copytree(finished, tmp_path / "again")
     # As after a signal in the training of the second cell: it goes on, and all is measured anew.
     shutil.rmtree(path / "trained" / "peephole")
-    (path / "results.json").unlink()
+    saved = json.loads((path / "results.json").read_text())
+    (path / "results.json").write_text(json.dumps({**saved, "complete": False}))
     process = binaries.start("gradients", "--resume", f"--workdir={path}")
     before = (path / "metrics.jsonl").stat().st_mtime_ns
     while process.poll() is None and (path / "metrics.jsonl").stat().st_mtime_ns == before:
@@ -156,12 +159,27 @@ def test_interrupted_and_resumed_it_ends_in_the_same_numbers(binaries, finished,
     assert process.wait() == 75, process.stderr
     assert process.stderr.splitlines()[-1] == f"saved; go on with --resume --workdir={path}"
 
-    done = binaries.run("gradients", "--resume", f"--workdir={path}")
+    assert not json.loads((path / "results.json").read_text())["complete"]
+
+    # The fields that it has may be given again.
+    done = binaries.run("gradients", "--resume", f"--workdir={path}", cells=",".join(CELLS_LOOKED_AT))
     assert (done.returncode, done.stderr) == (0, "")
-    without_costs = [[line for line in lines(one) if not line["run"].startswith("cost")] for one in (path, finished)]
-    assert without_costs[0] == without_costs[1]
-    ours, theirs = ([{**row, "source": None} for row in results(one)] for one in (path, finished))
-    assert ours == theirs
+    for name in ("metrics.jsonl", "results.json", "gates.json"):
+        assert (path / name).read_bytes() == (finished / name).read_bytes()
+
+
+def test_a_complete_run_is_left_alone_and_may_get_more_seeds(binaries, finished, tmp_path):
+    path = shutil.copytree(finished, tmp_path / "again")
+    written = (path / "metrics.jsonl").stat().st_mtime_ns
+    assert binaries.run("gradients", "--resume", f"--workdir={path}").returncode == 0
+    assert (path / "metrics.jsonl").stat().st_mtime_ns == written
+
+    done = binaries.run("gradients", "--resume", f"--workdir={path}", num_seeds=3)
+    assert (done.returncode, done.stderr) == (0, "")
+    before = {row["run"]: row for row in results(finished)}
+    after = {row["run"]: row for row in results(path)}
+    assert len(after) == len(before) * 3 / 2
+    assert {name: after[name] for name in before} == before
 
 
 def test_trained_cells_may_be_given(binaries, finished, tmp_path):
@@ -202,16 +220,20 @@ def test_directories_without_a_trained_cell_of_the_study_are_refused(finished, t
     with pytest.raises(RunError, match="holds a run of experiment 'gradients', not 'palindrome'"):
         gradients.check(config(trained=(str(finished),)))
     given = shutil.copytree(finished / "trained" / "lstm", tmp_path / "lstm")
+    with pytest.raises(RunError, match="it was trained with digits=1, and here it is 2"):
+        gradients.check(config(trained=(str(given),), digits=2))
+    with pytest.raises(launch.UsageError, match="has the same value twice"):
+        gradients.check(config(trained=(str(given), f"{given}/.")))
     with pytest.raises(RunError, match=r"its cell is lstm, and --config\.cells has only gru"):
         gradients.check(Config(cells=("gru",), trained=(str(given),)))
     saved = json.loads((given / "results.json").read_text())
     (given / "results.json").unlink()
-    with pytest.raises(RunError, match="no run has ended there yet"):
+    with pytest.raises(RunError, match="its runs have not ended yet; --resume --workdir="):
         gradients.check(config(trained=(str(given),)))
     for row in saved["runs"]:
         row["failed_at"] = 3
     (given / "results.json").write_text(json.dumps(saved))
-    with pytest.raises(RunError, match="all runs that have ended there have failed"):
+    with pytest.raises(RunError, match="all its runs have failed"):
         gradients.check(config(trained=(str(given),)))
     record = json.loads((given / "config.json").read_text())
     record["config"]["bidirectional"] = True
@@ -241,9 +263,9 @@ def test_the_page_has_all_figures_and_verdicts(finished):
         ["LSTM", "trained", "2"],
         ["Peephole LSTM (the report's)", "trained", "2"],
     ]
-    assert rates.rows[0][3:5] == ["0.5000 [0.5000, 0.5000]", "-"]
-    assert rates.rows[3][3] == "-"
-    assert [row[3] for row in identities.rows] == ["holds"] * 4
+    assert rates.rows[0][4:6] == ["0.5000 [0.5000, 0.5000]", "-"]
+    assert rates.rows[3][4] == "-"
+    assert [row[1::3] for row in identities.rows] == [["12", "holds"]] * 3 + [["4", "holds"]]
     # D=3, H=5, C=2: H(D + H + 1), 4H(D + H + 1), 4H(D + 1) + 3H^2, and HC + C.
     assert [row[3:] for row in parameters.rows] == [["57", "57"], ["192", "192"], ["167", "167"]]
 
@@ -252,10 +274,12 @@ def test_an_identity_that_fails_is_said(finished, tmp_path):
     path = shutil.copytree(finished, tmp_path / "run")
     saved = json.loads((path / "results.json").read_text())
     saved["runs"][0]["sum_error"] = 2e-10
+    saved["runs"][0]["sum_error_float32"] = None
     saved["runs"][0]["rates"]["h"] *= 1 + 2e-6
     (path / "results.json").write_text(json.dumps(saved))
     identities = blocks(path, Table)[1]
-    assert [row[3] for row in identities.rows] == ["does not hold", "holds", "holds", "does not hold"]
+    assert [row[4] for row in identities.rows] == ["does not hold", "holds", "holds", "does not hold"]
+    assert [row[1] for row in identities.rows] == ["12", "11", "12", "4"]
 
 
 def test_damaged_files_are_remarks(finished, tmp_path):
@@ -263,6 +287,12 @@ def test_damaged_files_are_remarks(finished, tmp_path):
     (path / "gates.json").write_text("[{}]")
     assert len(blocks(path, Figure)) == 3
     assert any("gates.json` cannot be read" in block for block in blocks(path, str))
+    kept = (path / "metrics.jsonl").read_text().splitlines()
+    (path / "metrics.jsonl").write_text("\n".join(kept[1:]))
+    assert len(blocks(path, Figure)) == 3
+    assert any("spectral_radius=0.5` has no whole curve: left out" in block for block in blocks(path, str))
+    (path / "metrics.jsonl").unlink()
+    assert len(blocks(path)) == 12
     saved = json.loads((path / "results.json").read_text())
     saved["runs"][2]["shares"] = [None]
     (path / "results.json").write_text(json.dumps(saved))

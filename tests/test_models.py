@@ -1,5 +1,6 @@
 """The classifier against its equations in NumPy, by hand for both directions."""
 
+import dataclasses
 import functools
 
 import jax
@@ -8,6 +9,8 @@ import oracles
 import pytest
 import scipy.stats
 
+from configs.palindrome import Config
+from experiments.palindrome import TASKS, build_model, build_trainer, plan_sharing
 from jaxrnn.cells import CELLS, INITIALIZERS
 from jaxrnn.models import SequenceClassifier
 from jaxrnn.unroll import Phase
@@ -107,6 +110,32 @@ def test_initial_parameters(initializer):
         assert not bias.any()
     else:
         assert scipy.stats.kstest(bias, head.cdf).pvalue > 1e-3
+
+
+def test_training_shares_padding_where_that_pays():
+    config = Config(digits=3, batch_size=64)
+    length = TASKS["palindrome"](3).input_length
+    *shared, last = plan_sharing(config, 1)
+    assert last == Phase(64, length)
+    assert [phase.rows for phase in shared] == [4, 16]
+    assert 0 < shared[0].end < shared[1].end < length
+    # Several lanes on a device, small products, and sequences that are all as long.
+    assert plan_sharing(config, jax.device_count() + 1) == ()
+    assert plan_sharing(dataclasses.replace(config, batch_size=32), 1) == ()
+    assert plan_sharing(dataclasses.replace(config, task="random_combinations"), 1) == ()
+
+
+def test_a_shared_training_step_is_the_same_step():
+    config = Config(digits=3, batch_size=64, hidden_size=4, embedding_size=3, max_steps=9, chunk_steps=9)
+    model = build_model(config)
+    outcomes = []
+    for phases in ((), plan_sharing(config, 1)):
+        trainer = build_trainer(config, model.clone(phases=phases))
+        state = jax.jit(trainer.init)(0, 1e-3)
+        outcomes.append(jax.jit(trainer.chunk)(state, 9))
+    (plain, plain_looks), (shared, looks) = outcomes
+    np.testing.assert_allclose(looks.metrics["loss"], plain_looks.metrics["loss"], rtol=1e-5)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=2e-5), shared.params, plain.params)
 
 
 def test_shared_starts_change_nothing():

@@ -42,9 +42,12 @@ def test_ensure_starts_then_leaves_alone_then_goes_on(tmp_path):
     written = (path / "results.json").stat().st_mtime_ns
     launch.ensure(palindrome.EXPERIMENT, {**SMALL, "num_seeds": 1}, path)
     assert (path / "results.json").stat().st_mtime_ns == written
-    with pytest.raises(RunError, match="holds a run with another config"):
-        launch.ensure(palindrome.EXPERIMENT, {**SMALL, "num_seeds": 1, "digits": 2}, path)
+    for other in ({"digits": 2}, {"max_steps": 10}):
+        with pytest.raises(RunError, match="holds a run with another config"):
+            launch.ensure(palindrome.EXPERIMENT, {**SMALL, "num_seeds": 1, **other}, path)
     unfinished = {**json.loads(results), "complete": False}
     (path / "results.json").write_text(json.dumps(unfinished))
     launch.ensure(palindrome.EXPERIMENT, {**SMALL, "num_seeds": 1}, path)
     assert (path / "results.json").read_bytes() == results
+    launch.ensure(palindrome.EXPERIMENT, {**SMALL, "num_seeds": 2}, path)
+    assert [row["seed"] for row in json.loads((path / "results.json").read_text())["runs"]] == [0, 1]
