@@ -36,7 +36,7 @@ from configs.gradients import Config
 from experiments import gradients_report, launch, palindrome
 from experiments.gradients_report import GATES
 from jaxrnn import losses
-from jaxrnn.arrays import Array, PyTree
+from jaxrnn.arrays import Array, Key, PyTree
 from jaxrnn.cells import CELLS, INITIALIZERS, orthogonal
 from jaxrnn.loop import METRICS, Interrupted
 from jaxrnn.report import read_runs, write_report
@@ -93,14 +93,18 @@ def initial(config: Config) -> Iterator[Subject]:
     """All cells as they are initialised."""
     for cell in config.cells:
         settings = _settings(config, cell)
+        init = jax.jit(functools.partial(_init, settings))
         for radius in config.spectral_radius if cell in RADIAL else (None,):
-            model = palindrome.build_model(settings)
-            if radius is not None:
-                model = model.clone(initializer=orthogonal(radius))
-            init = jax.jit(lambda key, model=model: model.init(key, jnp.zeros((1, 1), jnp.int32))["params"])
             for seed in range(config.first_seed, config.first_seed + config.num_seeds):
                 name = f"{cell}, initial, seed={seed}" + ("" if radius is None else f",spectral_radius={radius!r}")
-                yield Subject(name, seed, radius, None, settings, init(stream_key(seed, Stream.INIT)))
+                yield Subject(name, seed, radius, None, settings, init(stream_key(seed, Stream.INIT), radius))
+
+
+def _init(settings: configs.palindrome.Config, key: Key, radius: Array | None) -> PyTree:
+    model = palindrome.build_model(settings)
+    if radius is not None:
+        model = model.clone(initializer=orthogonal(radius))
+    return model.init(key, jnp.zeros((1, 1), jnp.int32))["params"]
 
 
 def trained(config: Config, path: Path) -> Iterator[Subject]:

@@ -110,7 +110,7 @@ def torch_uniform(key: Key, block: str, shape: tuple[int, ...], hidden_size: int
     return jax.random.uniform(key, (draws, *shape), minval=-bound, maxval=bound).sum(0)
 
 
-def orthogonal(spectral_radius: float) -> Initializer:
+def orthogonal(spectral_radius: Array | float) -> Initializer:
     """`kaiming`, but for matrices that multiply a carry, ``*_h [H, H]``: an orthogonal one times `spectral_radius`."""
 
     def initializer(key: Key, block: str, shape: tuple[int, ...], hidden_size: int) -> Array:
