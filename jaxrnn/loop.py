@@ -25,6 +25,8 @@ _LOG = logging.getLogger(__name__)
 
 METRICS = "metrics.jsonl"
 RUNNING = "checkpoints/running"
+_META = {"names", "steps", "finished", "unfinished"}
+"""What every running checkpoint says, also that of a run that was imported."""
 """The newest two: the lanes in training, what the finished ones gave, and the lengths of the ``.jsonl`` files."""
 FINISHED = "checkpoints/finished"
 """One for each lane that ended, its parameters or its whole state if more steps would let it go on, and for each visit
@@ -389,7 +391,7 @@ class _Loop:
 
     def _newest_sound(self) -> Checkpoint | None:
         rejected = []
-        for found in self.running_store.newest_first():
+        for found in _newest_first(self.running_store):
             if isinstance(found, Checkpoint) and self.directory.holds(found.meta["lengths"]):
                 return found
             reason = found if isinstance(found, CheckpointError) else f"checkpoint {found.number}: metrics are missing"
@@ -521,7 +523,7 @@ def load(
     if not (path / FINISHED).is_dir():
         raise RunError(f"{path}: no checkpoint has been saved there")
     with CheckpointStore(path / RUNNING) as running, CheckpointStore(path / FINISHED) as finished:
-        saved = _saved(running)
+        saved = _saved(running, path)
         chosen = [
             s
             for s in saved
@@ -537,11 +539,17 @@ def load(
     return config, jax.tree.map(lambda x: x[newest.position], subtree(arrays, "params"))
 
 
-def _saved(running: CheckpointStore) -> list[_Saved]:
-    """All lanes and steps that sound checkpoints hold, those of the newest checkpoint first."""
+def _saved(running: CheckpointStore, path: Path) -> list[_Saved]:
+    """All lanes and steps that sound checkpoints hold, those of the newest checkpoint first.
+
+    Raises:
+        CheckpointError: there are checkpoints, but none is sound.
+    """
     saved: list[_Saved] = []
-    for checkpoint in running.newest_first():
+    rejected = []
+    for checkpoint in _newest_first(running):
         if isinstance(checkpoint, CheckpointError):
+            rejected.append(str(checkpoint))
             continue
         meta = checkpoint.meta
         lanes = zip(meta["names"], meta["steps"], strict=True)
@@ -554,4 +562,15 @@ def _saved(running: CheckpointStore) -> list[_Saved]:
         for s in there + here + kept:
             if (s.run, s.step) not in {(o.run, o.step) for o in saved}:
                 saved.append(s)
+    if rejected and not saved:
+        raise CheckpointError(f"{path}: no checkpoint is sound: {'; '.join(rejected)}")
     return saved
+
+
+def _newest_first(running: CheckpointStore) -> Iterator[Checkpoint | CheckpointError]:
+    """The checkpoints of a run, or why each cannot be used."""
+    for found in running.newest_first():
+        if isinstance(found, Checkpoint) and not found.meta.keys() >= _META:
+            yield CheckpointError(f"checkpoint {found.number} was saved by another version of jaxrnn")
+        else:
+            yield found

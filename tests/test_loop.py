@@ -11,6 +11,7 @@ import pytest
 import tiny
 
 import jaxrnn
+from jaxrnn import loop
 from jaxrnn.checkpoint import CheckpointError, CheckpointStore
 from jaxrnn.loop import Interrupted, train
 from jaxrnn.rundir import RunDirectory, RunError
@@ -219,6 +220,19 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(whole, tmp_path, monk
     run(tmp_path / "a")
     assert f"checkpoint {newest} is damaged" in caplog.text
     assert contents(tmp_path / "a") == contents(whole[0])
+
+
+def test_a_checkpoint_of_another_version_is_refused_in_one_line(tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    with monkeypatch.context() as patch:
+        crash_at(patch, CheckpointStore, "save", 4)
+        with pytest.raises(Crash):
+            run(path)
+    monkeypatch.setattr(loop, "_META", {*loop._META, "new in this version"})
+    for go_on in (lambda: run(path), lambda: jaxrnn.load(path, run=LANES[0].name)):
+        with pytest.raises(CheckpointError, match=r"checkpoint \d was saved by another version of jaxrnn") as error:
+            go_on()
+        assert "\n" not in str(error.value)
 
 
 def test_without_a_sound_checkpoint_nothing_is_touched(whole, tmp_path, monkeypatch):
