@@ -18,7 +18,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,7 +77,7 @@ class Subject(NamedTuple):
 
 
 def check(config: Config) -> None:
-    """Refuses names that do not exist, and directories without a trained cell."""
+    """Refuses names that do not exist, and what is given twice."""
     launch.check_runs(config)
     for name in config.cells:
         launch.choice("cells", name, list(CELLS))
@@ -85,8 +85,6 @@ def check(config: Config) -> None:
         values = getattr(config, field)
         if len({Path(value).resolve() if field == "trained" else value for value in values}) < len(values):
             raise launch.bad_value(field, values, "has the same value twice")
-    for directory in config.trained:
-        _read_trained(config, Path(directory))
 
 
 def initial(config: Config) -> Iterator[Subject]:
@@ -107,13 +105,10 @@ def _init(settings: configs.palindrome.Config, key: Key, radius: Array | None) -
     return model.init(key, jnp.zeros((1, 1), jnp.int32))["params"]
 
 
-def trained(config: Config, path: Path) -> Iterator[Subject]:
-    """The cells of the given directories, and the other gated ones, which are trained first, or on, in the run's."""
-    found = [_read_trained(config, Path(directory)) for directory in config.trained]
-    given = {subject.settings.cell for subjects in found for subject in subjects}
-    yield from itertools.chain.from_iterable(found)
+def trained_here(config: Config, given: Sequence[Subject], path: Path) -> Iterator[Subject]:
+    """The gated cells that are not among the given ones, trained first, or on, in the run's directory."""
     for cell in config.cells if config.train_steps else ():
-        if cell not in RADIAL and cell not in given:
+        if cell not in RADIAL and cell not in {subject.settings.cell for subject in given}:
             here = Path("trained") / cell
             launch.ensure(palindrome.EXPERIMENT, dataclasses.asdict(_settings(config, cell)), path / here)
             yield from _read_trained(config, path / here, str(here))
@@ -149,15 +144,10 @@ def _read_trained(config: Config, path: Path, source: str | None = None) -> list
         theirs, ours = getattr(settings, name), getattr(here, name)
         if theirs != ours:
             raise RunError(f"{path}: it was trained with {name}={theirs}, and here it is {ours}")
-    try:
-        results = json.loads((path / "results.json").read_text())
-        complete, rows = results["complete"], results["runs"]
-    except (OSError, ValueError, KeyError, TypeError):
-        complete, rows = False, []
-    if not complete:
+    if not launch.is_complete(path):
         # Those that end first are not a fair sample of all.
         raise RunError(f"{path}: its runs have not ended yet; --resume --workdir={path} goes on with them")
-    sound = [row for row in rows if "failed_at" not in row]
+    sound = [row for row in json.loads((path / "results.json").read_text())["runs"] if "failed_at" not in row]
     if not sound:
         raise RunError(f"{path}: all its runs have failed")
     return [
@@ -351,7 +341,17 @@ def _median_seconds(call: Callable[[], Any]) -> float:
 # --- The run ----------------------------------------------------------------------------------------------------------
 
 
-def carry_out(config: Config, directory: RunDirectory) -> list[dict[str, Any]]:
+def prepare(config: Config) -> Callable[[RunDirectory], list[dict[str, Any]]]:
+    """Reads the trained cells that are given, before anything is written.
+
+    Raises:
+        RunError, CheckpointError: they cannot be read, or not be looked at beside the rest.
+    """
+    given = [subject for directory in config.trained for subject in _read_trained(config, Path(directory))]
+    return functools.partial(carry_out, config, given)
+
+
+def carry_out(config: Config, given: Sequence[Subject], directory: RunDirectory) -> list[dict[str, Any]]:
     """Trains what is to be trained, measures everything, and returns the rows of ``results.json``.
 
     Raises:
@@ -360,7 +360,7 @@ def carry_out(config: Config, directory: RunDirectory) -> list[dict[str, Any]]:
     """
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return _finished(directory) or _carry_out(config, directory)
+        return _finished(directory) or _carry_out(config, given, directory)
     except KeyboardInterrupt:
         raise Interrupted from None
     finally:
@@ -370,21 +370,18 @@ def carry_out(config: Config, directory: RunDirectory) -> list[dict[str, Any]]:
 def _finished(directory: RunDirectory) -> list[dict[str, Any]] | None:
     """The rows of a run that is complete with the config that it is to have."""
     now = json.loads(json.dumps(directory.record["config"]))
-    try:
-        results = json.loads((directory.path / "results.json").read_text())
-        is_complete = results["complete"] and read_config(directory.path)["config"] == now
-        return list(results["runs"]) if is_complete else None
-    except (OSError, ValueError, KeyError, TypeError):
+    if not launch.is_complete(directory.path) or read_config(directory.path)["config"] != now:
         return None
+    return list(json.loads((directory.path / "results.json").read_text())["runs"])
 
 
-def _carry_out(config: Config, directory: RunDirectory) -> list[dict[str, Any]]:
+def _carry_out(config: Config, given: Sequence[Subject], directory: RunDirectory) -> list[dict[str, Any]]:
     results = {"experiment": gradients_report.EXPERIMENT, "complete": False, "runs": []}
     directory.write("results.json", results, indent=None)
     directory.write_config()
     directory.truncate({})
     rows, looked_into = [], {}
-    subjects = itertools.chain(initial(config), trained(config, directory.path))
+    subjects = itertools.chain(initial(config), given, trained_here(config, given, directory.path))
     for subject in tqdm(subjects, unit="cell", disable=None):
         norms, row = look(subject)
         rows.append(row)
@@ -422,7 +419,7 @@ EXPERIMENT = launch.Experiment(
     gradients_report.EXPERIMENT,
     Config,
     check,
-    lambda config: functools.partial(carry_out, config),
+    prepare,
     finish=write_page,
 )
 

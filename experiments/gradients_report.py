@@ -333,13 +333,13 @@ def _cost_figure(run: Run, prefix: str) -> Iterator[Block]:
         title = CELL_NAMES.get(cell, cell)
         measured = [metric for metric in _COST_METRICS if np.isfinite(curve.metrics[metric]).all()]
         panels = {
-            label: (
+            metric: (
                 [_line(curve, what, metric) for what in ("forward", "gradient") if f"{what}_{metric}" in measured],
                 None,
             )
-            for label, metric in (("seconds", "seconds"), ("bytes", "bytes"))
+            for metric in ("seconds", "bytes")
         }
-        panels = {label: panel for label, panel in panels.items() if panel[0]}
+        panels = {metric: panel for metric, panel in panels.items() if panel[0]}
         yield Figure(
             f"{prefix}_cost.png",
             plots.png(plots.scaling(panels, "length T")),

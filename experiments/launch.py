@@ -258,7 +258,7 @@ def ensure(experiment: Experiment, fields: dict[str, Any], path: Path) -> None:
     changed = {name for name, value in now.items() if saved[name] != value}
     if not changed <= {*_GROWING} or any(now[name] < saved[name] for name in changed):
         raise RunError(f"{path}: holds a run with another config; take another --workdir")
-    if changed or not _is_complete(path):
+    if changed or not is_complete(path):
         run(experiment, config, path, resume=True)
 
 
@@ -334,7 +334,8 @@ def saved_config(experiment: Experiment, path: Path) -> Any:
     return _config(experiment, _saved_fields(experiment, path))
 
 
-def _is_complete(path: Path) -> bool:
+def is_complete(path: Path) -> bool:
+    """Whether all runs of a directory have ended, as its ``results.json`` says."""
     try:
         return bool(json.loads((path / "results.json").read_text())["complete"])
     except (OSError, ValueError, KeyError, TypeError):

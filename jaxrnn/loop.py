@@ -25,9 +25,9 @@ _LOG = logging.getLogger(__name__)
 
 METRICS = "metrics.jsonl"
 RUNNING = "checkpoints/running"
+"""The newest two: the lanes in training, what the finished ones gave, and the lengths of the ``.jsonl`` files."""
 _META = {"names", "steps", "finished", "unfinished"}
 """What every running checkpoint says, also that of a run that was imported."""
-"""The newest two: the lanes in training, what the finished ones gave, and the lengths of the ``.jsonl`` files."""
 FINISHED = "checkpoints/finished"
 """One for each lane that ended, its parameters or its whole state if more steps would let it go on, and for each visit
 that keeps the parameters."""

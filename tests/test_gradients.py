@@ -206,40 +206,41 @@ def test_trained_cells_may_be_given(binaries, finished, tmp_path):
         ({"spectral_radius": (0.5, 0.5)}, "has the same value twice"),
         ({"digits": 0}, "--config.digits=0: input should be greater than or equal to 1"),
         ({"train_steps": -1}, "--config.train_steps=-1: "),
-        ({"trained": ("/nowhere",)}, "/nowhere: no such directory"),
     ],
 )
 def test_values_that_do_not_fit_are_one_line(fields, hint):
-    with pytest.raises((launch.UsageError, RunError)) as error:
+    with pytest.raises(launch.UsageError) as error:
         gradients.check(launch.validate(Config, fields))
     assert hint in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_directories_without_a_trained_cell_of_the_study_are_refused(finished, tmp_path):
+    with pytest.raises(RunError, match="/nowhere: no such directory"):
+        gradients.prepare(config(trained=("/nowhere",)))
     with pytest.raises(RunError, match="holds a run of experiment 'gradients', not 'palindrome'"):
-        gradients.check(config(trained=(str(finished),)))
+        gradients.prepare(config(trained=(str(finished),)))
     given = shutil.copytree(finished / "trained" / "lstm", tmp_path / "lstm")
     with pytest.raises(RunError, match="it was trained with digits=1, and here it is 2"):
-        gradients.check(config(trained=(str(given),), digits=2))
+        gradients.prepare(config(trained=(str(given),), digits=2))
     with pytest.raises(launch.UsageError, match="has the same value twice"):
         gradients.check(config(trained=(str(given), f"{given}/.")))
     with pytest.raises(RunError, match=r"its cell is lstm, and --config\.cells has only gru"):
-        gradients.check(Config(cells=("gru",), trained=(str(given),)))
+        gradients.prepare(Config(cells=("gru",), trained=(str(given),)))
     saved = json.loads((given / "results.json").read_text())
     (given / "results.json").unlink()
     with pytest.raises(RunError, match="its runs have not ended yet; --resume --workdir="):
-        gradients.check(config(trained=(str(given),)))
+        gradients.prepare(config(trained=(str(given),)))
     for row in saved["runs"]:
         row["failed_at"] = 3
     (given / "results.json").write_text(json.dumps(saved))
     with pytest.raises(RunError, match="all its runs have failed"):
-        gradients.check(config(trained=(str(given),)))
+        gradients.prepare(config(trained=(str(given),)))
     record = json.loads((given / "config.json").read_text())
     record["config"]["bidirectional"] = True
     (given / "config.json").write_text(json.dumps(record))
     with pytest.raises(RunError, match="bidirectional"):
-        gradients.check(config(trained=(str(given),)))
+        gradients.prepare(config(trained=(str(given),)))
 
 
 # --- The report -------------------------------------------------------------------------------------------------------
