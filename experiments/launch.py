@@ -1,11 +1,14 @@
 """What all experiment binaries share: flags to a validated config, new and resumed runs, errors as one clear line."""
 
+import contextlib
 import dataclasses
 import difflib
 import functools
 import json
 import logging
 import os
+import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +20,7 @@ import pydantic
 from absl import app, flags
 from ml_collections import config_flags
 
-from jaxrnn import __version__
+from jaxrnn import __version__, distributed
 from jaxrnn.checkpoint import CheckpointError
 from jaxrnn.data.files import DataError
 from jaxrnn.loop import Interrupted, Study, train
@@ -30,7 +33,13 @@ EXIT_INTERRUPTED = 75
 
 # What --resume may change. With several lanes in a program, `chunk_steps` also moves lines of metrics.jsonl.
 _GROWING = ("max_steps", "num_seeds")
-_HARMLESS = ("chunk_steps",)
+_HARMLESS = ("chunk_steps", "data_devices")
+_PROCESSES = ("coordinator", "num_processes", "process_id")
+_LOSS = re.compile("Gloo|NCCL|heartbeat|[Bb]arrier|Coordination|Socket closed")
+"""What JAX's errors say where another process does not answer."""
+_LOST = "a process of this job has been lost; nothing that was saved is: start all of them again, with --resume"
+_WATCHERS: list[int] = []
+"""Pipes to the processes that watch over this one."""
 _DEVICE_FLAG = "xla_force_host_platform_device_count"
 _HELP = ("--help", "-help", "--helpshort", "--helpfull", "--helpxml", "-h", "-?")
 
@@ -47,15 +56,23 @@ def run_main(main: Callable[[list[str]], None]) -> None:
         use_all_cores()
         sys.unraisablehook = _unraisable
         try:
+            _join_processes()
             main(argv)
             sys.stdout.flush()
         except BrokenPipeError:  # The reader has seen enough, as `head` has; what is left would fail again at the end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
-        except UsageError as error:
-            _fail(error, 2)
-        except (RunError, CheckpointError, DataError) as error:
-            _fail(error, 1)
+        except Exception as error:
+            if jax.distributed.is_initialized() and _LOSS.search(str(error)):
+                error = RunError(f"{_LOST} ({' '.join(str(error).split())[:200]})")
+                _fail(error, EXIT_INTERRUPTED)
+            if isinstance(error, UsageError):
+                _fail(error, 2)
+            if isinstance(error, RunError | CheckpointError | DataError):
+                _fail(error, 1)
+            raise
+        finally:
+            _say_goodbye()
 
     app.run(guarded, flags_parser=_parse)
 
@@ -80,6 +97,10 @@ def _log_warnings() -> None:
 
 def _fail(error: Exception, code: int) -> NoReturn:
     sys.stderr.write(f"error: {error}\n")
+    if jax.distributed.is_initialized():  # At a regular end, JAX would wait for the others.
+        sys.stderr.flush()
+        _say_goodbye()
+        os._exit(code)
     sys.exit(code)
 
 
@@ -120,6 +141,80 @@ def define_flags(config_file: str, schema: type[Any]) -> None:
     flags.FLAGS["config"].schema = schema
     flags.DEFINE_string("workdir", None, "Directory of the run: created, and refused if it holds a run already.")
     flags.DEFINE_bool("resume", False, "Go on with the run in --workdir, with its own config.")
+
+
+def define_distributed() -> None:
+    """The flags of a training binary for several processes."""
+    flags.DEFINE_bool(
+        "distributed",
+        False,
+        "This is one of several processes that share the run: those that Slurm, Open MPI, Kubernetes or Cloud TPU have "
+        "started, or those that the next three flags tell. The run can be resumed by another number of them.",
+    )
+    flags.DEFINE_string("coordinator", None, "HOST:PORT, free, on the machine of process 0.")
+    flags.DEFINE_integer("num_processes", None, "How many processes there are.", lower_bound=1)
+    flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.", lower_bound=0)
+
+
+# --- Several processes ------------------------------------------------------------------------------------------------
+
+
+def _join_processes() -> None:
+    """Meets the other processes of a job, if flags ask for it; then only the first one speaks."""
+    given = {name: flags.FLAGS[name].value for name in _PROCESSES if name in flags.FLAGS}
+    missing = [name for name, value in given.items() if value is None]
+    if not given or not flags.FLAGS.distributed:
+        if len(missing) < len(given):
+            raise UsageError("--coordinator, --num_processes and --process_id go with --distributed")
+        return
+    if 0 < len(missing) < len(given):
+        raise UsageError(f"--{missing[0]} is missing: --coordinator, --num_processes and --process_id go together")
+    if not missing:
+        if not re.fullmatch(r".+:\d{1,5}", given["coordinator"]):
+            raise UsageError(f"--coordinator={given['coordinator']}: should be HOST:PORT")
+        if given["process_id"] >= given["num_processes"]:
+            raise UsageError(f"--process_id={given['process_id']}: should be below --num_processes")
+    watch_over(str(flags.FLAGS.workdir))
+    try:
+        distributed.start(**given)
+    except ValueError:
+        raise UsageError(
+            "--distributed: nothing that JAX knows has started this process; "
+            "give --coordinator=HOST:PORT, --num_processes=N and --process_id=I"
+        ) from None
+    except (RuntimeError, OSError) as error:
+        raise RunError(
+            f"--distributed: the processes have not found each other: {' '.join(str(error).split())[:200]}"
+        ) from error
+    if not distributed.is_first():
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        logging.getLogger("jaxrnn").setLevel(logging.ERROR)
+
+
+def watch_over(workdir: str) -> None:
+    """Lets a small process say what has happened if this one is ended from inside JAX, which can not say it itself.
+
+    JAX ends a process without a word to Python when it has not heard from another one for a while.
+    """
+    reading, writing = os.pipe()
+    if os.fork():
+        os.close(reading)
+        _WATCHERS.append(writing)
+        return
+    os.close(writing)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    if not os.read(reading, 1):
+        sys.stderr.write(f"error: {workdir}: {_LOST}\n")
+        sys.stderr.flush()
+    os._exit(0)
+
+
+def _say_goodbye() -> None:
+    """Tells the watching process that this one ends on its own account."""
+    while _WATCHERS:
+        with contextlib.suppress(BrokenPipeError):
+            os.write(_WATCHERS.pop(), b".")
 
 
 def _arguments() -> dict[str, str]:
@@ -279,7 +374,8 @@ def run(experiment: Experiment, config: Any, path: Path, *, resume: bool) -> lis
         with RunDirectory.resume(path) if resume else RunDirectory.create(path, found) as directory:
             directory.record = found
             rows = carry_out(directory)
-    experiment.finish(path, rows)
+    if distributed.is_first():
+        experiment.finish(path, rows)
     return rows
 
 
@@ -292,7 +388,8 @@ def record(experiment: str, config: dict[str, Any]) -> dict[str, Any]:
 
 def interrupted(how: str) -> NoReturn:
     """Ends the process after an interruption; `how` says what to add to the command."""
-    sys.stderr.write(f"saved; go on with {how}\n")
+    if distributed.is_first():
+        sys.stderr.write(f"saved; go on with {how}\n")
     sys.exit(EXIT_INTERRUPTED)
 
 
@@ -356,11 +453,17 @@ def _resumed_fields(experiment: Experiment, saved: dict[str, Any], given: dict[s
     return {**saved, **given}
 
 
-def lanes_in_a_program(seeds_per_program: int, lanes: int) -> int:
-    """`seeds_per_program`, or where it is 0 what is fastest: one lane on each core of a CPU, all on an accelerator."""
+def lanes_in_a_program(seeds_per_program: int, lanes: int, data_devices: int = 1) -> int:
+    """`seeds_per_program`, or where it is 0 what is fastest: one lane on each core of a CPU, all on an accelerator.
+
+    Raises:
+        UsageError: the devices cannot be divided into groups of `data_devices`.
+    """
+    if jax.device_count() % data_devices:
+        raise bad_value("data_devices", data_devices, f"should divide the number of devices, {jax.device_count()}")
     if seeds_per_program:
         return seeds_per_program
-    return min(lanes, jax.device_count()) if jax.default_backend() == "cpu" else lanes
+    return min(lanes, jax.device_count() // data_devices) if jax.default_backend() == "cpu" else lanes
 
 
 def use_all_cores() -> None:

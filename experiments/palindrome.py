@@ -17,7 +17,7 @@ from jaxrnn.data import baum_sweet, palindrome, random_combinations
 from jaxrnn.data.sequence import SequenceTask
 from jaxrnn.loop import Study
 from jaxrnn.models import SequenceClassifier
-from jaxrnn.seeds import Stream, stream_key
+from jaxrnn.seeds import Stream, over_data, stream_key
 from jaxrnn.train import Trainer, TrainState, adam, converged, make_trainer
 from jaxrnn.unroll import Phase, plan_phases
 
@@ -68,6 +68,7 @@ def build_trainer(config: Config, model: nn.Module) -> Trainer:
     def loss(params: PyTree, memory: PyTree, batch: tuple[Array, Array], key: Key) -> tuple[Array, Any]:
         del key  # No dropout here.
         tokens_tb, labels_b = batch
+        tokens_tb = over_data(tokens_tb, 1)
         logits_bc: Any = model.apply({"params": params}, tokens_tb)
         metrics = {"accuracy": losses.accuracy(logits_bc, labels_b)}
         return losses.cross_entropy(logits_bc, labels_b), (metrics, memory)
@@ -91,7 +92,7 @@ def plan_sharing(config: Config, seeds_per_program: int) -> tuple[Phase, ...]:
     keeps its lanes together until some have ended, and is slower for it.)
     """
     alone = jax.default_backend() == "cpu" and seeds_per_program <= jax.device_count()
-    if not alone or config.batch_size < _SHARING_BATCH:
+    if not alone or config.data_devices > 1 or config.batch_size < _SHARING_BATCH:
         return ()
     task = TASKS[config.task](config.digits)
     keys = jax.random.split(jax.random.key(0), _PLANNED_BATCHES)
@@ -104,7 +105,7 @@ def build_study(config: Config) -> Study:
     task = TASKS[config.task](config.digits)
     model = build_model(config)
     lanes = config.num_seeds * len(config.learning_rate)
-    seeds_per_program = launch.lanes_in_a_program(config.seeds_per_program, lanes)
+    seeds_per_program = launch.lanes_in_a_program(config.seeds_per_program, lanes, config.data_devices)
     phases = plan_sharing(config, seeds_per_program)
 
     def evaluate(state: TrainState) -> dict[str, Array]:
@@ -123,6 +124,7 @@ def build_study(config: Config) -> Study:
         summarize=lambda rows: summarize(rows, config.max_steps),
         max_steps=config.max_steps,
         seeds_per_program=seeds_per_program,
+        data_devices=config.data_devices,
     )
 
 
@@ -160,5 +162,6 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     launch.define_flags("palindrome.py", Config)
+    launch.define_distributed()
     flags.adopt_module_key_flags(launch)
     launch.run_main(main)

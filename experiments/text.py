@@ -21,7 +21,7 @@ from jaxrnn.data import text
 from jaxrnn.loop import Study, Visits
 from jaxrnn.models import CharLM
 from jaxrnn.sample import Choice, Greedy, Sampler, generate
-from jaxrnn.seeds import Stream, stream_key
+from jaxrnn.seeds import Stream, over_data, stream_key
 from jaxrnn.train import Trainer, TrainState, adam, make_trainer, never
 
 SAMPLES = "samples.jsonl"
@@ -110,6 +110,7 @@ def build_trainer(config: Config, model: CharLM, tokens: np.ndarray) -> Trainer:
 
     def loss(params: PyTree, carries: PyTree, batch: tuple[Array, ...], key: Key) -> tuple[Array, Any]:
         inputs_tb, targets_tb, *is_first = batch
+        inputs_tb = over_data(inputs_tb, 1)
         if config.carry_state:
             carries = jax.tree.map(lambda c: jnp.where(is_first[0], 0, c), carries)
         rngs = {"dropout": key}
@@ -194,7 +195,8 @@ def build_study(config: Config) -> Study:
         evaluate=evaluate,
         summarize=summarize,
         max_steps=config.max_steps,
-        seeds_per_program=launch.lanes_in_a_program(config.seeds_per_program, lanes),
+        seeds_per_program=launch.lanes_in_a_program(config.seeds_per_program, lanes, config.data_devices),
+        data_devices=config.data_devices,
         visits=Visits(
             due=lambda step: samples_due(step) or ("validation" in measured and step % config.eval_every == 0),
             rows=visit,
@@ -285,6 +287,7 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     launch.define_flags("text.py", Config)
+    launch.define_distributed()
     launch.define_data_dir()
     flags.adopt_module_key_flags(launch)
     launch.run_main(main)

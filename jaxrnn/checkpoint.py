@@ -2,7 +2,7 @@
 
 A pytree is saved as a flat dict of named arrays (``params/forward/w_x``), beside a JSON of everything that is not an
 array and a SHA-256 over both: Orbax restores a flipped byte silently, so a checkpoint is believed only if its digest
-agrees.
+agrees. Of arrays that several processes share, each writes and digests its part; any number of processes can read them.
 """
 
 import hashlib
@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import LatestN
 
 from jaxrnn.arrays import PyTree
@@ -66,7 +68,7 @@ class CheckpointStore:
             CheckpointError: if this or the save before it could not be written, e.g. because the disk is full.
         """
         arrays = flatten(tree)
-        meta = {**meta, "digest": _digest(arrays, meta)}
+        meta = {**meta, "sha256": _digest(arrays, meta)}
         items: dict[str, Any] = {"meta": ocp.args.JsonSave(meta)}
         if arrays:  # Orbax does not save an empty tree.
             items["state"] = ocp.args.StandardSave(arrays)
@@ -111,7 +113,9 @@ class CheckpointStore:
                 arrays = dict(self._manager.restore(number, args=arguments).state)
         except Exception as error:  # A damaged file can raise anything.
             raise CheckpointError(f"checkpoint {number} is unreadable: {_reason(error)}") from error
-        if meta.pop("digest", None) != _digest(arrays, meta):
+        if "digest" in meta:  # Was over all lanes at once.
+            raise CheckpointError(f"checkpoint {number} was saved by another version of jaxrnn")
+        if meta.pop("sha256", None) != _digest(arrays, meta):
             raise CheckpointError(f"checkpoint {number} is damaged: its contents do not match its SHA-256")
         return Checkpoint(number, arrays, meta)
 
@@ -124,10 +128,18 @@ class CheckpointStore:
                 yield error
 
 
-def flatten(tree: PyTree) -> Arrays:
-    """The leaves as NumPy arrays, by path: ``{"params/head/kernel": ...}``."""
-    # Copies: on a CPU the arrays may be given away to the next chunk while they are being written.
-    return {_name(path): np.array(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+def flatten(tree: PyTree) -> dict[str, Any]:
+    """The leaves by path, ``{"params/head/kernel": ...}``: of NumPy, or of JAX where other processes have a part."""
+    return {_name(path): _copy(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def _copy(leaf: Any) -> Any:
+    """A copy, since the arrays may be given away to the next chunk while they are being written."""
+    return jnp.copy(leaf) if _is_shared(leaf) else np.array(leaf)
+
+
+def _is_shared(array: Any) -> bool:
+    return isinstance(array, jax.Array) and not array.is_fully_addressable
 
 
 def unflatten(target: PyTree, arrays: Arrays) -> PyTree:
@@ -170,13 +182,31 @@ def _name(path: Any) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
-def _digest(arrays: Arrays, meta: dict[str, Any]) -> str:
+def _digest(arrays: dict[str, Any], meta: dict[str, Any]) -> str:
+    """Of `meta`, and of names, dtypes, shapes and the digest of each entry along the first axis (the lanes)."""
     digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(array.data)
+    parts = {name: _rows(array) for name, array in sorted(arrays.items())}
+    if any(_is_shared(array) for array in arrays.values()):
+        # Each row is known to the processes that have it, and zero to the others.
+        parts = jax.tree.map(lambda seen: seen.max(axis=0), multihost_utils.process_allgather(parts))
+    for name, rows in parts.items():
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        digest.update(np.ascontiguousarray(rows).data)
     return digest.hexdigest()
+
+
+def _rows(array: Any) -> np.ndarray:
+    """SHA-256 of each entry along the first axis ``[S, 32]``, uint8; zeros for what this process does not have."""
+    if _is_shared(array):
+        parts = [(shard.index[0], np.asarray(shard.data)) for shard in array.addressable_shards]
+    else:
+        array = np.atleast_1d(array)
+        parts = [(slice(None), array)]
+    rows = np.zeros((len(array), 32), np.uint8)
+    for where, part in parts:
+        digests = [hashlib.sha256(np.ascontiguousarray(row).data).digest() for row in part]
+        rows[where] = np.array([list(digest) for digest in digests], np.uint8).reshape(-1, 32)
+    return rows
 
 
 def _reason(error: Exception) -> str:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from jaxrnn import seeds
+from jaxrnn import distributed, seeds
 from jaxrnn.arrays import Array, PyTree
 from jaxrnn.checkpoint import Arrays, Checkpoint, CheckpointError, CheckpointStore, subtree, unflatten
 from jaxrnn.rundir import RunDirectory, RunError, environment, read_config
@@ -66,6 +66,7 @@ class Study(NamedTuple):
         max_steps: index of the last step.
         seeds_per_program: how many lanes share a program.
         visits: what happens at chosen steps.
+        data_devices: how many devices share a lane in training.
     """
 
     trainer: Trainer
@@ -74,6 +75,7 @@ class Study(NamedTuple):
     max_steps: int
     seeds_per_program: int
     visits: Visits = NO_VISITS
+    data_devices: int = 1
 
 
 class _Block(NamedTuple):
@@ -126,7 +128,7 @@ def train(study: Study, lanes: Sequence[Lane], directory: RunDirectory) -> list[
         with loop.progress() as bar:
             while loop.block is not None:
                 loop.chunk(bar)
-                if interrupted() and not loop.done:
+                if distributed.any_process(interrupted()) and not loop.done:
                     running.wait()
                     raise Interrupted
         running.wait()
@@ -157,13 +159,22 @@ class _Loop:
         self.finished_number = 0
         self.environment = environment()
         self._programs: dict[tuple[str, int], Any] = {}
+        self._evaluate = seeds.over_lanes(study.evaluate, 1)
 
     # --- Programs -----------------------------------------------------------------------------------------------------
 
     def _program(self, name: str, fn: Callable[..., Any], size: int, *, donate: bool = False) -> Any:
+        """A program of the lanes in training."""
         if (name, size) not in self._programs:
-            self._programs[name, size] = seeds.over_lanes(fn, size, donate=donate)
+            shared = self.study.data_devices
+            self._programs[name, size] = seeds.over_lanes(fn, size, data_devices=shared, donate=donate)
         return self._programs[name, size]
+
+    def _place(self, tree: PyTree, size: int) -> PyTree:
+        return seeds.place(tree, size, self.study.data_devices)
+
+    def _padded(self, num_lanes: int) -> int:
+        return seeds.padded(num_lanes, self.study.data_devices)
 
     # --- Blocks -------------------------------------------------------------------------------------------------------
 
@@ -176,9 +187,9 @@ class _Loop:
         waiting = self._waiting(())[: self.study.seeds_per_program]
         if not waiting:
             return None
-        names = (*waiting, *[None] * (seeds.padded(len(waiting)) - len(waiting)))
+        names = (*waiting, *[None] * (self._padded(len(waiting)) - len(waiting)))
         state = self._started(names)
-        return _Block(names, state._replace(status=_standing_still(state.status, names)))
+        return _Block(names, self._standing_still(state, names))
 
     def _waiting(self, names: Sequence[str | None]) -> list[str]:
         """Lanes that have not ended and are not among `names`."""
@@ -188,19 +199,20 @@ class _Loop:
         """The states that lanes begin or go on with, each at its position; those at the others are of no use."""
         lanes = [self.lanes[name] if name else next(iter(self.lanes.values())) for name in names]
         size = len(lanes)
-        lane_seeds = seeds.place(np.array([lane.seed for lane in lanes], np.int32), size)
-        rates = seeds.place(np.array([lane.learning_rate for lane in lanes], np.float32), size)
+        lane_seeds = self._place(np.array([lane.seed for lane in lanes], np.int32), size)
+        rates = self._place(np.array([lane.learning_rate for lane in lanes], np.float32), size)
         state = self._program("init", self.study.trainer.init, size)(lane_seeds, rates)
         for i, name in enumerate(names):
             if name in self.unfinished:
                 saved = self._saved_state(name)
-                state = seeds.place(jax.tree.map(lambda new, old, i=i: new.at[i].set(old[0]), state, saved), size)
+                state = self._place(jax.tree.map(lambda new, old, i=i: new.at[i].set(old[0]), state, saved), size)
         return state
 
     def _saved_state(self, name: str) -> TrainState:
         saved = self.finished_store.read(self.unfinished[name].checkpoint)
         target = self._target(1)
-        return resumed(unflatten({"params": target.params, "state": target}, saved.arrays)["state"])
+        state = resumed(unflatten({"params": target.params, "state": target}, saved.arrays)["state"])
+        return distributed.fetch(state)
 
     def _target(self, size: int) -> TrainState:
         """Shapes and dtypes of a block's state."""
@@ -215,10 +227,10 @@ class _Loop:
         size = len(self.block.names)
         first = ("chunk", size) not in self._programs
         started = time.perf_counter()
-        until = np.array([self._pause(step) for step in jax.device_get(self.block.state.step)], np.int32)
+        until = np.array([self._pause(step) for step in distributed.fetch(self.block.state.step)], np.int32)
         program = self._program("chunk", self.study.trainer.chunk, size, donate=True)
-        state, looks = program(self.block.state, seeds.place(until, size))
-        looks, status, step = jax.device_get((looks, state.status, state.step))
+        state, looks = program(self.block.state, self._place(until, size))
+        looks, status, step = distributed.fetch((looks, state.status, state.step))
         seconds = time.perf_counter() - started
 
         self.directory.append(METRICS, self._metrics(self.block, looks))
@@ -276,11 +288,11 @@ class _Loop:
             return self._begin()
         if waiting := self._waiting(names)[: self.study.seeds_per_program - len(block.active)]:
             return self._joined(block, waiting)
-        size = seeds.shrunk(len(block.active), len(names))
+        size = seeds.shrunk(len(block.active), len(names), self.study.data_devices)
         if size == len(names):
             return block
         kept = [name for name in names if name is not None]
-        return _fill(kept, block.active, block.state, size)
+        return self._fill(kept, block.active, block.state, size)
 
     def _joined(self, block: _Block, waiting: Sequence[str]) -> _Block:
         """The block with lanes that begin in its free places, as many as there are."""
@@ -289,10 +301,30 @@ class _Loop:
         for i, name in zip(free, waiting, strict=False):
             new[i] = name
         size = len(new)
-        is_new = seeds.place(np.array([name is not None for name in new]), size)
+        is_new = self._place(np.array([name is not None for name in new]), size)
         replace = self._program("replace", _replace, size, donate=True)
         state = replace(block.state, self._started(new), is_new)
         return _Block(tuple(a or b for a, b in zip(block.names, new, strict=True)), state)
+
+    def _placed(self, names: tuple[str | None, ...], state: TrainState) -> _Block:
+        """A restored block as it was, or laid out anew where it does not fit the devices that there are now."""
+        block = _Block(names, state)
+        if self._padded(len(names)) == len(names):
+            return _Block(names, self._place(state, len(names)))
+        kept = [name for name in names if name is not None]
+        return self._fill(kept, block.active, state, self._padded(len(kept)))
+
+    def _fill(self, names: Sequence[str], positions: Sequence[int], state: TrainState, size: int) -> _Block:
+        """A block of `size` lanes: those at `positions` of `state`, then copies that stand still."""
+        state = seeds.take(state, positions, size, self.study.data_devices)
+        all_names = (*names, *[None] * (size - len(names)))
+        return _Block(all_names, self._standing_still(state, all_names))
+
+    def _standing_still(self, state: TrainState, names: Sequence[str | None]) -> TrainState:
+        """The lanes, where those without a name are padding."""
+        is_padding = np.array([name is None for name in names])
+        status = jnp.where(is_padding, np.int32(Status.PADDING), state.status)
+        return state._replace(status=self._place(status, len(names)))
 
     def _conclude(self, name: str, state: TrainState, status: Status, step: int) -> None:
         """Evaluates a lane that ended and saves what is needed of it; an older checkpoint of it stays."""
@@ -301,8 +333,7 @@ class _Loop:
         if status == Status.FAILED:
             evaluated = dict.fromkeys(jax.eval_shape(jax.vmap(self.study.evaluate), judged))
         else:
-            program = self._program("evaluate", self.study.evaluate, 1)
-            evaluated = {key: value[0].item() for key, value in program(judged).items()}
+            evaluated = {key: value[0].item() for key, value in self._evaluate(judged).items()}
         stopped = status == Status.STOPPED
         row = {
             "run": name,
@@ -322,6 +353,7 @@ class _Loop:
     def _save_finished(self, name: str, tree: PyTree) -> int:
         """Saves what is kept for good; the number of its checkpoint."""
         number = self.finished_number
+        self.running_store.wait()  # Two saves at once would mix up the meetings of several processes.
         self.finished_store.save(number, tree, {"run": name})
         self.finished_store.wait()
         self.finished_number += 1
@@ -348,7 +380,7 @@ class _Loop:
         block = self.block
         meta = {
             "names": [] if block is None else block.names,
-            "steps": [] if block is None else np.asarray(block.state.step).tolist(),
+            "steps": [] if block is None else distributed.fetch(block.state.step).tolist(),
             "finished": {name: lane._asdict() for name, lane in self.finished.items()},
             "unfinished": {name: lane._asdict() for name, lane in self.unfinished.items()},
             "kept": [kept._asdict() for kept in self.kept],
@@ -383,7 +415,7 @@ class _Loop:
         if checkpoint.arrays:
             names = tuple(meta["names"])
             state = unflatten(self._target(len(names)), checkpoint.arrays)
-            self.block = _placed(names, state)
+            self.block = self._placed(names, state)
         else:
             self.block = self._begin()
         self.directory.write_config()
@@ -392,11 +424,16 @@ class _Loop:
     def _newest_sound(self) -> Checkpoint | None:
         rejected = []
         for found in _newest_first(self.running_store):
-            if isinstance(found, Checkpoint) and self.directory.holds(found.meta["lengths"]):
+            reason = ""
+            if isinstance(found, CheckpointError):
+                reason = str(found)
+            elif not self.directory.holds(found.meta["lengths"]):
+                reason = f"checkpoint {found.number}: metrics are missing"
+            if not distributed.any_process(bool(reason)) and isinstance(found, Checkpoint):
                 return found
-            reason = found if isinstance(found, CheckpointError) else f"checkpoint {found.number}: metrics are missing"
+            reason = reason or "another process cannot use the checkpoint"
             _LOG.warning("%s; trying the one before it", reason)
-            rejected.append(str(reason))
+            rejected.append(reason)
         if rejected:
             raise CheckpointError(f"{self.directory.path}: no checkpoint is sound: {'; '.join(rejected)}")
         return None
@@ -406,14 +443,14 @@ class _Loop:
     def progress(self) -> Any:
         """A bar over the steps of all lanes; silent where standard error is not a terminal."""
         steps = self.study.max_steps + 1
-        bar = tqdm(total=steps * len(self.lanes), unit="step", disable=None)
+        bar = tqdm(total=steps * len(self.lanes), unit="step", disable=None if distributed.is_first() else True)
         if self.block is not None:
             bar.initial = bar.n = self._steps_done()
         return bar
 
     def _steps_done(self) -> int:
         """Of all lanes together; one that ended has none left."""
-        running = 0 if self.block is None else int(np.asarray(self.block.state.step)[self.block.active].sum())
+        running = 0 if self.block is None else int(distributed.fetch(self.block.state.step)[self.block.active].sum())
         return running + len(self.finished) * (self.study.max_steps + 1)
 
     def _describe(self, bar: Any, block: _Block, looks: Looks) -> None:
@@ -427,28 +464,6 @@ class _Loop:
             for key in ("loss", *looks.metrics):
                 shown[key] = f"{looks.metrics[key][block.active, last][taken[:, last]].mean():.4f}"
         bar.set_postfix(shown, refresh=False)
-
-
-def _placed(names: tuple[str | None, ...], state: TrainState) -> _Block:
-    """A restored block as it was, or laid out anew where it does not fit the devices that there are now."""
-    block = _Block(names, state)
-    if seeds.padded(len(names)) == len(names):
-        return _Block(names, seeds.place(state, len(names)))
-    kept = [name for name in names if name is not None]
-    return _fill(kept, block.active, state, seeds.padded(len(kept)))
-
-
-def _fill(names: Sequence[str], positions: Sequence[int], state: TrainState, size: int) -> _Block:
-    """A block of `size` lanes: those at `positions` of `state`, then copies that stand still."""
-    state = seeds.take(state, positions, size)
-    all_names = (*names, *[None] * (size - len(names)))
-    return _Block(all_names, state._replace(status=_standing_still(state.status, all_names)))
-
-
-def _standing_still(status: Array, names: Sequence[str | None]) -> Array:
-    """The status of lanes where those without a name are padding."""
-    is_padding = jnp.array([name is None for name in names])
-    return seeds.place(jnp.where(is_padding, jnp.int32(Status.PADDING), status), len(names))
 
 
 def _replace(state: TrainState, start: TrainState, is_new: Array) -> TrainState:

@@ -24,7 +24,7 @@ Kind = Literal["kept", "this machine"]
 KINDS: tuple[Kind, ...] = ("kept", "this machine")
 
 # What may differ between directories whose runs belong together: which seeds, and how the computer went through them.
-BOOKKEEPING = frozenset({"first_seed", "num_seeds", "seeds_per_program", "chunk_steps"})
+BOOKKEEPING = frozenset({"first_seed", "num_seeds", "seeds_per_program", "data_devices", "chunk_steps"})
 
 
 # --- Run directories --------------------------------------------------------------------------------------------------

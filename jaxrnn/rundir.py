@@ -13,6 +13,8 @@ from typing import Any, Self
 
 import jax
 
+from jaxrnn import distributed
+
 UNCOUNTED = "timing.jsonl"
 """The one ``.jsonl`` that is not cut back on resume, since times differ from run to run anyway."""
 
@@ -37,12 +39,14 @@ def environment() -> dict[str, Any]:
 class RunDirectory:
     """The directory of one run, locked while it is open; use it as a context manager.
 
+    Of several processes that share a run, the first one holds the lock and writes, for all of them.
+
     Args:
         path: the directory.
         record: what ``config.json`` says: experiment, config, versions, device.
     """
 
-    def __init__(self, path: Path, record: Mapping[str, Any], lock: int) -> None:
+    def __init__(self, path: Path, record: Mapping[str, Any], lock: int | None) -> None:
         self.path = path
         self.record = record
         self._lock = lock
@@ -54,14 +58,18 @@ class RunDirectory:
         Raises:
             RunError: if the directory holds a run, is in use or cannot be written.
         """
-        _refuse_run(path)
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            lock = _acquire(path)
-        except OSError as error:
-            raise RunError(f"{path}: cannot be written: {error.strerror}") from error
-        _refuse_run(path)
-        directory = cls(path, record, lock)
+
+        def begin() -> int:
+            _refuse_run(path)
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+                lock = _acquire(path)
+            except OSError as error:
+                raise RunError(f"{path}: cannot be written: {error.strerror}") from error
+            _refuse_run(path)
+            return lock
+
+        directory = cls(path, record, distributed.on_first(begin, RunError))
         directory.write_config()
         return directory
 
@@ -73,17 +81,21 @@ class RunDirectory:
             RunError: if there is none, or another process is at it.
         """
         record = read_config(path)
-        try:
-            lock = _acquire(path)
-        except OSError as error:
-            raise RunError(f"{path}: cannot be written: {error.strerror}") from error
-        return cls(path, record, lock)
+
+        def go_on() -> int:
+            try:
+                return _acquire(path)
+            except OSError as error:
+                raise RunError(f"{path}: cannot be written: {error.strerror}") from error
+
+        return cls(path, record, distributed.on_first(go_on, RunError))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
 
     def write_config(self) -> None:
         """Writes `record` as ``config.json``."""
@@ -97,6 +109,8 @@ class RunDirectory:
             content: of JSON's types; a NaN becomes null.
             indent: as in `json.dumps`; None puts all on one line.
         """
+        if self._lock is None:
+            return
         temporary = self.path / f".{name}.tmp"
         with self._writing(name), temporary.open("w") as file:
             file.write(json.dumps(_finite(content), indent=indent, allow_nan=False) + "\n")
@@ -106,6 +120,8 @@ class RunDirectory:
 
     def append(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Adds one line a row to a ``.jsonl`` file and flushes it to disk; a NaN becomes null."""
+        if self._lock is None:
+            return
         text = "".join(json.dumps(_finite(row), allow_nan=False) + "\n" for row in rows)
         with self._writing(name), (self.path / name).open("a") as file:
             file.write(text)
@@ -118,6 +134,8 @@ class RunDirectory:
 
     def truncate(self, lengths: Mapping[str, int]) -> None:
         """Cuts every ``.jsonl`` file back to a checkpoint's `lengths`; one that is not among them is emptied."""
+        if self._lock is None:
+            return
         for name in self.lengths():
             with self._writing(name):
                 os.truncate(self.path / name, lengths.get(name, 0))

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from jaxrnn import distributed
 from jaxrnn.arrays import Array, Key, PyTree
 
 
@@ -48,7 +49,9 @@ def product(seeds: Iterable[int], learning_rates: Iterable[float]) -> list[Lane]
     return [Lane(seed, rate) for rate in learning_rates for seed in seeds]
 
 
-def over_lanes(fn: Callable[..., Any], num_lanes: int, *, donate: bool = False) -> Callable[..., Any]:
+def over_lanes(
+    fn: Callable[..., Any], num_lanes: int, *, data_devices: int = 1, donate: bool = False
+) -> Callable[..., Any]:
     """Compiles ``fn(*trees)`` of one lane into a program of trees with a leading lane axis.
 
     The lanes are spread over devices that never wait for each other. One lane on a device runs without any batch axis,
@@ -57,53 +60,79 @@ def over_lanes(fn: Callable[..., Any], num_lanes: int, *, donate: bool = False) 
     Args:
         fn: a pure function of one lane's pytrees.
         num_lanes: S, a multiple of the number of devices that share them (see `padded`).
+        data_devices: how many devices share each lane; what they divide is what `fn` marks with `over_data`.
         donate: give the first argument's memory to the result.
     """
-    mesh = lane_sharding(num_lanes).mesh
+    mesh = lane_sharding(num_lanes, data_devices).mesh
 
     def on_one_device(*trees: PyTree) -> PyTree:
-        if num_lanes > mesh.size:
+        if num_lanes > mesh.shape["lane"]:
             return jax.vmap(fn)(*trees)
         return jax.tree.map(lambda x: x[None], fn(*jax.tree.map(lambda x: x[0], trees)))
 
     lane = PartitionSpec("lane")
-    # Nothing is replicated, so there is nothing to check; the check would refuse a scan that starts at constants.
-    program = jax.shard_map(on_one_device, mesh=mesh, in_specs=lane, out_specs=lane, check_vma=False)
+    # The check would refuse a scan that starts at constants.
+    program = jax.shard_map(
+        on_one_device, mesh=mesh, in_specs=lane, out_specs=lane, axis_names={"lane"}, check_vma=False
+    )
     return jax.jit(program, donate_argnums=(0,) if donate else ())
 
 
-def lane_sharding(num_lanes: int) -> NamedSharding:
-    """The lane axis over the devices, or over the first few where there are fewer lanes."""
-    devices = jax.devices()[:num_lanes]
-    mesh = jax.make_mesh((len(devices),), ("lane",), axis_types=(AxisType.Auto,), devices=devices)
+def over_data(x: Array, axis: int) -> Array:
+    """Divides an axis, that of the batch, among the devices that share a lane, where several do."""
+    if "data" not in jax.sharding.get_abstract_mesh().axis_names:
+        return x
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(*[None] * axis, "data"))
+
+
+def lane_sharding(num_lanes: int, data_devices: int = 1) -> NamedSharding:
+    """The lane axis over the devices of all processes, or over the first few of this one where there are fewer lanes.
+
+    So a block in training is everybody's, and a lane that is taken out of it is looked at in every process alone.
+    """
+    groups = _groups(num_lanes, data_devices)
+    everybody = groups * data_devices == jax.device_count()
+    devices = (jax.devices() if everybody else jax.local_devices())[: groups * data_devices]
+    sizes, names = ((groups,), ("lane",)) if data_devices == 1 else ((groups, data_devices), ("lane", "data"))
+    mesh = jax.make_mesh(sizes, names, axis_types=(AxisType.Auto,) * len(names), devices=devices)
     return NamedSharding(mesh, PartitionSpec("lane"))
 
 
-def place(tree: PyTree, num_lanes: int) -> PyTree:
+def _groups(num_lanes: int, data_devices: int) -> int:
+    """How many lanes a program of `num_lanes` has beside each other."""
+    return min(num_lanes, jax.device_count() // data_devices)
+
+
+def place(tree: PyTree, num_lanes: int, data_devices: int = 1) -> PyTree:
     """Arrays ``[S, ...]``, also of NumPy, on the devices where a program of S lanes expects them."""
-    return jax.device_put(tree, lane_sharding(num_lanes))
+    return jax.device_put(tree, lane_sharding(num_lanes, data_devices))
 
 
-def padded(num_lanes: int) -> int:
-    """The number of lanes of a program that runs `num_lanes`: itself, or the next multiple of the device count."""
-    devices = min(num_lanes, jax.device_count())
-    return -(-num_lanes // devices) * devices
+def padded(num_lanes: int, data_devices: int = 1) -> int:
+    """The number of lanes of a program that runs `num_lanes`: itself, or the next multiple of the device count.
+
+    No device is left out where there are several processes: each has a part in every program.
+    """
+    groups = _groups(num_lanes if jax.process_count() == 1 else jax.device_count(), data_devices)
+    return -(-num_lanes // groups) * groups
 
 
-def shrunk(num_lanes: int, size: int) -> int:
+def shrunk(num_lanes: int, size: int, data_devices: int = 1) -> int:
     """How many lanes a program of `size` keeps for `num_lanes`.
 
     As many for each device as a power of two allows, so that few programs are compiled, and at least one: a lane that
     has ended costs nothing where it does not share its device.
     """
-    devices = min(size, jax.device_count())
-    each = -(-num_lanes // devices)
-    return min(size, devices << (each - 1).bit_length())
+    groups = _groups(size, data_devices)
+    each = -(-num_lanes // groups)
+    return min(size, groups << (each - 1).bit_length())
 
 
-def take(tree: PyTree, positions: Sequence[int], size: int) -> PyTree:
+def take(tree: PyTree, positions: Sequence[int], size: int, data_devices: int = 1) -> PyTree:
     """The lanes at `positions`, followed by copies of the last of them up to `size` lanes."""
-    return place(_taken(tree, np.array([*positions, *[positions[-1]] * (size - len(positions))])), size)
+    taken = _taken(tree, np.array([*positions, *[positions[-1]] * (size - len(positions))]))
+    # What is of one process alone and what is of all are not placed into each other.
+    return place(distributed.fetch(taken) if jax.process_count() > 1 else taken, size, data_devices)
 
 
 @jax.jit

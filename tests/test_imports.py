@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = [
     {"arrays"},
+    {"distributed"},
     {"cells", "graph", "losses", "stats", "data"},
     {"unroll", "seeds", "through_time"},
     {"modules"},

@@ -168,7 +168,7 @@ def crash_at(monkeypatch, target, name, call):
         (RunDirectory, "append", 5),
         (CheckpointStore, "save", 3),
         (CheckpointStore, "save", 6),
-        (CheckpointStore, "wait", 2),  # After a lane was saved and before the run knows it.
+        (CheckpointStore, "wait", 4),  # After a lane was saved and before the run knows it.
         (RunDirectory, "write", 3),  # The results of a lane that ended.
     ],
 )

@@ -1,0 +1,191 @@
+"""Several processes that share a run, as real processes that meet on this machine."""
+
+import json
+import signal
+import socket
+import time
+
+import jax
+import numpy as np
+import pytest
+
+import jaxrnn
+from configs.palindrome import Config
+from experiments.palindrome import build_study
+from jaxrnn import seeds
+
+SMALL = {"digits": 2, "hidden_size": 16, "batch_size": 16, "eval_every": 10, "patience": 2, "learning_rate": 0.01}
+# Three of five seeds converge, at different steps.
+STUDY = {**SMALL, "num_seeds": 5, "max_steps": 45, "tolerance": 0.3, "chunk_steps": 20}
+LONG = {**SMALL, "num_seeds": 3, "max_steps": 60_000, "tolerance": 0.0, "learning_rate": 1e-6, "chunk_steps": 500}
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def start_job(binaries, *arguments, num_processes=2, **fields):
+    coordinator = f"--coordinator=127.0.0.1:{free_port()}"
+    return [
+        binaries.start(
+            "palindrome",
+            "--distributed",
+            coordinator,
+            f"--num_processes={num_processes}",
+            f"--process_id={i}",
+            *arguments,
+            environment={"JAX_NUM_CPU_DEVICES": "1"},
+            **fields,
+        )
+        for i in range(num_processes)
+    ]
+
+
+def end(job):
+    return [process.wait() for process in job]
+
+
+def contents(path):
+    return [(path / name).read_bytes() for name in ("metrics.jsonl", "results.json")]
+
+
+def has_saved(path, chunks):
+    numbers = [int(p.name) for p in (path / "checkpoints/running").glob("[0-9]*") if p.name.isdigit()]
+    return bool(numbers) and max(numbers) >= chunks
+
+
+def wait_until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def alone(binaries, tmp_path_factory):
+    path = tmp_path_factory.mktemp("alone") / "run"
+    ended = binaries.run("palindrome", f"--workdir={path}", **STUDY)
+    assert ended.returncode == 0, ended.stderr
+    return path, ended
+
+
+def test_two_processes_write_the_same_bytes_as_one(binaries, alone, tmp_path):
+    job = start_job(binaries, f"--workdir={tmp_path / 'run'}", **STUDY)
+    assert end(job) == [0, 0], [process.stderr for process in job]
+    assert contents(tmp_path / "run") == contents(alone[0])
+    assert {row["converged"] for row in json.loads(contents(alone[0])[1])["runs"]} == {True, False}
+    # Only the first one speaks.
+    assert job[0].stdout.splitlines()[-5:] == alone[1].stdout.splitlines()
+    assert job[1].stdout == ""
+    for seed in range(5):
+        jax.tree.map(
+            np.testing.assert_array_equal,
+            jaxrnn.load(tmp_path / "run", seed=seed)[1],
+            jaxrnn.load(alone[0], seed=seed)[1],
+        )
+
+
+@pytest.mark.parametrize(("signalled", "resumed_by"), [(0, 2), (1, 1)])
+def test_a_signal_to_one_process_saves_in_all_at_the_same_step(binaries, tmp_path, signalled, resumed_by):
+    path = tmp_path / "run"
+    job = start_job(binaries, f"--workdir={path}", **LONG)
+    wait_until(lambda: has_saved(path, 3))
+    started = time.monotonic()
+    job[signalled].terminate()
+    assert end(job) == [75, 75], [process.stderr for process in job]
+    assert time.monotonic() - started < 30
+    assert "saved; go on with --resume" in job[0].stderr
+    last = json.loads((path / "metrics.jsonl").read_text().splitlines()[-1])["step"]
+    # 10 looks later the run is stopped again, by whoever goes on with it.
+    more = ("--resume", f"--workdir={path}")
+    job = start_job(binaries, *more) if resumed_by == 2 else [binaries.start("palindrome", *more)]
+    wait_until(lambda: json.loads((path / "metrics.jsonl").read_text().splitlines()[-1])["step"] >= last + 100)
+    job[0].terminate()
+    assert set(end(job)) == {75}, [process.stderr for process in job]
+    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    for seed in range(3):
+        steps = [line["step"] for line in lines if line["seed"] == seed]
+        assert steps == list(range(0, len(steps) * 10, 10))
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_the_others_end_when_one_is_killed_and_the_job_can_be_resumed(binaries, alone, tmp_path, killed):
+    path = tmp_path / "run"
+    job = start_job(binaries, f"--workdir={path}", **{**STUDY, "chunk_steps": 5})
+    wait_until(lambda: has_saved(path, 2))
+    job[killed].kill()
+    codes = end(job)
+    assert codes[killed] == -signal.SIGKILL
+    assert codes[1 - killed] in (75, -signal.SIGABRT)
+    wait_until(lambda: "a process of this job has been lost" in job[1 - killed].stderr, 5)
+    assert "--resume" in job[1 - killed].stderr.splitlines()[-1]
+    job = start_job(binaries, "--resume", f"--workdir={path}")
+    assert end(job) == [0, 0], [process.stderr for process in job]
+    # Of two lanes in training, shorter chunks move the lines.
+    assert [sorted(content.splitlines()) for content in contents(path)] == [
+        sorted(content.splitlines()) for content in contents(alone[0])
+    ]
+
+
+def test_what_one_process_may_not_do_ends_all_with_the_same_line(binaries, alone):
+    job = start_job(binaries, f"--workdir={alone[0]}", **STUDY)
+    assert end(job) == [1, 1]
+    for process in job:
+        assert process.stderr.splitlines()[-1].startswith(f"error: {alone[0]}: holds a run already; --resume")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--distributed"], "nothing that JAX knows has started this process; give --coordinator=HOST:PORT"),
+        (["--process_id=0"], "--coordinator, --num_processes and --process_id go with --distributed"),
+        (["--distributed", "--process_id=0", "--num_processes=2"], "--coordinator is missing"),
+        (["--distributed", "--coordinator=x", "--process_id=0", "--num_processes=2"], "should be HOST:PORT"),
+        (["--distributed", "--coordinator=x:1", "--process_id=2", "--num_processes=2"], "should be below"),
+        (["--distributed", "--num_processes=0"], "--num_processes"),
+    ],
+)
+def test_flags_that_cannot_be_meant_are_refused(binaries, tmp_path, arguments, message):
+    ended = binaries.run("palindrome", f"--workdir={tmp_path / 'run'}", *arguments, **STUDY)
+    assert ended.returncode == 2
+    assert message in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+# --- Devices that share a lane ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru_cho"])
+def test_devices_that_share_a_batch_give_the_gradient_of_the_whole(cell):
+    outcomes = []
+    for data_devices in (1, 2):
+        config = Config(cell=cell, digits=2, hidden_size=16, batch_size=16, chunk_steps=20, data_devices=data_devices)
+        trainer = build_study(config).trainer
+        init = seeds.over_lanes(trainer.init, 1, data_devices=data_devices)
+        chunk = seeds.over_lanes(trainer.chunk, 1, data_devices=data_devices)
+        state = init(np.zeros(1, np.int32), np.full(1, 1e-2, np.float32))
+        until = seeds.place(np.array([20]), 1, data_devices)
+        outcomes.append(jax.device_get(chunk(state, until)))
+        if data_devices == 2:
+            compiled = chunk.lower(state, until).compile().as_text()
+            # Each device has half of the batch; what crosses is sums.
+            assert "all-reduce" in compiled
+            assert f"f32[8,{64 if cell == 'lstm' else 16}]" in compiled
+    (whole, whole_looks), (shared, shared_looks) = outcomes
+    np.testing.assert_allclose(whole_looks.metrics["loss"], shared_looks.metrics["loss"], atol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), whole.params, shared.params)
+
+
+def test_a_run_whose_devices_share_each_batch(binaries, alone, tmp_path):
+    path = tmp_path / "run"
+    job = start_job(binaries, f"--workdir={path}", **STUDY, data_devices=2)
+    assert end(job) == [0, 0], [process.stderr for process in job]
+    (ours, single) = (json.loads(contents(p)[1])["runs"] for p in (path, alone[0]))
+    assert [row["steps"] for row in ours] == [row["steps"] for row in single]
+    ended = binaries.run("palindrome", f"--workdir={tmp_path / 'other'}", **STUDY, data_devices=3)
+    assert ended.returncode == 2
+    assert "--config.data_devices=3: should divide the number of devices, 2" in ended.stderr
+    assert not (tmp_path / "other").exists()
