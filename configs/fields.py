@@ -7,11 +7,19 @@ from pydantic import BeforeValidator, Field
 
 def _split(names: Any) -> Any:
     """What stands on a command line, ``a,b,c``, comes as one name."""
-    return tuple(names[0].split(",")) if len(names) == 1 and isinstance(names[0], str) else names
+    one = isinstance(names, list | tuple) and len(names) == 1 and isinstance(names[0], str)
+    return tuple(names[0].split(",")) if one else names
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
-Positive = Annotated[int, Field(ge=1)]
+# What is counted on the device is an int32; what is held in memory for each has a bound that nobody misses.
+Positive = Annotated[int, Field(ge=1, lt=2**31)]
+Layers = Annotated[int, Field(ge=1, le=1000)]
+Batch = Annotated[int, Field(ge=1, le=100_000)]
+Samples = Annotated[int, Field(ge=1, le=10_000_000)]
+Steps = Annotated[int, Field(ge=1, le=100_000)]
+"""Of a chunk, whose metrics are held until it ends."""
+Seeds = Annotated[int, Field(ge=1, le=100_000)]
 Rate = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]

@@ -13,7 +13,7 @@ from pydantic import ConfigDict as Schema
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from configs.fields import Names, Positive, Rate
+from configs.fields import Batch, Names, Positive, Rate, Seeds
 
 
 @dataclass(frozen=True, config=Schema(strict=True, extra="forbid", use_attribute_docstrings=True))
@@ -36,9 +36,9 @@ class Config:
     """Of the palindromes that are the input; the report's T."""
     hidden_size: Positive = 256
     """Hidden units."""
-    embedding_size: Annotated[int, Field(ge=0)] = 0
+    embedding_size: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """0 is the report's rule, twice the input's length."""
-    batch_size: Positive = 256
+    batch_size: Batch = 256
     """Sequences of a measurement, and of a training step."""
     clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
     """Largest global norm of the gradient."""
@@ -46,7 +46,7 @@ class Config:
     """Directories of palindrome runs with trained cells, also given as --trained=DIR, once for each."""
     train_steps: Annotated[int, Field(ge=0, lt=2**31 - 1)] = 600
     """Index of the last step of training a gated cell without such a directory here, unless it converges; 0: none."""
-    num_seeds: Positive = 3
+    num_seeds: Seeds = 3
     """Seeds first_seed, first_seed + 1, ...: of the initialisation, of the sequences, of the training."""
     first_seed: Annotated[int, Field(ge=0)] = 0
     """See num_seeds."""

@@ -13,7 +13,7 @@ from pydantic import ConfigDict as Schema
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from configs.fields import Fraction, Positive, Rate
+from configs.fields import Fraction, Positive, Rate, Seeds, Steps
 
 
 @dataclass(frozen=True, config=Schema(strict=True, extra="forbid", use_attribute_docstrings=True))
@@ -44,13 +44,13 @@ class Config:
     """Epochs: gcn stops at a validation loss above its mean over so many, gat after so many without progress."""
     eval_every: Positive = 10
     """Epochs from one line of metrics to the next; the stop rules look at every epoch."""
-    num_seeds: Positive = 3
+    num_seeds: Seeds = 3
     """Seeds first_seed, first_seed + 1, ..."""
     first_seed: Annotated[int, Field(ge=0)] = 0
     """See num_seeds."""
-    seeds_per_program: Annotated[int, Field(ge=0)] = 0
+    seeds_per_program: Annotated[int, Field(ge=0, le=100_000)] = 0
     """Runs that share a program; 0 is the fastest choice: one on each core of a CPU, all on an accelerator."""
-    chunk_steps: Positive = 200
+    chunk_steps: Steps = 200
     """Epochs between two checkpoints."""
     precision: str = "highest"
     """Of matrix products: highest, high or default (see `jax.lax.Precision`)."""

@@ -14,7 +14,7 @@ from pydantic import ConfigDict as Schema
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from configs.fields import Positive, Rate
+from configs.fields import Batch, Positive, Rate, Samples, Seeds, Steps
 
 
 @dataclass(frozen=True, config=Schema(strict=True, extra="forbid", use_attribute_docstrings=True))
@@ -31,11 +31,11 @@ class Config:
     """A second layer that walks backwards."""
     hidden_size: Positive = 256
     """Hidden units of a layer."""
-    embedding_size: Annotated[int, Field(ge=0)] = 0
+    embedding_size: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """0 is the report's rule, twice the input's length."""
     initializer: str = "kaiming"
     """kaiming (the report's) or torch (PyTorch's default)."""
-    batch_size: Positive = 256
+    batch_size: Batch = 256
     """Samples of a step."""
     learning_rate: Annotated[tuple[Rate, ...], Field(min_length=1)] = (1e-3,)
     """One run for each learning rate and seed."""
@@ -49,17 +49,17 @@ class Config:
     """A run has converged when `patience` looks in a row had at most this loss."""
     patience: Positive = 3
     """See tolerance."""
-    test_samples: Positive = 5000
+    test_samples: Samples = 5000
     """New samples for the test accuracy."""
-    num_seeds: Positive = 3
+    num_seeds: Seeds = 3
     """Seeds first_seed, first_seed + 1, ..."""
     first_seed: Annotated[int, Field(ge=0)] = 0
     """See num_seeds."""
-    seeds_per_program: Annotated[int, Field(ge=0)] = 0
+    seeds_per_program: Annotated[int, Field(ge=0, le=100_000)] = 0
     """Runs that share a program; 0 is the fastest choice: one on each core of a CPU, all on an accelerator."""
     data_devices: Positive = 1
     """Devices that share the batch of each run; for models that one device is too slow for."""
-    chunk_steps: Positive = 60
+    chunk_steps: Steps = 60
     """Steps between two checkpoints."""
     precision: str = "highest"
     """Of matrix products: highest, high or default (see `jax.lax.Precision`)."""

@@ -12,7 +12,7 @@ from pydantic import ConfigDict as Schema
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from configs.fields import Fraction, Positive, Rate
+from configs.fields import Batch, Fraction, Layers, Positive, Rate, Seeds, Steps
 
 
 @dataclass(frozen=True, config=Schema(strict=True, extra="forbid", use_attribute_docstrings=True))
@@ -25,7 +25,7 @@ class Config:
     """Of the file; the report's author read his books as latin-1."""
     cell: str = "lstm"
     """A name in `jaxrnn.cells.CELLS`."""
-    num_layers: Positive = 2
+    num_layers: Layers = 2
     """Recurrent layers."""
     hidden_size: Positive = 512
     """Hidden units of a layer."""
@@ -35,7 +35,7 @@ class Config:
     """Rate between the layers."""
     seq_length: Positive = 30
     """Characters of a window."""
-    batch_size: Positive = 64
+    batch_size: Batch = 64
     """Windows of a step."""
     carry_state: bool = False
     """Read the text in order and carry the state from window to window (truncated backpropagation through time)."""
@@ -55,15 +55,15 @@ class Config:
     """Share of the text for validation, behind the training text."""
     test_fraction: Fraction = 0.0
     """Share of the text for the test, at its end."""
-    num_seeds: Positive = 1
+    num_seeds: Seeds = 1
     """Seeds first_seed, first_seed + 1, ..."""
     first_seed: Annotated[int, Field(ge=0)] = 0
     """See num_seeds."""
-    seeds_per_program: Annotated[int, Field(ge=0)] = 0
+    seeds_per_program: Annotated[int, Field(ge=0, le=100_000)] = 0
     """Runs that share a program; 0 is the fastest choice: one on each core of a CPU, all on an accelerator."""
     data_devices: Positive = 1
     """Devices that share the batch of each run; for models that one device is too slow for."""
-    chunk_steps: Positive = 100
+    chunk_steps: Steps = 100
     """Steps between two checkpoints."""
     precision: str = "highest"
     """Of matrix products: highest, high or default (see `jax.lax.Precision`)."""

@@ -6,6 +6,7 @@ import difflib
 import functools
 import json
 import logging
+import math
 import os
 import re
 import signal
@@ -96,7 +97,9 @@ def _log_warnings() -> None:
 
 
 def _fail(error: Exception, code: int) -> NoReturn:
-    sys.stderr.write(f"error: {error}\n")
+    # One line, whatever the user's own words in it are.
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(error))
+    sys.stderr.write(f"error: {line}\n")
     if jax.distributed.is_initialized():  # At a regular end, JAX would wait for the others.
         sys.stderr.flush()
         _say_goodbye()
@@ -186,8 +189,10 @@ def _join_processes() -> None:
         raise RunError(
             f"--distributed: the processes have not found each other: {' '.join(str(error).split())[:200]}"
         ) from error
+    # What is below JAX prints to the standard output.
+    sys.stdout = os.fdopen(os.dup(1) if distributed.is_first() else os.open(os.devnull, os.O_WRONLY), "w")
+    os.dup2(2, 1)
     if not distributed.is_first():
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         logging.getLogger("jaxrnn").setLevel(logging.ERROR)
 
 
@@ -317,9 +322,33 @@ def trains(build_study: Callable[[Any], Study]) -> Callable[[Any], Callable[[Run
 
     def prepare(config: Any) -> Callable[[RunDirectory], list[dict[str, Any]]]:
         lanes = product(range(config.first_seed, config.first_seed + config.num_seeds), config.learning_rate)
-        return functools.partial(train, build_study(config), lanes)
+        study = build_study(config)
+        _refuse_too_large(study, len(lanes))
+        return functools.partial(train, study, lanes)
 
     return prepare
+
+
+def _refuse_too_large(study: Study, lanes: int) -> None:
+    """Refuses a study whose training state alone is more than there is memory."""
+    state = jax.eval_shape(study.trainer.init, *(jax.ShapeDtypeStruct((), kind) for kind in ("int32", "float32")))
+    together = min(lanes, study.seeds_per_program)
+    needed = together * sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    there = _memory()
+    if needed > there:
+        raise UsageError(
+            f"the training state of {together} runs at a time takes {needed / 1e9:.3g} GB, and there are "
+            f"{there / 1e9:.3g} GB; take a smaller model or a smaller --config.seeds_per_program"
+        )
+
+
+def _memory() -> int:
+    """Bytes of all devices together."""
+    statistics = [device.memory_stats() or {} for device in jax.local_devices()]
+    limits = [int(found["bytes_limit"]) for found in statistics if "bytes_limit" in found]
+    if limits:
+        return sum(limits) * jax.process_count()
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * jax.process_count()
 
 
 def launch(experiment: Experiment, given: dict[str, Any] | None = None) -> list[dict[str, Any]]:
@@ -373,7 +402,14 @@ def run(experiment: Experiment, config: Any, path: Path, *, resume: bool) -> lis
         carry_out = experiment.prepare(config)
         with RunDirectory.resume(path) if resume else RunDirectory.create(path, found) as directory:
             directory.record = found
-            rows = carry_out(directory)
+            try:
+                rows = carry_out(directory)
+            except (MemoryError, jax.errors.JaxRuntimeError) as error:
+                if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+                    raise
+                if not resume:
+                    directory.discard()
+                raise RunError(f"out of memory; take smaller sizes ({' '.join(str(error).split())[:200]})") from error
     if distributed.is_first():
         experiment.finish(path, rows)
     return rows

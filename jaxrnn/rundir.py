@@ -7,6 +7,7 @@ import json
 import math
 import os
 import platform
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -96,6 +97,15 @@ class RunDirectory:
     def __exit__(self, *error: object) -> None:
         if self._lock is not None:
             os.close(self._lock)
+
+    def discard(self) -> None:
+        """Removes what a run has written that has not saved anything yet, so that another can take the directory."""
+        saved = any(path.name.isdigit() for path in self.path.glob("checkpoints/*/*"))
+        if self._lock is None or saved:
+            return
+        shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
+        for path in [*self.path.glob("*.jsonl"), self.path / "results.json", self.path / "config.json"]:
+            path.unlink(missing_ok=True)
 
     def write_config(self) -> None:
         """Writes `record` as ``config.json``."""

@@ -1,8 +1,14 @@
+import json
 import tempfile
+from collections import Counter
+from pathlib import Path
 
 import jax
 import pytest
+from hypothesis import HealthCheck, settings
 from processes import Binaries
+
+from experiments import launch
 
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_default_matmul_precision", "highest")
@@ -12,6 +18,33 @@ jax.config.update("jax_num_cpu_devices", 2)
 _CACHE = tempfile.TemporaryDirectory(prefix="jaxrnn-tests-")
 jax.config.update("jax_compilation_cache_dir", _CACHE.name)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+# Inputs that are made up: the same few in every test run, many new ones in `make soak`.
+_SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
+settings.register_profile(
+    "test", max_examples=60, derandomize=True, database=None, deadline=None, suppress_health_check=_SLOW
+)
+settings.register_profile("soak", max_examples=3000, database=None, deadline=None, suppress_health_check=_SLOW)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--tally", help="directory for a record of the faults and inputs that were tried")
+
+
+@pytest.fixture(scope="session")
+def tally(request):
+    """How often what was tried; each test counts what it has survived."""
+    tried = Counter()
+    yield tried
+    if request.config.getoption("tally"):
+        assert request.session.testsfailed == 0
+        path = Path(request.config.getoption("tally"))
+        path.mkdir(parents=True, exist_ok=True)
+        rows = [{"run": what, "seed": 0, "times": times} for what, times in sorted(tried.items())]
+        results = {"experiment": "soak", "complete": True, "runs": rows, "summary": {"times": tried.total()}}
+        record = launch.record("soak", {"command": "make soak"})
+        for name, content in (("config.json", record), ("results.json", results)):
+            (path / name).write_text(json.dumps(content, indent=1) + "\n")
 
 
 @pytest.fixture(scope="session")

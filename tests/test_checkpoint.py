@@ -1,3 +1,4 @@
+import json
 import os
 from pathlib import Path
 
@@ -61,9 +62,20 @@ def empty(path):
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("damage", [flip, cut, empty, os.unlink])
-@pytest.mark.parametrize("where", ["array", "meta"])
-def test_damage_is_noticed_and_the_one_before_is_sound(tmp_path, damage, where):
+def drop_a_leaf(path):
+    tree = json.loads((path.parents[2] / "_METADATA").read_text())
+    del tree["tree_metadata"][next(name for name in tree["tree_metadata"] if "step" in name)]
+    (path.parents[2] / "_METADATA").write_text(json.dumps(tree))
+
+
+@pytest.mark.parametrize(
+    ("where", "damage"),
+    [
+        *((where, damage) for where in ("array", "meta") for damage in (flip, cut, empty, os.unlink)),
+        ("array", drop_a_leaf),
+    ],
+)
+def test_damage_is_noticed_and_the_one_before_is_sound(tally, tmp_path, where, damage):
     save(tmp_path / "c", 0, 1)
     path = data_files(tmp_path / "c", 1)[-1] if where == "array" else tmp_path / "c/1/meta/metadata"
     damage(path)
@@ -72,6 +84,7 @@ def test_damage_is_noticed_and_the_one_before_is_sound(tmp_path, damage, where):
     assert "checkpoint 1 is" in str(newest)
     assert "\n" not in str(newest)
     assert before == 0
+    tally["a checkpoint that is cut, flipped, emptied, or lacks a file or a leaf"] += 1
 
 
 def test_an_empty_checkpoint_directory_is_noticed(tmp_path):

@@ -88,7 +88,7 @@ def test_two_processes_write_the_same_bytes_as_one(binaries, alone, tmp_path):
 
 
 @pytest.mark.parametrize(("signalled", "resumed_by"), [(0, 2), (1, 1)])
-def test_a_signal_to_one_process_saves_in_all_at_the_same_step(binaries, tmp_path, signalled, resumed_by):
+def test_a_signal_to_one_process_saves_in_all_at_the_same_step(binaries, tally, tmp_path, signalled, resumed_by):
     path = tmp_path / "run"
     job = start_job(binaries, f"--workdir={path}", **LONG)
     wait_until(lambda: has_saved(path, 3))
@@ -108,10 +108,12 @@ def test_a_signal_to_one_process_saves_in_all_at_the_same_step(binaries, tmp_pat
     for seed in range(3):
         steps = [line["step"] for line in lines if line["seed"] == seed]
         assert steps == list(range(0, len(steps) * 10, 10))
+    tally["SIGTERM to one of two processes, resumed by one or two"] += 1
 
 
-@pytest.mark.parametrize("killed", [0, 1])
-def test_the_others_end_when_one_is_killed_and_the_job_can_be_resumed(binaries, alone, tmp_path, killed):
+# The loss of another than the first is known at once, or only when it has not been heard of for a while.
+@pytest.mark.parametrize("killed", [0, pytest.param(1, marks=pytest.mark.soak)])
+def test_the_others_end_when_one_is_killed_and_the_job_can_be_resumed(binaries, alone, tally, tmp_path, killed):
     path = tmp_path / "run"
     job = start_job(binaries, f"--workdir={path}", **{**STUDY, "chunk_steps": 5})
     wait_until(lambda: has_saved(path, 2))
@@ -127,6 +129,7 @@ def test_the_others_end_when_one_is_killed_and_the_job_can_be_resumed(binaries, 
     assert [sorted(content.splitlines()) for content in contents(path)] == [
         sorted(content.splitlines()) for content in contents(alone[0])
     ]
+    tally["kill -9 of one of two processes, both resumed"] += 1
 
 
 def test_what_one_process_may_not_do_ends_all_with_the_same_line(binaries, alone):

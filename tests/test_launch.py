@@ -74,11 +74,12 @@ def test_a_run_leaves_what_the_interface_promises(finished):
     assert list(lines[0]) == ["run", "seed", "step", "loss", "accuracy"]
 
 
-@pytest.mark.parametrize("attempt", range(2))
-def test_kill_at_random_moments_and_resume_to_the_same_bytes(call, start, finished, tmp_path, attempt):
+# 2 moments each.
+@pytest.mark.parametrize("attempt", [0, 1, *(pytest.param(n, marks=pytest.mark.soak) for n in range(2, 25))])
+def test_kill_at_random_moments_and_resume_to_the_same_bytes(call, start, finished, tally, tmp_path, attempt):
     path = tmp_path / "killed"
     moments = random.Random(attempt)
-    kills = 0
+    kills = saving = 0
     arguments, fields = [f"--workdir={path}"], SMALL
     for _ in range(10):
         before = size(path)
@@ -88,6 +89,7 @@ def test_kill_at_random_moments_and_resume_to_the_same_bytes(call, start, finish
         time.sleep(moments.uniform(0, 0.3))
         process.kill()
         kills += process.wait() == -signal.SIGKILL
+        saving += any(path.glob("checkpoints/*/*tmp*"))
         arguments, fields = [f"--workdir={path}", "--resume"], {}
         if kills == 2:
             break
@@ -95,6 +97,8 @@ def test_kill_at_random_moments_and_resume_to_the_same_bytes(call, start, finish
     assert done.returncode == 0, done.stderr
     assert kills == 2
     assert contents(path) == contents(finished)
+    tally["kill -9 at a random moment, resumed to the same bytes"] += kills
+    tally["of these, in the middle of saving"] += saving
 
 
 def size(path: Path) -> int:
@@ -154,12 +158,13 @@ def test_lanes_over_several_devices_also_after_a_start_on_one(call, start, finis
             assert ours[seed, step] == pytest.approx(single[seed, step], abs=1e-5)
 
 
-def test_a_full_disk_is_one_clear_line_and_nothing_is_lost(binaries, finished, tmp_path):
+@pytest.mark.parametrize("size", [160, *(pytest.param(n, marks=pytest.mark.soak) for n in (20, 60, 110, 200, 300))])
+def test_a_full_disk_is_one_clear_line_and_nothing_is_lost(binaries, finished, tally, tmp_path, size):
     first = " ".join(command_line("palindrome", f"--workdir={tmp_path}/disk/run", **SMALL))
     again = " ".join(command_line("palindrome", f"--workdir={tmp_path}/disk/run", "--resume"))
     script = f"""
     mkdir {tmp_path}/disk
-    mount -t tmpfs -o size=160k tmpfs {tmp_path}/disk || exit 77
+    mount -t tmpfs -o size={size}k tmpfs {tmp_path}/disk || exit 77
     {first}; echo first ended with $?
     mount -o remount,size=50m {tmp_path}/disk
     {again}; echo then ended with $?
@@ -174,6 +179,27 @@ def test_a_full_disk_is_one_clear_line_and_nothing_is_lost(binaries, finished, t
     assert len(done.stderr.splitlines()) == 1
     assert "No space left on device" in done.stderr
     assert contents(tmp_path) == contents(finished)
+    tally["a disk that fills up, and has room later"] += 1
+
+
+def test_a_read_only_directory_is_one_clear_line(binaries, finished, tally, tmp_path):
+    new = " ".join(command_line("palindrome", f"--workdir={tmp_path}/disk/run", **SMALL))
+    again = " ".join(command_line("palindrome", f"--workdir={tmp_path}/disk/old", "--resume"))
+    script = f"""
+    mkdir {tmp_path}/disk
+    mount -t tmpfs tmpfs {tmp_path}/disk || exit 77
+    cp -r {finished} {tmp_path}/disk/old
+    mount -o remount,ro {tmp_path}/disk
+    {new}; echo new ended with $?
+    {again}; echo again ended with $?
+    """
+    mounting = ["unshare", "-rm", "sh", "-c", script]
+    done = subprocess.run(mounting, capture_output=True, text=True, cwd=ROOT, env=binaries.environment, check=False)
+    if done.returncode == 77 or "unshare" in done.stderr:
+        pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+    assert done.stdout.splitlines() == ["new ended with 1", "again ended with 1"], done.stderr
+    assert [line.rpartition(": ")[2] for line in done.stderr.splitlines()] == ["Read-only file system"] * 2
+    tally["a directory that cannot be written"] += 2
 
 
 def rows(path):

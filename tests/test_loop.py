@@ -1,8 +1,10 @@
 """The host loop on a study that compiles in a second: blocks, files, interruptions, resuming, loading."""
 
+import contextlib
 import json
 import os
 import signal
+import time
 from collections import Counter
 
 import jax
@@ -173,7 +175,7 @@ def crash_at(monkeypatch, target, name, call):
     ],
 )
 def test_a_resumed_run_ends_in_the_same_bytes(
-    whole, whole_in_blocks, tmp_path, monkeypatch, target, name, call, seeds_per_program
+    whole, whole_in_blocks, tally, tmp_path, monkeypatch, target, name, call, seeds_per_program
 ):
     expected, _ = whole if seeds_per_program == 1 else whole_in_blocks
     with monkeypatch.context() as patch:
@@ -184,6 +186,25 @@ def test_a_resumed_run_ends_in_the_same_bytes(
         file.write('{"run": "half a li')
     run(tmp_path / "crashed", seeds_per_program=seeds_per_program)
     assert contents(tmp_path / "crashed") == contents(expected)
+    tally["a crash before a chosen write, with half a line of metrics behind it"] += 1
+
+
+@pytest.mark.parametrize("days", [-365, 1])
+def test_a_clock_that_jumps_loses_nothing(whole, tally, tmp_path, monkeypatch, days):
+    append, clock, count = RunDirectory.append, time.time, Counter()
+
+    def counting(self, name, rows):
+        count[name] += 1
+        return append(self, name, rows)
+
+    monkeypatch.setattr(RunDirectory, "append", counting)
+    monkeypatch.setattr(time, "time", lambda: clock() + 86_400 * days * (count["metrics.jsonl"] >= 5))
+    # What Orbax is waiting for when the clock goes forward has taken too long, by its own limits.
+    with contextlib.nullcontext() if days < 0 else contextlib.suppress(CheckpointError):
+        run(tmp_path / "jumping")
+    run(tmp_path / "jumping")
+    assert contents(tmp_path / "jumping") == contents(whole[0])
+    tally["a clock that jumps by a day or a year"] += 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

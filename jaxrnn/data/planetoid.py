@@ -9,6 +9,7 @@ text, the others are Python pickles.
 import io
 import math
 import pickle
+import pickletools
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -205,6 +206,8 @@ def _features(raw: bytes) -> scipy.sparse.csr_array:
         raise DataError("there are features that are not finite (NaN, infinite, or too large for float32)")
     num_rows, num_columns = matrix.state["_shape"]
     parts = values, indices.astype(np.int64, casting="safe"), indptr.astype(np.int64, casting="safe")
+    if (np.diff(parts[2], prepend=0) < 0).any():  # SciPy looks at this only where the last of them is positive.
+        raise DataError("where the rows begin does not increase")
     features = scipy.sparse.csr_array(parts, shape=(num_rows, num_columns))
     features.check_format(full_check=True)
     features.indices, features.indptr = scipy.sparse.safely_cast_index_arrays(features, np.int32)
@@ -317,7 +320,8 @@ _NAMES: dict[tuple[str, str], Callable] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+# In Python, not the default one in C: damaged bytes have ended the process there (a bytearray that is cut off).
+class _Unpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Callable:
         try:
             return _NAMES[module, name]
@@ -326,6 +330,8 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _unpickle(raw: bytes, expected: type[_T]) -> _T:
+    for _ in pickletools.genops(raw):
+        pass  # A length that is beyond the end is noticed before there is memory taken for it.
     found = _Unpickler(io.BytesIO(raw), encoding="latin1").load()
     if not isinstance(found, expected):
         what = {_Matrix: "a CSR matrix", _Array: "an array", dict: "a dictionary"}
