@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 comma := ,
 READY := $(VENV)/ready$(subst $(comma),-,$(addprefix -,$(EXTRAS)))
 
-.PHONY: setup reproduce test parity bench lint readme
+.PHONY: setup reproduce test parity soak bench lint readme
 setup: $(READY)
 
 $(READY): requirements.txt pyproject.toml
@@ -25,6 +25,10 @@ test: setup
 parity: setup  ## adds PyTorch, and compares with it
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,torch]'
 	$(BIN)/python -m pytest tests/test_parity.py
+
+soak: setup  ## faults and made-up input in full, half an hour; renews the record of it in experiments/results
+	$(BIN)/python -m pytest -m 'soak or not soak' --hypothesis-profile=soak --tally=experiments/results/soak \
+	  tests/test_fuzz.py tests/test_launch.py tests/test_distributed.py tests/test_loop.py tests/test_checkpoint.py
 
 bench: setup  ## speed, side by side with Flax and, where it is installed, PyTorch
 	$(BIN)/python -m experiments.benchmark

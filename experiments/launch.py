@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import difflib
 import functools
+import importlib.util
 import json
 import logging
 import math
@@ -11,7 +12,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -24,6 +25,7 @@ from ml_collections import config_flags
 from jaxrnn import __version__, distributed
 from jaxrnn.checkpoint import CheckpointError
 from jaxrnn.data.files import DataError
+from jaxrnn.events import Events
 from jaxrnn.loop import Interrupted, Study, train
 from jaxrnn.rundir import RunDirectory, RunError, environment, read_config
 from jaxrnn.seeds import product
@@ -146,8 +148,9 @@ def define_flags(config_file: str, schema: type[Any]) -> None:
     flags.DEFINE_bool("resume", False, "Go on with the run in --workdir, with its own config.")
 
 
-def define_distributed() -> None:
-    """The flags of a training binary for several processes."""
+def define_training_flags() -> None:
+    """The flags of a binary that trains: ``--tensorboard``, and those for several processes."""
+    flags.DEFINE_bool("tensorboard", False, "Also write the metrics as TensorBoard events, into WORKDIR/tensorboard.")
     flags.DEFINE_bool(
         "distributed",
         False,
@@ -359,6 +362,8 @@ def launch(experiment: Experiment, given: dict[str, Any] | None = None) -> list[
         given: fields that other flags than ``--config.FIELD`` gave.
     """
     path, given = workdir(), given or {}
+    if _asked_for_events() and not importlib.util.find_spec("tensorboardX"):
+        raise UsageError("--tensorboard: tensorboardX is not installed; pip install -e '.[tensorboard]' installs it")
     fields = {**flags.FLAGS.config.to_dict(), **given}
     if flags.FLAGS.resume:
         fields = _resumed_fields(experiment, _saved_fields(experiment, path), {**given_fields(), **given})
@@ -403,7 +408,8 @@ def run(experiment: Experiment, config: Any, path: Path, *, resume: bool) -> lis
         with RunDirectory.resume(path) if resume else RunDirectory.create(path, found) as directory:
             directory.record = found
             try:
-                rows = carry_out(directory)
+                with _events(directory):
+                    rows = carry_out(directory)
             except (MemoryError, jax.errors.JaxRuntimeError) as error:
                 if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
                     raise
@@ -413,6 +419,24 @@ def run(experiment: Experiment, config: Any, path: Path, *, resume: bool) -> lis
     if distributed.is_first():
         experiment.finish(path, rows)
     return rows
+
+
+@contextlib.contextmanager
+def _events(directory: RunDirectory) -> Iterator[None]:
+    """Keeps TensorBoard events beside the metrics, if ``--tensorboard`` asks for them."""
+    if not _asked_for_events():
+        yield
+        return
+    events = Events(directory.path)
+    directory.followers.append(events.follow)
+    try:
+        yield
+    finally:
+        events.close()
+
+
+def _asked_for_events() -> bool:
+    return "tensorboard" in flags.FLAGS and bool(flags.FLAGS["tensorboard"].value)
 
 
 def record(experiment: str, config: dict[str, Any]) -> dict[str, Any]:

@@ -162,6 +162,6 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     launch.define_flags("palindrome.py", Config)
-    launch.define_distributed()
+    launch.define_training_flags()
     flags.adopt_module_key_flags(launch)
     launch.run_main(main)

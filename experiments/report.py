@@ -6,11 +6,20 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import gradients_report, graph_memory, launch, nodes_report, palindrome_report, text_report, toy_graph
+from experiments import (
+    gradients_report,
+    graph_memory,
+    launch,
+    nodes_report,
+    palindrome_report,
+    soak_report,
+    text_report,
+    toy_graph,
+)
 from jaxrnn.report import Table, directories_section, read_runs, table_markdown, write_report
 from jaxrnn.rundir import RunError
 
-_REPORTS = (palindrome_report, gradients_report, text_report, nodes_report, toy_graph, graph_memory)
+_REPORTS = (palindrome_report, gradients_report, text_report, nodes_report, toy_graph, graph_memory, soak_report)
 STUDIES = {report.EXPERIMENT: report.sections for report in _REPORTS}
 KEPT = launch.ROOT / "experiments" / "results"
 

@@ -287,7 +287,7 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     launch.define_flags("text.py", Config)
-    launch.define_distributed()
+    launch.define_training_flags()
     launch.define_data_dir()
     flags.adopt_module_key_flags(launch)
     launch.run_main(main)

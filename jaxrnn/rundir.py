@@ -8,7 +8,7 @@ import math
 import os
 import platform
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -50,6 +50,8 @@ class RunDirectory:
     def __init__(self, path: Path, record: Mapping[str, Any], lock: int | None) -> None:
         self.path = path
         self.record = record
+        self.followers: list[Callable[[str], None]] = []
+        """Called with the name of a ``.jsonl`` file after lines were added to it."""
         self._lock = lock
 
     @classmethod
@@ -137,6 +139,8 @@ class RunDirectory:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+            for follow in self.followers:
+                follow(name)
 
     def lengths(self) -> dict[str, int]:
         """Bytes of every ``.jsonl`` file that a resumed run goes on with."""

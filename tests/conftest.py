@@ -24,7 +24,7 @@ _SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.
 settings.register_profile(
     "test", max_examples=60, derandomize=True, database=None, deadline=None, suppress_health_check=_SLOW
 )
-settings.register_profile("soak", max_examples=3000, database=None, deadline=None, suppress_health_check=_SLOW)
+settings.register_profile("soak", max_examples=1000, database=None, deadline=None, suppress_health_check=_SLOW)
 
 
 def pytest_addoption(parser):

@@ -14,9 +14,11 @@ LAYERS = [
     {"modules"},
     {"models"},
     {"train", "sample", "checkpoint", "rundir", "plots"},
-    {"loop", "report"},
+    {"loop", "report", "events"},
 ]
-DOORS = {"orbax": "jaxrnn/checkpoint.py", "matplotlib": "jaxrnn/plots.py", "jraph": "jaxrnn/graph.py"}
+DOORS = {"orbax": "jaxrnn/checkpoint.py", "matplotlib": "jaxrnn/plots.py", "jraph": "jaxrnn/graph.py"} | {
+    "tensorboardX": "jaxrnn/events.py"
+}
 FILES = sorted(
     p.relative_to(ROOT) for folder in ("jaxrnn", "experiments", "configs") for p in (ROOT / folder).rglob("*.py")
 )

@@ -1,0 +1,69 @@
+"""TensorBoard events, read back as TensorBoard would: records with their lengths, and protocol buffers."""
+
+import itertools
+import json
+import math
+import struct
+import time
+
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+
+from jaxrnn.events import Events
+from jaxrnn.rundir import RunDirectory
+
+SMALL = {"digits": 2, "hidden_size": 8, "batch_size": 8, "num_seeds": 2, "eval_every": 10, "test_samples": 8}
+
+
+def scalars(folder):
+    """``{run: {metric: [(step, value), ...]}}`` in the order of the files."""
+    found = {}
+    for file in sorted(folder.rglob("events.out.*")):
+        content = file.read_bytes()
+        while content:
+            (length,) = struct.unpack("<Q", content[:8])
+            event, content = Event.FromString(content[12 : 12 + length]), content[16 + length :]
+            for value in event.summary.value:
+                run = found.setdefault(str(file.parent.relative_to(folder)), {})
+                run.setdefault(value.tag, []).append((event.step, value.simple_value))
+    return found
+
+
+def expected(path):
+    found = {}
+    for row in map(json.loads, (path / "metrics.jsonl").read_text().splitlines()):
+        for metric in ("loss", "accuracy"):
+            value = pytest.approx(row[metric], rel=1e-6)
+            found.setdefault(row["run"], {}).setdefault(metric, []).append((row["step"], value))
+    return found
+
+
+def test_numbers_are_followed_and_texts_left_out(tmp_path):
+    with RunDirectory.create(tmp_path / "run", {"experiment": "x", "config": {}}) as directory:
+        events = Events(directory.path)
+        directory.followers.append(events.follow)
+        directory.append("metrics.jsonl", [{"run": "a", "seed": 1, "step": 3, "loss": 0.5}])
+        directory.append("samples.jsonl", [{"run": "a", "seed": 1, "step": 3, "tau": 2.0, "text": "so"}])
+        directory.append("timing.jsonl", [{"seconds": 1.0}])
+        directory.append("metrics.jsonl", [{"run": "b", "seed": 2, "step": 4, "loss": math.nan}])
+        events.close()
+    found = scalars(directory.path / "tensorboard")
+    assert found["a"] == {"loss": [(3, 0.5)]}
+    ((step, value),) = found["b"]["loss"]
+    assert (step, math.isnan(value)) == (4, True)
+
+
+def test_an_interrupted_run_has_each_step_once(binaries, tmp_path):
+    path = tmp_path / "run"
+    more = {"max_steps": 3000, "tolerance": 0.0, "chunk_steps": 50}
+    process = binaries.start("palindrome", f"--workdir={path}", "--tensorboard", **SMALL, **more)
+    for waited in itertools.count():
+        if (path / "tensorboard").is_dir():
+            break
+        assert waited < 3000
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    done = binaries.run("palindrome", "--resume", f"--workdir={path}", "--tensorboard")
+    assert done.returncode == 0, done.stderr
+    assert scalars(path / "tensorboard") == expected(path)
