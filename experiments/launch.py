@@ -309,7 +309,8 @@ class Experiment(NamedTuple):
         prepare: gets ready for a config, and returns what then does the work in the run's directory, new or resumed,
             and returns the rows of ``results.json``; `trains` makes it of a study.
         data: what ``config.json`` says of the data of a config, under "data"; a resumed run must find the same.
-        finish: called with the run's directory and its rows of ``results.json`` once it is complete.
+        finish: called with the run's directory and its rows of ``results.json`` once it is complete; in every process,
+            since all take part in reading checkpoints.
     """
 
     name: str
@@ -416,8 +417,7 @@ def run(experiment: Experiment, config: Any, path: Path, *, resume: bool) -> lis
                 if not resume:
                     directory.discard()
                 raise RunError(f"out of memory; take smaller sizes ({' '.join(str(error).split())[:200]})") from error
-    if distributed.is_first():
-        experiment.finish(path, rows)
+    experiment.finish(path, rows)
     return rows
 
 

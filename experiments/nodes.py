@@ -16,7 +16,7 @@ import jaxrnn
 from configs.nodes import Config
 from experiments import launch, nodes_report
 from experiments.nodes_report import HIDDEN, Hidden
-from jaxrnn import graph, losses, plots, stats
+from jaxrnn import distributed, graph, losses, plots, stats
 from jaxrnn.arrays import Array, Key, PyTree
 from jaxrnn.data import graphs, planetoid
 from jaxrnn.data.graphs import NodeTask, Split
@@ -200,6 +200,8 @@ def write_pictures(path: Path, rows: list[dict[str, Any]]) -> None:
         hidden = hidden_layer(path, ended[0]["run"], ended[0]["seed"])
         with RunDirectory.resume(path) as directory:
             directory.write(HIDDEN, hidden.model_dump(), indent=None)
+    if not distributed.is_first():
+        return
     found = nodes_report.collect(read_runs(path, "this machine"))
     pictures = {f"{one.name}.png": plots.png(one.plot) for one in nodes_report.pictures(found.arms, found.hidden)}
     for name, png in pictures.items():

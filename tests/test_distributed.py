@@ -26,11 +26,11 @@ def free_port():
         return s.getsockname()[1]
 
 
-def start_job(binaries, *arguments, num_processes=2, **fields):
+def start_job(binaries, *arguments, num_processes=2, binary="palindrome", **fields):
     coordinator = f"--coordinator=127.0.0.1:{free_port()}"
     return [
         binaries.start(
-            "palindrome",
+            binary,
             "--distributed",
             coordinator,
             f"--num_processes={num_processes}",
@@ -87,7 +87,27 @@ def test_two_processes_write_the_same_bytes_as_one(binaries, alone, tmp_path):
         )
 
 
-@pytest.mark.parametrize(("signalled", "resumed_by"), [(0, 2), (1, 1)])
+@pytest.mark.parametrize(
+    ("binary", "files", "fields"),
+    [
+        ("nodes", ["hidden.json"], {"num_seeds": 3, "max_steps": 30}),
+        pytest.param(
+            "text",
+            ["samples.jsonl", "validation.jsonl"],
+            {"hidden_size": 8, "max_steps": 4, "num_seeds": 2, "eval_every": 2, "validation_fraction": 0.001},
+            marks=pytest.mark.soak,
+        ),
+    ],
+)
+def test_the_other_studies_write_the_same_bytes_too(binaries, tmp_path, binary, files, fields):
+    job = start_job(binaries, f"--workdir={tmp_path / 'job'}", binary=binary, **fields)
+    alone = binaries.run(binary, f"--workdir={tmp_path / 'alone'}", **fields)
+    assert [*end(job), alone.returncode] == [0, 0, 0], [process.stderr for process in job]
+    for name in ("metrics.jsonl", "results.json", *files):
+        assert (tmp_path / "job" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+
+
+@pytest.mark.parametrize(("signalled", "resumed_by"), [(1, 2), pytest.param(0, 1, marks=pytest.mark.soak)])
 def test_a_signal_to_one_process_saves_in_all_at_the_same_step(binaries, tally, tmp_path, signalled, resumed_by):
     path = tmp_path / "run"
     job = start_job(binaries, f"--workdir={path}", **LONG)
@@ -161,7 +181,7 @@ def test_flags_that_cannot_be_meant_are_refused(binaries, tmp_path, arguments, m
 # --- Devices that share a lane ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru_cho"])
+@pytest.mark.parametrize("cell", ["lstm", pytest.param("gru_cho", marks=pytest.mark.soak)])
 def test_devices_that_share_a_batch_give_the_gradient_of_the_whole(cell):
     outcomes = []
     for data_devices in (1, 2):
