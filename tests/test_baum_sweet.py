@@ -91,22 +91,3 @@ def test_labels_lengths_and_zeros_at_twenty():
             [*observed[~rare], observed[rare].sum()], [*expected[~rare], expected[rare].sum()]
         )
         assert result.pvalue > 1e-3
-
-
-def test_a_sample_is_a_function_of_its_key():
-    first, again, other = (strings(draw(jax.random.key(seed), 8, 20)[0]) for seed in (0, 0, 1))
-    assert first == again
-    assert first != other
-
-
-def test_vmap_over_keys_equals_separate_calls():
-    together = jax.jit(jax.vmap(lambda seed: baum_sweet.sample(jax.random.key(seed), 8, 20)))(np.arange(3))
-    for seed in range(3):
-        separate = draw(jax.random.key(seed), 8, 20)
-        jax.tree.map(np.testing.assert_array_equal, tuple(x[seed] for x in together), separate)
-
-
-@pytest.mark.parametrize("digits", [0, -3, 2.5])
-def test_invalid_digits_are_refused(digits):
-    with pytest.raises(ValueError, match=rf"digits must be an integer >= 1, got {digits}"):
-        baum_sweet.task(digits)

@@ -74,22 +74,3 @@ def test_lengths_labels_and_structure_at_the_reports_sizes(digits, padded_length
     # The last symbol is the first bit of the first digit (8 of 9 start with a one), or, reversed, the last bit of the
     # last digit (4 of 9 are odd).
     assert scipy.stats.binomtest(int(labels.sum()), num_samples, (8 / 9 + 4 / 9) / 2).pvalue > 1e-3
-
-
-def test_a_sample_is_a_function_of_its_key():
-    first, again, other = (strings(*draw(jax.random.key(seed), 8, 20)) for seed in (0, 0, 1))
-    assert first == again
-    assert first != other
-
-
-def test_vmap_over_keys_equals_separate_calls():
-    together = jax.jit(jax.vmap(lambda seed: palindrome.sample(jax.random.key(seed), 8, 20)))(np.arange(3))
-    for seed in range(3):
-        separate = draw(jax.random.key(seed), 8, 20)
-        jax.tree.map(np.testing.assert_array_equal, tuple(x[seed] for x in together), separate)
-
-
-@pytest.mark.parametrize("digits", [0, -3, 2.5])
-def test_invalid_digits_are_refused(digits):
-    with pytest.raises(ValueError, match=rf"digits must be an integer >= 1, got {digits}"):
-        palindrome.task(digits)

@@ -34,22 +34,3 @@ def test_structure_at_twenty():
     assert tokens.dtype == labels.dtype == np.int32
     assert all(sorted(permutation) == list(range(20)) for permutation in permutations(tokens, labels))
     assert scipy.stats.chisquare(np.bincount(labels, minlength=20)).pvalue > 1e-3
-
-
-def test_a_sample_is_a_function_of_its_key():
-    first, again, other = (permutations(*draw(jax.random.key(seed), 8, 20)) for seed in (0, 0, 1))
-    assert first == again
-    assert first != other
-
-
-def test_vmap_over_keys_equals_separate_calls():
-    together = jax.jit(jax.vmap(lambda seed: random_combinations.sample(jax.random.key(seed), 8, 20)))(np.arange(3))
-    for seed in range(3):
-        separate = draw(jax.random.key(seed), 8, 20)
-        jax.tree.map(np.testing.assert_array_equal, tuple(x[seed] for x in together), separate)
-
-
-@pytest.mark.parametrize("digits", [1, 0, -3, 2.5])
-def test_invalid_digits_are_refused(digits):
-    with pytest.raises(ValueError, match=rf"digits must be an integer >= 2, got {digits}"):
-        random_combinations.task(digits)
