@@ -98,7 +98,7 @@ def test_kill_at_random_moments_and_resume_to_the_same_bytes(call, start, finish
     assert kills == 2
     assert contents(path) == contents(finished)
     tally["kill -9 at a random moment, resumed to the same bytes"] += kills
-    tally["of these, in the middle of saving"] += saving
+    tally["kill -9 at a random moment: of these, in the middle of saving"] += saving
 
 
 def size(path: Path) -> int:
