@@ -9,9 +9,8 @@ import json
 import logging
 import math
 import os
-import re
-import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -22,6 +21,7 @@ import pydantic
 from absl import app, flags
 from ml_collections import config_flags
 
+from experiments import job
 from jaxrnn import __version__, distributed
 from jaxrnn.checkpoint import CheckpointError
 from jaxrnn.data.files import DataError
@@ -37,12 +37,6 @@ EXIT_INTERRUPTED = 75
 # What --resume may change. With several lanes in a program, `chunk_steps` also moves lines of metrics.jsonl.
 _GROWING = ("max_steps", "num_seeds")
 _HARMLESS = ("chunk_steps", "data_devices")
-_PROCESSES = ("coordinator", "num_processes", "process_id")
-_LOSS = re.compile("Gloo|NCCL|heartbeat|[Bb]arrier|Coordination|Socket closed")
-"""What JAX's errors say where another process does not answer."""
-_LOST = "a process of this job has been lost; nothing that was saved is: start all of them again, with --resume"
-_WATCHERS: list[int] = []
-"""Pipes to the processes that watch over this one."""
 _DEVICE_FLAG = "xla_force_host_platform_device_count"
 _HELP = ("--help", "-help", "--helpshort", "--helpfull", "--helpxml", "-h", "-?")
 
@@ -59,23 +53,25 @@ def run_main(main: Callable[[list[str]], None]) -> None:
         use_all_cores()
         sys.unraisablehook = _unraisable
         try:
-            _join_processes()
+            job.join()
             main(argv)
             sys.stdout.flush()
         except BrokenPipeError:  # The reader has seen enough, as `head` has; what is left would fail again at the end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         except Exception as error:
-            if jax.distributed.is_initialized() and _LOSS.search(str(error)):
-                error = RunError(f"{_LOST} ({' '.join(str(error).split())[:200]})")
-                _fail(error, EXIT_INTERRUPTED)
-            if isinstance(error, UsageError):
+            if lost := job.loss(error):
+                _fail(lost, EXIT_INTERRUPTED)
+            if isinstance(error, UsageError | job.FlagsError):
                 _fail(error, 2)
             if isinstance(error, RunError | CheckpointError | DataError):
                 _fail(error, 1)
+            if job.is_shared():
+                traceback.print_exception(error)
+                job.leave(1)
             raise
         finally:
-            _say_goodbye()
+            job.say_goodbye()
 
     app.run(guarded, flags_parser=_parse)
 
@@ -102,11 +98,7 @@ def _fail(error: Exception, code: int) -> NoReturn:
     # One line, whatever the user's own words in it are.
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(error))
     sys.stderr.write(f"error: {line}\n")
-    if jax.distributed.is_initialized():  # At a regular end, JAX would wait for the others.
-        sys.stderr.flush()
-        _say_goodbye()
-        os._exit(code)
-    sys.exit(code)
+    job.leave(code)
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -151,78 +143,7 @@ def define_flags(config_file: str, schema: type[Any]) -> None:
 def define_training_flags() -> None:
     """The flags of a binary that trains: ``--tensorboard``, and those for several processes."""
     flags.DEFINE_bool("tensorboard", False, "Also write the metrics as TensorBoard events, into WORKDIR/tensorboard.")
-    flags.DEFINE_bool(
-        "distributed",
-        False,
-        "This is one of several processes that share the run: those that Slurm, Open MPI, Kubernetes or Cloud TPU have "
-        "started, or those that the next three flags tell. The run can be resumed by another number of them.",
-    )
-    flags.DEFINE_string("coordinator", None, "HOST:PORT, free, on the machine of process 0.")
-    flags.DEFINE_integer("num_processes", None, "How many processes there are.", lower_bound=1)
-    flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.", lower_bound=0)
-
-
-# --- Several processes ------------------------------------------------------------------------------------------------
-
-
-def _join_processes() -> None:
-    """Meets the other processes of a job, if flags ask for it; then only the first one speaks."""
-    given = {name: flags.FLAGS[name].value for name in _PROCESSES if name in flags.FLAGS}
-    missing = [name for name, value in given.items() if value is None]
-    if not given or not flags.FLAGS.distributed:
-        if len(missing) < len(given):
-            raise UsageError("--coordinator, --num_processes and --process_id go with --distributed")
-        return
-    if 0 < len(missing) < len(given):
-        raise UsageError(f"--{missing[0]} is missing: --coordinator, --num_processes and --process_id go together")
-    if not missing:
-        if not re.fullmatch(r".+:\d{1,5}", given["coordinator"]):
-            raise UsageError(f"--coordinator={given['coordinator']}: should be HOST:PORT")
-        if given["process_id"] >= given["num_processes"]:
-            raise UsageError(f"--process_id={given['process_id']}: should be below --num_processes")
-    watch_over(str(flags.FLAGS.workdir))
-    try:
-        distributed.start(**given)
-    except ValueError:
-        raise UsageError(
-            "--distributed: nothing that JAX knows has started this process; "
-            "give --coordinator=HOST:PORT, --num_processes=N and --process_id=I"
-        ) from None
-    except (RuntimeError, OSError) as error:
-        raise RunError(
-            f"--distributed: the processes have not found each other: {' '.join(str(error).split())[:200]}"
-        ) from error
-    # What is below JAX prints to the standard output.
-    sys.stdout = os.fdopen(os.dup(1) if distributed.is_first() else os.open(os.devnull, os.O_WRONLY), "w")
-    os.dup2(2, 1)
-    if not distributed.is_first():
-        logging.getLogger("jaxrnn").setLevel(logging.ERROR)
-
-
-def watch_over(workdir: str) -> None:
-    """Lets a small process say what has happened if this one is ended from inside JAX, which can not say it itself.
-
-    JAX ends a process without a word to Python when it has not heard from another one for a while.
-    """
-    reading, writing = os.pipe()
-    if os.fork():
-        os.close(reading)
-        _WATCHERS.append(writing)
-        return
-    os.close(writing)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    if not os.read(reading, 1):
-        sys.stderr.write(f"error: {workdir}: {_LOST}\n")
-        sys.stderr.flush()
-    os._exit(0)
-
-
-def _say_goodbye() -> None:
-    """Tells the watching process that this one ends on its own account."""
-    while _WATCHERS:
-        with contextlib.suppress(BrokenPipeError):
-            os.write(_WATCHERS.pop(), b".")
+    job.define_flags()
 
 
 def _arguments() -> dict[str, str]:

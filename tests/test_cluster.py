@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 
+import pytest
 from processes import ROOT
 
 SMALL = ["--config.digits=2", "--config.hidden_size=8", "--config.batch_size=8", "--config.max_steps=20"]
@@ -33,13 +34,20 @@ def seeds(path):
     return [row["seed"] for row in results["runs"]]
 
 
-def test_several_processes_on_this_machine_start_and_go_on_with_one_command(binaries, tmp_path):
+def test_several_processes_on_this_machine_start_with_one_command(binaries, tmp_path):
     path = tmp_path / "run"
     done = run(binaries, "cluster/local.sh", "2", path, "palindrome", "--config.num_seeds=2", *SMALL)
     assert done.returncode == 0, done.stderr
     assert [line.partition(",")[0] for line in done.stdout.splitlines()] == ["seed=0", "seed=1"]
-    done = run(binaries, "cluster/local.sh", "2", path, "palindrome", "--config.num_seeds=3")
-    assert done.returncode == 0, done.stderr
+    assert seeds(path) == [0, 1]
+
+
+@pytest.mark.soak
+def test_the_same_command_goes_on(binaries, tmp_path):
+    path = tmp_path / "run"
+    for num_seeds in (2, 3):
+        done = run(binaries, "cluster/local.sh", "2", path, "palindrome", f"--config.num_seeds={num_seeds}", *SMALL)
+        assert done.returncode == 0, done.stderr
     assert seeds(path) == [0, 1, 2]
 
 
@@ -49,6 +57,7 @@ def test_without_arguments_it_says_how(binaries):
     assert "cluster/local.sh NUM_PROCESSES WORKDIR EXPERIMENT" in done.stderr
 
 
+@pytest.mark.soak
 def test_slurm_starts_goes_on_and_is_asked_to_start_again(binaries, tmp_path):
     for name, script in (("srun", SRUN), ("scontrol", SCONTROL)):
         (tmp_path / name).write_text(script)

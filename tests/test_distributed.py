@@ -87,15 +87,15 @@ def test_two_processes_write_the_same_bytes_as_one(binaries, alone, tmp_path):
         )
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("binary", "files", "fields"),
     [
         ("nodes", ["hidden.json"], {"num_seeds": 3, "max_steps": 30}),
-        pytest.param(
+        (
             "text",
             ["samples.jsonl", "validation.jsonl"],
             {"hidden_size": 8, "max_steps": 4, "num_seeds": 2, "eval_every": 2, "validation_fraction": 0.001},
-            marks=pytest.mark.soak,
         ),
     ],
 )
@@ -202,13 +202,17 @@ def test_devices_that_share_a_batch_give_the_gradient_of_the_whole(cell):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), whole.params, shared.params)
 
 
+@pytest.mark.soak
 def test_a_run_whose_devices_share_each_batch(binaries, alone, tmp_path):
     path = tmp_path / "run"
     job = start_job(binaries, f"--workdir={path}", **STUDY, data_devices=2)
     assert end(job) == [0, 0], [process.stderr for process in job]
     (ours, single) = (json.loads(contents(p)[1])["runs"] for p in (path, alone[0]))
     assert [row["steps"] for row in ours] == [row["steps"] for row in single]
-    ended = binaries.run("palindrome", f"--workdir={tmp_path / 'other'}", **STUDY, data_devices=3)
+
+
+def test_devices_that_cannot_be_divided(binaries, tmp_path):
+    ended = binaries.run("palindrome", f"--workdir={tmp_path / 'run'}", **STUDY, data_devices=3)
     assert ended.returncode == 2
     assert "--config.data_devices=3: should divide the number of devices, 2" in ended.stderr
-    assert not (tmp_path / "other").exists()
+    assert not (tmp_path / "run").exists()

@@ -55,7 +55,7 @@ def test_numbers_are_followed_and_texts_left_out(tmp_path):
 
 def test_an_interrupted_run_has_each_step_once(binaries, tmp_path):
     path = tmp_path / "run"
-    more = {"max_steps": 3000, "tolerance": 0.0, "chunk_steps": 50}
+    more = {"max_steps": 600, "tolerance": 0.0, "chunk_steps": 50}
     process = binaries.start("palindrome", f"--workdir={path}", "--tensorboard", **SMALL, **more)
     for waited in itertools.count():
         if (path / "tensorboard").is_dir():
