@@ -144,6 +144,7 @@ def define_training_flags() -> None:
     """The flags of a binary that trains: ``--tensorboard``, and those for several processes."""
     flags.DEFINE_bool("tensorboard", False, "Also write the metrics as TensorBoard events, into WORKDIR/tensorboard.")
     job.define_flags()
+    flags.adopt_module_key_flags(job)
 
 
 def _arguments() -> dict[str, str]:

@@ -299,7 +299,8 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback(binaries, tmp_path):
 def test_help_lists_the_fields(call):
     done = call("--help")
     assert "hidden_size=256" in done.stdout
-    assert "--workdir" in done.stdout
+    for flag in ("--workdir", "--[no]resume", "--[no]tensorboard", "--[no]distributed", "--coordinator"):
+        assert flag in done.stdout
 
 
 def test_a_notebook_can_load_and_apply_a_lane(finished):
