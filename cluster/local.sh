@@ -3,10 +3,11 @@
 #
 #   cluster/local.sh NUM_PROCESSES WORKDIR EXPERIMENT [--config.FIELD=VALUE ...]
 #
-# Each process gets its share of the cores. The exit code is the largest of theirs; 75 means: start it again.
+# Each process gets its share of the cores. Ctrl-C saves. The exit code is 1 or 2, an error to be mended, if a process
+# ended with that; else the largest of theirs, and the same command goes on.
 set -u
-if [ $# -lt 3 ]; then
-  sed -n '2,6s/^# \{0,1\}//p' "$0" >&2
+if [ $# -lt 3 ] || ! [[ $1 =~ ^[1-9][0-9]{0,3}$ ]]; then
+  sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
   exit 2
 fi
 num_processes=$1 workdir=$2 experiment=$3
@@ -26,11 +27,13 @@ for ((i = 0; i < num_processes; i++)); do
     --num_processes="$num_processes" --process_id="$i" "$@" &
   pids+=($!)
 done
+# A terminal's Ctrl-C reaches this script alone: what a script starts in the background ignores it.
 trap 'kill -TERM "${pids[@]}" 2>/dev/null' INT TERM
-code=0
+code=0 error=0
 for pid in "${pids[@]}"; do
   # A signal interrupts the waiting, and not what is waited for.
   while wait "$pid"; status=$?; kill -0 "$pid" 2>/dev/null; do :; done
   code=$((status > code ? status : code))
+  error=$((status == 1 || status == 2 ? status : error))
 done
-exit "$code"
+exit $((error ? error : code))

@@ -13,15 +13,24 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 set -u
+if [ $# -lt 2 ]; then
+  sed -n '2,6s/^# \{0,1\}//p' "$0" >&2
+  exit 2
+fi
 workdir=$1 experiment=$2
 shift 2
 if [ -e "$workdir/config.json" ]; then
   set -- --resume "$@"
 fi
+newest() {
+  find "$workdir/checkpoints/running" -maxdepth 1 -name '[0-9]*' -printf '%f\n' 2>/dev/null | sort -n | tail -n 1
+}
+before=$(newest)
 srun "${PYTHON:-.venv/bin/python}" -m "experiments.$experiment" --workdir="$workdir" --distributed "$@"
 code=$?
-# 75: saved before the end. 134: JAX ended what had lost a process. Both go on where they were.
-if [ "$code" -eq 75 ] || [ "$code" -eq 134 ]; then
+# 75: saved before the end. 1 and 2: an error to be mended. Else a process has been killed, and the others have lost it;
+# that is tried again as long as it gets further, since the reason may be an error in one of them.
+if [ "$code" -eq 75 ] || { [ "$code" -gt 2 ] && [ "$(newest)" != "$before" ]; }; then
   scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$code"

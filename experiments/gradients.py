@@ -40,7 +40,7 @@ from jaxrnn.arrays import Array, Key, PyTree
 from jaxrnn.cells import CELLS, INITIALIZERS, orthogonal
 from jaxrnn.loop import METRICS, Interrupted
 from jaxrnn.report import read_runs, write_report
-from jaxrnn.rundir import UNCOUNTED, RunDirectory, RunError, read_config
+from jaxrnn.rundir import TIMING, RunDirectory, RunError, read_config
 from jaxrnn.seeds import Stream, stream_key
 from jaxrnn.through_time import Terms, carry_gradients, gates, weight_gradient_terms
 from jaxrnn.unroll import unroll
@@ -379,7 +379,7 @@ def _carry_out(config: Config, given: Sequence[Subject], directory: RunDirectory
     results = {"experiment": gradients_report.EXPERIMENT, "complete": False, "runs": []}
     directory.write("results.json", results, indent=None)
     directory.write_config()
-    directory.truncate({})
+    directory.truncate({METRICS: 0, TIMING: 0})
     rows, looked_into = [], {}
     subjects = itertools.chain(initial(config), given, trained_here(config, given, directory.path))
     for subject in tqdm(subjects, unit="cell", disable=None):
@@ -390,7 +390,7 @@ def _carry_out(config: Config, given: Sequence[Subject], directory: RunDirectory
         if state not in looked_into:
             looked_into[state] = look_at_gates(subject)
     name, measured = costs(config)
-    directory.append(UNCOUNTED, ({"run": name, "seed": 0, **row} for row in measured))
+    directory.append(TIMING, ({"run": name, "seed": 0, **row} for row in measured))
     directory.write(GATES, [found for found in looked_into.values() if found is not None], indent=None)
     directory.write("results.json", {**results, "complete": True, "runs": rows}, indent=None)
     return rows

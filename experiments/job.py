@@ -15,6 +15,9 @@ from jaxrnn import distributed
 from jaxrnn.rundir import RunError
 
 _LOST = "a process of this job has been lost; nothing that was saved is: start all of them again, with --resume"
+_NOT_MET = "the processes of this job have not found each other: have all been started, with the same coordinator?"
+_MET, _DONE = b"m", b"."
+"""What the watching process is told."""
 _SIGNS_OF_LOSS = re.compile("Gloo|NCCL|heartbeat|[Bb]arrier|Coordination|Socket closed")
 """What JAX's errors say where another process does not answer."""
 _WHO = ("coordinator", "num_processes", "process_id")
@@ -55,8 +58,9 @@ def join() -> None:
     if 0 < len(missing) < len(who):
         raise FlagsError(f"--{missing[0]} is missing: --coordinator, --num_processes and --process_id go together")
     if not missing:
-        if not re.fullmatch(r".+:\d{1,5}", who["coordinator"]):
-            raise FlagsError(f"--coordinator={who['coordinator']}: should be HOST:PORT")
+        port = re.fullmatch(r".+:(\d{1,5})", who["coordinator"])
+        if not port or not 1 <= int(port[1]) < 2**16:
+            raise FlagsError(f"--coordinator={who['coordinator']}: should be HOST:PORT, the port from 1 to 65535")
         if who["process_id"] >= who["num_processes"]:
             raise FlagsError(f"--process_id={who['process_id']}: should be below --num_processes")
     _watch_over(str(flags.FLAGS.workdir))
@@ -68,7 +72,8 @@ def join() -> None:
             "give --coordinator=HOST:PORT, --num_processes=N and --process_id=I"
         ) from None
     except (RuntimeError, OSError) as error:
-        raise RunError(f"--distributed: the processes have not found each other: {_short(error)}") from error
+        raise RunError(f"--distributed: {_NOT_MET} ({_short(error)})") from error
+    _tell_watcher(_MET)
     # What is below JAX prints to the standard output.
     sys.stdout = os.fdopen(os.dup(1) if distributed.is_first() else os.open(os.devnull, os.O_WRONLY), "w")
     os.dup2(2, 1)
@@ -81,8 +86,8 @@ def is_shared() -> bool:
     return jax.distributed.is_initialized()
 
 
-def loss(error: Exception) -> RunError | None:
-    """What to say if an error comes from another process that has been lost, else None."""
+def loss(error: BaseException | None) -> RunError | None:
+    """What to say if JAX's or Orbax's error comes from another process that has been lost, else None."""
     return RunError(f"{_LOST} ({_short(error)})") if is_shared() and _SIGNS_OF_LOSS.search(str(error)) else None
 
 
@@ -90,13 +95,13 @@ def leave(code: int) -> NoReturn:
     """Ends this process, and waits for no other one, as JAX does at a regular end."""
     if not is_shared():
         sys.exit(code)
-    say_goodbye()
+    _tell_watcher(_DONE)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
-def _short(error: Exception) -> str:
+def _short(error: BaseException | None) -> str:
     return " ".join(str(error).split())[:200]
 
 
@@ -113,14 +118,22 @@ def _watch_over(workdir: str) -> None:
     os.close(writing)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    if not os.read(reading, 1):
-        sys.stderr.write(f"error: {workdir}: {_LOST}\n")
-        sys.stderr.flush()
+    said = _NOT_MET
+    while told := os.read(reading, 1):
+        if told == _DONE:
+            os._exit(0)
+        said = _LOST
+    sys.stderr.write(f"error: {workdir}: {said}\n")
+    sys.stderr.flush()
     os._exit(0)
 
 
 def say_goodbye() -> None:
-    """Tells the watching process that this one ends on its own account."""
-    while _watchers:
+    """Tells the watching process, where there is one, that this one ends on its own account."""
+    _tell_watcher(_DONE)
+
+
+def _tell_watcher(what: bytes) -> None:
+    for pipe in _watchers:
         with contextlib.suppress(BrokenPipeError):
-            os.write(_watchers.pop(), b".")
+            os.write(pipe, what)

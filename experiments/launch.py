@@ -33,6 +33,10 @@ from jaxrnn.seeds import product
 ROOT = Path(__file__).parents[1]
 EXIT_INTERRUPTED = 75
 """EX_TEMPFAIL: saved, and to be started again, so that ``train && report`` does not go on."""
+EXIT_LOST = 76
+"""Another process of the job was lost: to be started again unless that one said why it should not."""
+EXIT_KILLED = 130
+"""By Ctrl-C, where there was nothing to save."""
 
 # What --resume may change. With several lanes in a program, `chunk_steps` also moves lines of metrics.jsonl.
 _GROWING = ("max_steps", "num_seeds")
@@ -58,13 +62,17 @@ def run_main(main: Callable[[list[str]], None]) -> None:
             sys.stdout.flush()
         except BrokenPipeError:  # The reader has seen enough, as `head` has; what is left would fail again at the end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(1)
+            job.leave(1)
+        except KeyboardInterrupt:
+            _fail("interrupted", EXIT_KILLED)
         except Exception as error:
-            if lost := job.loss(error):
-                _fail(lost, EXIT_INTERRUPTED)
             if isinstance(error, UsageError | job.FlagsError):
                 _fail(error, 2)
-            if isinstance(error, RunError | CheckpointError | DataError):
+            if isinstance(error, RunError | DataError):
+                _fail(error, 1)
+            if lost := job.loss(error.__cause__ if isinstance(error, CheckpointError) else error):
+                _fail(lost, EXIT_LOST)
+            if isinstance(error, CheckpointError):
                 _fail(error, 1)
             if job.is_shared():
                 traceback.print_exception(error)
@@ -94,7 +102,7 @@ def _log_warnings() -> None:
         absl.logging.set_verbosity(absl.logging.FATAL)
 
 
-def _fail(error: Exception, code: int) -> NoReturn:
+def _fail(error: Exception | str, code: int) -> NoReturn:
     # One line, whatever the user's own words in it are.
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(error))
     sys.stderr.write(f"error: {line}\n")
@@ -185,6 +193,8 @@ def workdir() -> Path:
     """``--workdir``, which every run needs."""
     if not flags.FLAGS.workdir:
         raise UsageError("--workdir=DIR is needed: the directory that the run writes to")
+    if not flags.FLAGS.workdir.isprintable():
+        raise UsageError(f"--workdir={flags.FLAGS.workdir}: should have printable characters only")
     return Path(flags.FLAGS.workdir)
 
 
@@ -289,7 +299,7 @@ def launch(experiment: Experiment, given: dict[str, Any] | None = None) -> list[
         raise UsageError("--tensorboard: tensorboardX is not installed; pip install -e '.[tensorboard]' installs it")
     fields = {**flags.FLAGS.config.to_dict(), **given}
     if flags.FLAGS.resume:
-        fields = _resumed_fields(experiment, _saved_fields(experiment, path), {**given_fields(), **given})
+        fields = _resumed_fields(experiment, saved_fields((experiment.name,), path), {**given_fields(), **given})
     try:
         return run(experiment, _config(experiment, fields), path, resume=flags.FLAGS.resume)
     except Interrupted:
@@ -324,8 +334,8 @@ def run(experiment: Experiment, config: Any, path: Path, *, resume: bool) -> lis
     found = record(experiment.name, dataclasses.asdict(config))
     if data := experiment.data(config):
         found["data"] = data
-    if resume and read_config(path).get("data", {}) != data:
-        raise RunError(f"{path}: the run was started on other data: {_difference(read_config(path)['data'], data)}")
+    if resume and (before := read_config(path).get("data", {})) != data:
+        raise RunError(f"{path}: the run was started on other data: {_difference(before, data)}")
     with jax.default_matmul_precision(config.precision):
         carry_out = experiment.prepare(config)
         with RunDirectory.resume(path) if resume else RunDirectory.create(path, found) as directory:
@@ -349,12 +359,9 @@ def _events(directory: RunDirectory) -> Iterator[None]:
     if not _asked_for_events():
         yield
         return
-    events = Events(directory.path)
-    directory.followers.append(events.follow)
-    try:
+    with Events(directory.path) as events:
+        directory.followers.append(events.follow)
         yield
-    finally:
-        events.close()
 
 
 def _asked_for_events() -> bool:
@@ -393,14 +400,19 @@ def of_experiment(names: Sequence[str], path: Path) -> dict[str, Any]:
     return record
 
 
-def _saved_fields(experiment: Experiment, path: Path) -> dict[str, Any]:
-    record = of_experiment((experiment.name,), path)
+def saved_fields(names: Sequence[str], path: Path) -> dict[str, Any]:
+    """The config of a run of one of the experiments `names`, as it was saved.
+
+    Raises:
+        RunError: as in `of_experiment`.
+    """
+    record = of_experiment(names, path)
     return {name: tuple(value) if isinstance(value, list) else value for name, value in record["config"].items()}
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
-    changed = [name for name in now if before.get(name) != now[name]]
-    return ", ".join(f"{name} was {before.get(name)!r} and is {now[name]!r}" for name in changed)
+    changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return ", ".join(f"{name} was {before.get(name)!r} and is {now.get(name)!r}" for name in changed)
 
 
 def saved_config(experiment: Experiment, path: Path) -> Any:
@@ -410,7 +422,7 @@ def saved_config(experiment: Experiment, path: Path) -> Any:
         RunError: there is no run, or it is of another experiment.
         UsageError: its config is none that this version takes.
     """
-    return _config(experiment, _saved_fields(experiment, path))
+    return _config(experiment, saved_fields((experiment.name,), path))
 
 
 def is_complete(path: Path) -> bool:

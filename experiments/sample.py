@@ -7,13 +7,14 @@ import numpy as np
 from absl import flags
 
 from experiments import launch
-from experiments.text import continuations, random_characters, restore
+from experiments.text import continuations, random_characters, restore, saved_config
 from jaxrnn.data.text import UnknownCharactersError, decode, encode
-from jaxrnn.rundir import read_config
 from jaxrnn.sample import Choice, Greedy, Sampler
 
 _LEAST = 1e-30
 """Tau and its inverse are single-precision numbers."""
+_MOST = 10**8
+"""Characters of all texts together, which are in memory at once."""
 
 
 def choice() -> tuple[Choice, float | None]:
@@ -85,11 +86,12 @@ def main(argv: list[str]) -> None:
     """Reads the flags, writes."""
     del argv
     launch.use_compilation_cache()
-    for name, least in (("length", 1), ("num", 1), ("seed", 0)):
-        if flags.FLAGS[name].value < least:
-            raise launch.UsageError(f"--{name}={flags.FLAGS[name].value}: should be at least {least}")
-    if flags.FLAGS.seed >= 2**32:
-        raise launch.UsageError(f"--seed={flags.FLAGS.seed}: should be below 2**32")
+    for name, least, most in (("length", 1, _MOST), ("num", 1, _MOST), ("seed", 0, 2**32 - 1)):
+        if not least <= flags.FLAGS[name].value <= most:
+            raise launch.UsageError(f"--{name}={flags.FLAGS[name].value}: should be from {least} to {most}")
+    num_texts = flags.FLAGS.num * max(1, len(flags.FLAGS.prompt))
+    if num_texts * flags.FLAGS.length > _MOST:
+        raise launch.UsageError(f"{num_texts} texts of --length={flags.FLAGS.length} are more than {_MOST} characters")
     if flags.FLAGS.stop == "":
         raise launch.UsageError("--stop=: should not be empty")
     choose, tau = choice()
@@ -98,7 +100,7 @@ def main(argv: list[str]) -> None:
     starts = prompts(characters, start_key)
     # One key a text, by its number: the first texts are the same for any --num.
     keys = jax.vmap(jax.random.fold_in, (None, 0))(draw_key, np.arange(len(starts)))
-    with jax.default_matmul_precision(read_config(launch.workdir())["config"]["precision"]):
+    with jax.default_matmul_precision(saved_config(launch.workdir()).precision):
         tokens, _ = continuations(model, params, starts, keys, choose, flags.FLAGS.length)
     for number, (line, start) in enumerate(zip(np.asarray(tokens).T, starts, strict=True)):
         text = until(decode(line, characters), len(start), flags.FLAGS.stop)

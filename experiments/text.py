@@ -17,9 +17,11 @@ from experiments import launch
 from jaxrnn import losses, stats
 from jaxrnn.arrays import Array, Key, PyTree
 from jaxrnn.cells import CELLS, torch_uniform
+from jaxrnn.checkpoint import CheckpointError, flatten, unflatten
 from jaxrnn.data import text
 from jaxrnn.loop import Study, Visits
 from jaxrnn.models import CharLM
+from jaxrnn.rundir import RunError, read_config
 from jaxrnn.sample import Choice, Greedy, Sampler, generate
 from jaxrnn.seeds import Stream, over_data, stream_key
 from jaxrnn.train import Trainer, TrainState, adam, make_trainer, never
@@ -62,8 +64,7 @@ def describe_corpus(config: Config) -> dict[str, Any]:
 
 def check(config: Config) -> None:
     """Refuses names that do not exist, and a text that is too short for what is asked of it."""
-    launch.check_runs(config)
-    launch.choice("cell", config.cell, list(CELLS))
+    _check_names(config)
     corpus = load_corpus(config)
     try:
         splits = text.split(corpus.tokens, config.validation_fraction, config.test_fraction)
@@ -76,6 +77,11 @@ def check(config: Config) -> None:
         if fraction and len(part) < 2:
             reason = f"leaves {len(part)} of {len(corpus.tokens)} characters"
             raise launch.bad_value(f"{name}_fraction", fraction, reason)
+
+
+def _check_names(config: Config) -> None:
+    launch.check_runs(config)
+    launch.choice("cell", config.cell, list(CELLS))
 
 
 def _sample_batch(config: Config, tokens: Array, key: Key, step: Array | int) -> tuple[Array, ...]:
@@ -201,6 +207,7 @@ def build_study(config: Config) -> Study:
             due=lambda step: samples_due(step) or ("validation" in measured and step % config.eval_every == 0),
             rows=visit,
             keeps=samples_due,
+            files=(SAMPLES, VALIDATION),
         ),
     )
 
@@ -259,16 +266,34 @@ def samples(model: CharLM, params: PyTree, characters: str, key: Key) -> list[di
     return rows
 
 
+def saved_config(workdir: Path) -> Config:
+    """The config of a run, trained here or imported.
+
+    Raises:
+        RunError, UsageError: there is none, or none that this version takes.
+    """
+    config: Config = launch.validate(Config, launch.saved_fields((NAME, IMPORTED), workdir))
+    _check_names(config)
+    return config
+
+
 def restore(workdir: Path, run_seed: int | None, step: int | None) -> tuple[CharLM, PyTree, str]:
     """The model, its parameters and its vocabulary from a run directory.
 
     Raises:
-        RunError, CheckpointError: as in `jaxrnn.loop.load`.
+        RunError, CheckpointError: as in `jaxrnn.loop.load`, or its parts do not fit each other.
     """
-    record = launch.of_experiment((NAME, IMPORTED), workdir)
-    config, params = jaxrnn.load(workdir, seed=run_seed, step=step)
-    characters = record["data"]["characters"]
-    return build_model(config, len(characters)), params, characters
+    config = saved_config(workdir)
+    characters = read_config(workdir).get("data", {}).get("characters")
+    if not isinstance(characters, str) or not characters:
+        raise RunError(f"{workdir / 'config.json'}: does not say what the characters are")
+    model = build_model(config, len(characters))
+    _, params = jaxrnn.load(workdir, seed=run_seed, step=step)
+    expected = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
+    try:
+        return model, unflatten(expected, flatten(params)), characters
+    except CheckpointError as error:
+        raise CheckpointError(f"{workdir}: {error}, which its config.json asks for") from error
 
 
 NAME, IMPORTED = "text", "imported text model"

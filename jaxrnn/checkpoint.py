@@ -43,19 +43,30 @@ class CheckpointStore:
     Args:
         directory: created if it is missing.
         keep: how many of the newest stay; all by default.
+
+    Raises:
+        CheckpointError: the directory cannot be made, or on leaving, what was saved could not be written.
     """
 
     def __init__(self, directory: Path, *, keep: int | None = None) -> None:
         self.directory = directory
         options = ocp.CheckpointManagerOptions(preservation_policy=None if keep is None else LatestN(keep))
         handlers = {"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(f"{directory}: cannot be written: {error.strerror}") from error
         self._manager = ocp.CheckpointManager(directory.absolute(), options=options, item_handlers=handlers)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._manager.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self._manager.close()
+        except Exception as error:
+            if kind is None:  # Else, what ended the run says more.
+                raise CheckpointError(f"could not save a checkpoint: {_reason(error)}") from error
 
     def numbers(self) -> list[int]:
         """The numbers of all complete checkpoints, sound or not, in ascending order."""
@@ -199,6 +210,7 @@ def _rows(array: Any) -> np.ndarray:
     """SHA-256 of each entry along the first axis ``[S, 32]``, uint8; zeros for what this process does not have."""
     if _is_shared(array):
         parts = [(shard.index[0], np.asarray(shard.data)) for shard in array.addressable_shards]
+        assert all(part.shape[1:] == array.shape[1:] for _, part in parts)
     else:
         array = np.atleast_1d(array)
         parts = [(slice(None), array)]

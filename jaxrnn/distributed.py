@@ -4,7 +4,7 @@ All of them run the same program and come to the same decisions; only the first 
 which is the common case, nothing here does anything.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import jax
@@ -34,7 +34,7 @@ def start(coordinator: str | None = None, num_processes: int | None = None, proc
         ValueError: nothing was given, and none of these runs the process.
         RuntimeError: the others could not be reached.
     """
-    # It would keep SIGTERM to itself, and what it offers is done once a chunk by `any_process`.
+    # It would keep SIGTERM to itself, and what it offers is done after each call by `any_process`.
     jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(
         coordinator,
@@ -63,11 +63,12 @@ def _fetched(x: jax.Array | np.ndarray) -> np.ndarray:
     return np.asarray(x)
 
 
-def any_process(condition: bool) -> bool:
-    """Whether the condition holds in any process; all must ask."""
+def any_process(conditions: Sequence[bool]) -> list[bool]:
+    """Which of the conditions hold in any process; all must ask."""
     if jax.process_count() == 1:
-        return condition
-    return bool(multihost_utils.process_allgather(np.array(condition)).any())
+        return list(conditions)
+    of_all = np.asarray(multihost_utils.process_allgather(np.array(conditions)))
+    return [bool(of_one.any()) for of_one in of_all.T]
 
 
 def on_first(action: Callable[[], T], error: type[Exception]) -> T | None:

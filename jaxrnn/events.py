@@ -1,11 +1,13 @@
 """Metrics as TensorBoard events; the only file that imports tensorboardX."""
 
+import contextlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from jaxrnn.rundir import UNCOUNTED
+from jaxrnn.rundir import TIMING, RunError
 
 FOLDER = "tensorboard"
 
@@ -14,7 +16,7 @@ class Events:
     """The numbers in the ``.jsonl`` files of a run directory as events, a folder for each run in it.
 
     They follow the files, which are the truth: those of an earlier process are made anew, so that a resumed run has
-    each step once.
+    each step once. Use it as a context manager: leaving it writes what is not on disk yet.
 
     Args:
         path: the run directory.
@@ -31,22 +33,35 @@ class Events:
         self._read: dict[str, int] = {}
         self._writers: dict[str, Any] = {}
 
-    def follow(self, name: str) -> None:
-        """Adds what is new in the file `name`."""
-        if name == UNCOUNTED:
-            return
-        if not self._read:
-            shutil.rmtree(self._path / FOLDER, ignore_errors=True)
-            self._read = {other.name: 0 for other in sorted(self._path.glob("*.jsonl")) if other.name != UNCOUNTED}
-        for file in {**self._read, name: 0}:
-            self._follow(file)
+    def __enter__(self) -> Self:
+        return self
 
-    def _follow(self, name: str) -> None:
-        with (self._path / name).open() as file:
-            file.seek(self._read.get(name, 0))
-            for line in iter(file.readline, ""):
-                self._add(json.loads(line))
-            self._read[name] = file.tell()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # What ended the run says more than what cannot be written after it.
+        with self._writing() if kind is None else contextlib.suppress(OSError):
+            for writer in self._writers.values():
+                writer.close()
+
+    def follow(self, name: str) -> None:
+        """Adds what is new in the file `name`.
+
+        Raises:
+            RunError: the file cannot be read, or events cannot be written.
+        """
+        if name == TIMING:
+            return
+        file = self._path / name
+        with self._writing():
+            if not self._read:
+                shutil.rmtree(self._path / FOLDER, ignore_errors=True)
+            with file.open() as lines:
+                lines.seek(self._read.get(name, 0))
+                try:
+                    for line in iter(lines.readline, ""):
+                        self._add(json.loads(line))
+                except (ValueError, KeyError, TypeError, AttributeError) as error:
+                    raise RunError(f"{file}: cannot be read: {error}") from error
+                self._read[name] = lines.tell()
 
     def _add(self, row: dict[str, Any]) -> None:
         """The numbers of a row, if it has nothing else."""
@@ -59,7 +74,9 @@ class Events:
         for metric, value in row.items():
             self._writers[run].add_scalar(metric, float("nan") if value is None else value, step)
 
-    def close(self) -> None:
-        """Writes what is not on disk yet."""
-        for writer in self._writers.values():
-            writer.close()
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise RunError(f"{self._path / FOLDER}: cannot be written: {error.strerror}") from error

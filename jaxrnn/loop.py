@@ -17,7 +17,7 @@ from tqdm import tqdm
 from jaxrnn import distributed, seeds
 from jaxrnn.arrays import Array, PyTree
 from jaxrnn.checkpoint import Arrays, Checkpoint, CheckpointError, CheckpointStore, subtree, unflatten
-from jaxrnn.rundir import RunDirectory, RunError, environment, read_config
+from jaxrnn.rundir import TIMING, RunDirectory, RunError, environment, read_config
 from jaxrnn.seeds import Lane
 from jaxrnn.train import Looks, Status, Trainer, TrainState, resumed
 
@@ -31,6 +31,8 @@ _META = {"names", "steps", "finished", "unfinished"}
 FINISHED = "checkpoints/finished"
 """One for each lane that ended, its parameters or its whole state if more steps would let it go on, and for each visit
 that keeps the parameters."""
+_LONG, _TOO_LONG = 6.0, 20.0
+"""Seconds of a call, which a signal has to wait for: it is made of more steps below the first, of fewer above."""
 
 
 class Interrupted(Exception):
@@ -45,11 +47,13 @@ class Visits(NamedTuple):
         rows: ``rows(state of one lane [1, ...], step) -> {name of a .jsonl file: its new rows}``; run, seed and step
             come first in each row.
         keeps: whether the parameters are kept for good.
+        files: the names of these files.
     """
 
     due: Callable[[int], bool]
     rows: Callable[[TrainState, int], dict[str, list[dict[str, Any]]]]
     keeps: Callable[[int], bool]
+    files: tuple[str, ...] = ()
 
 
 NO_VISITS = Visits(lambda step: False, lambda state, step: {}, lambda step: False)
@@ -85,8 +89,9 @@ class _Block(NamedTuple):
     state: TrainState
 
     @property
-    def active(self) -> list[int]:
-        return [i for i, name in enumerate(self.names) if name is not None]
+    def active(self) -> dict[int, str]:
+        """The names by position, without None."""
+        return {i: name for i, name in enumerate(self.names) if name is not None}
 
 
 class _Finished(NamedTuple):
@@ -109,13 +114,14 @@ def train(study: Study, lanes: Sequence[Lane], directory: RunDirectory) -> list[
 
     A block of `seeds_per_program` lanes is in training at a time; the next lane takes the place of one that ended.
     After every chunk the metrics are on disk and a checkpoint is under way: a process that is killed loses two chunks
-    at most, and a resumed run ends in the same bytes as one that was never interrupted.
+    at most, one that gets a signal loses nothing, and a resumed run ends in the same bytes as one that was never
+    interrupted.
 
     Returns:
         The rows of ``results.json``, in the order of `lanes`.
 
     Raises:
-        Interrupted: after SIGINT or SIGTERM, when the chunk is saved.
+        Interrupted: after SIGINT or SIGTERM, within a fraction of a minute; everything is saved.
         RunError, CheckpointError: if files cannot be read or written.
     """
     with (
@@ -127,8 +133,13 @@ def train(study: Study, lanes: Sequence[Lane], directory: RunDirectory) -> list[
         loop.restore()
         with loop.progress() as bar:
             while loop.block is not None:
-                loop.chunk(bar)
-                if distributed.any_process(interrupted()) and not loop.done:
+                seconds = loop.advance(bar)
+                is_long, is_too_long, is_interrupted = distributed.any_process(
+                    [seconds > _LONG, seconds > _TOO_LONG, interrupted()]
+                )
+                loop.set_pace(is_long, is_too_long)
+                if is_interrupted and not loop.done:
+                    loop.save_within_chunk()
                     running.wait()
                     raise Interrupted
         running.wait()
@@ -155,9 +166,15 @@ class _Loop:
         """Lanes that had run out of steps and may now go on."""
         self.kept: list[_Kept] = []
         self.block: _Block | None = None
+        self.until: dict[str, int] = {}
+        """The last step of each lane in the chunk under way; empty between chunks."""
+        self.stride = min(4, study.trainer.chunk_steps)
+        """Steps of a call."""
         self.number = 0
         self.finished_number = 0
         self.environment = environment()
+        self.files = (METRICS, *study.visits.files)
+        """What a checkpoint knows the lengths of."""
         self._programs: dict[tuple[str, int], Any] = {}
         self._evaluate = seeds.over_lanes(study.evaluate, 1)
 
@@ -211,8 +228,8 @@ class _Loop:
     def _saved_state(self, name: str) -> TrainState:
         saved = self.finished_store.read(self.unfinished[name].checkpoint)
         target = self._target(1)
-        state = resumed(unflatten({"params": target.params, "state": target}, saved.arrays)["state"])
-        return distributed.fetch(state)
+        state = unflatten({"params": target.params, "state": target}, saved.arrays)["state"]
+        return distributed.fetch(resumed(state, self.study.max_steps))
 
     def _target(self, size: int) -> TrainState:
         """Shapes and dtypes of a block's state."""
@@ -221,27 +238,50 @@ class _Loop:
 
     # --- Training -----------------------------------------------------------------------------------------------------
 
-    def chunk(self, bar: Any) -> None:
-        """Runs one chunk, writes what it gave, takes out the lanes that ended, and starts to save."""
+    def advance(self, bar: Any) -> float:
+        """Takes some steps and writes what they gave; at the end of a chunk, also ends the chunk.
+
+        Returns:
+            The seconds that the steps took, without those of a first call, which compiles.
+        """
         assert self.block is not None
         size = len(self.block.names)
         first = ("chunk", size) not in self._programs
-        started = time.perf_counter()
-        until = np.array([self._pause(step) for step in distributed.fetch(self.block.state.step)], np.int32)
         program = self._program("chunk", self.study.trainer.chunk, size, donate=True)
-        state, looks = program(self.block.state, self._place(until, size))
+        started = time.perf_counter()
+        before = distributed.fetch(self.block.state.step)
+        if not self.until:
+            self.until = {name: self._pause(int(before[i])) for i, name in self.block.active.items()}
+        until = np.array([self.until[name] if name else 0 for name in self.block.names], np.int32)
+        state, looks = program(self.block.state, self._place(np.minimum(until, before + self.stride), size))
         looks, status, step = distributed.fetch((looks, state.status, state.step))
         seconds = time.perf_counter() - started
 
         self.directory.append(METRICS, self._metrics(self.block, looks))
-        timing = {"lanes": len(self.block.active), "program": size, "first": first, "seconds": seconds}
-        self.directory.append("timing.jsonl", [timing])
+        steps = int((_next_step(status, step) - before).max())
+        timing = {"lanes": len(self.block.active), "program": size, "steps": steps, "first": first, "seconds": seconds}
+        self.directory.append(TIMING, [timing])
         self._describe(bar, self.block, looks)
-        block = _Block(self.block.names, state)
-        self._visit(block, status, step)
-        self.block = self._take_out(block, status, step)
-        self.save()
+        self.block = _Block(self.block.names, state)
+        if not ((status == Status.RUNNING) & (step <= until)).any():
+            self._end_chunk(status, step)
         bar.update(self._steps_done() - bar.n)
+        return 0.0 if first else seconds
+
+    def _end_chunk(self, status: np.ndarray, step: np.ndarray) -> None:
+        """Visits the lanes that are due, takes out those that ended, and starts to save."""
+        assert self.block is not None
+        self.until = {}
+        self._visit(self.block, status, step)
+        self.block = self._take_out(self.block, status, step)
+        self.save()
+
+    def set_pace(self, is_long: bool, is_too_long: bool) -> None:
+        """Gives the next call more or fewer steps than the last one had, as that one took."""
+        if is_too_long:
+            self.stride = max(1, self.stride // 2)
+        elif not is_long:
+            self.stride = min(2 * self.stride, self.study.trainer.chunk_steps)
 
     def _pause(self, step: int) -> int:
         """The last step of the chunk that starts at `step`: a visit's, or the next multiple of `chunk_steps`."""
@@ -251,24 +291,25 @@ class _Loop:
 
     def _visit(self, block: _Block, status: np.ndarray, step: np.ndarray) -> None:
         visits = self.study.visits
-        for i in block.active:
-            name = block.names[i]
+        for i, name in block.active.items():
             # A running lane's step is the one to come.
             done = int(step[i]) - int(status[i] == Status.RUNNING)
-            if name is None or status[i] == Status.FAILED or not visits.due(done):
+            if status[i] == Status.FAILED or not visits.due(done):
                 continue
             state = seeds.take(block.state, [i], 1)
             where = {"run": name, "seed": self.lanes[name].seed, "step": done}
             for file, rows in visits.rows(state, done).items():
+                assert file in self.files  # Else a resumed run would repeat its lines.
                 self.directory.append(file, ({**where, **row} for row in rows))
             if visits.keeps(done):
                 self.kept.append(_Kept(name, done, self._save_finished(name, {"params": state.params})))
 
     def _metrics(self, block: _Block, looks: Looks) -> Iterator[dict[str, Any]]:
-        for i in block.active:
-            name = block.names[i]
-            assert name is not None
-            for j in np.flatnonzero(looks.taken[i]):
+        """In the order of time, which does not depend on how a chunk is divided into calls."""
+        for j in np.flatnonzero(looks.taken.any(axis=0)):
+            for i, name in block.active.items():
+                if not looks.taken[i, j]:
+                    continue
                 metrics = {key: float(values[i, j]) for key, values in looks.metrics.items()}
                 # The loss comes first, wherever JAX sorts it.
                 row = {"run": name, "seed": self.lanes[name].seed, "step": int(looks.step[i, j]), "loss": None}
@@ -277,9 +318,8 @@ class _Loop:
     def _take_out(self, block: _Block, status: np.ndarray, step: np.ndarray) -> _Block | None:
         """Concludes the lanes that ended; others take their places, or the block shrinks where none are left."""
         names = list(block.names)
-        for i in block.active:
-            name = block.names[i]
-            if name is None or status[i] == Status.RUNNING:
+        for i, name in block.active.items():
+            if status[i] == Status.RUNNING:
                 continue
             self._conclude(name, seeds.take(block.state, [i], 1), Status(status[i]), int(step[i]))
             names[i] = None
@@ -291,8 +331,7 @@ class _Loop:
         size = seeds.shrunk(len(block.active), len(names), self.study.data_devices)
         if size == len(names):
             return block
-        kept = [name for name in names if name is not None]
-        return self._fill(kept, block.active, block.state, size)
+        return self._fill(block.active, block.state, size)
 
     def _joined(self, block: _Block, waiting: Sequence[str]) -> _Block:
         """The block with lanes that begin in its free places, as many as there are."""
@@ -311,14 +350,13 @@ class _Loop:
         block = _Block(names, state)
         if self._padded(len(names)) == len(names):
             return _Block(names, self._place(state, len(names)))
-        kept = [name for name in names if name is not None]
-        return self._fill(kept, block.active, state, self._padded(len(kept)))
+        return self._fill(block.active, state, self._padded(len(block.active)))
 
-    def _fill(self, names: Sequence[str], positions: Sequence[int], state: TrainState, size: int) -> _Block:
-        """A block of `size` lanes: those at `positions` of `state`, then copies that stand still."""
-        state = seeds.take(state, positions, size, self.study.data_devices)
-        all_names = (*names, *[None] * (size - len(names)))
-        return _Block(all_names, self._standing_still(state, all_names))
+    def _fill(self, lanes: dict[int, str], state: TrainState, size: int) -> _Block:
+        """A block of `size` lanes: `lanes` by their positions in `state`, then copies that stand still."""
+        state = seeds.take(state, list(lanes), size, self.study.data_devices)
+        names = (*lanes.values(), *[None] * (size - len(lanes)))
+        return _Block(names, self._standing_still(state, names))
 
     def _standing_still(self, state: TrainState, names: Sequence[str | None]) -> TrainState:
         """The lanes, where those without a name are padding."""
@@ -378,32 +416,36 @@ class _Loop:
     def save(self) -> None:
         """Starts to save; the ``.jsonl`` files are on disk already."""
         block = self.block
+        steps = None if block is None else _next_step(*distributed.fetch((block.state.status, block.state.step)))
         meta = {
             "names": [] if block is None else block.names,
-            "steps": [] if block is None else distributed.fetch(block.state.step).tolist(),
+            "steps": [] if steps is None else steps.tolist(),
+            "until": self.until,
             "finished": {name: lane._asdict() for name, lane in self.finished.items()},
             "unfinished": {name: lane._asdict() for name, lane in self.unfinished.items()},
             "kept": [kept._asdict() for kept in self.kept],
             "finished_number": self.finished_number,
-            "lengths": self.directory.lengths(),
+            "lengths": self.directory.lengths(self.files),
             "environment": self.environment,
         }
         self.running_store.save(self.number, {} if block is None else block.state, meta)
         self.number += 1
 
+    def save_within_chunk(self) -> None:
+        """Starts to save unless a chunk has just ended and did so."""
+        if self.until:
+            self.save()
+
     def restore(self) -> None:
-        """Goes back to the newest sound checkpoint, or to the very start where none was ever saved."""
+        """Goes back to the newest sound checkpoint, or begins."""
         checkpoint = self._newest_sound()
         if checkpoint is None:
-            self.directory.truncate({})
-            self.finished_store.delete_from(0)
-            self.directory.write_config()
-            self.block = self._begin()
+            self._begin_run()
             return
         meta = checkpoint.meta
         if meta["environment"] != self.environment:
             _LOG.warning("versions or devices have changed: the run goes on, but not to the same last bit")
-        self.directory.truncate(meta["lengths"])
+        self.directory.truncate({name: meta["lengths"].get(name, 0) for name in self.files})
         self.number = self.running_store.numbers()[-1] + 1
         self.finished_number = meta["finished_number"]
         self.finished_store.delete_from(self.finished_number)
@@ -414,12 +456,24 @@ class _Loop:
             (self.unfinished if goes_on else self.finished)[name] = _Finished(**lane)
         if checkpoint.arrays:
             names = tuple(meta["names"])
-            state = unflatten(self._target(len(names)), checkpoint.arrays)
-            self.block = self._placed(names, state)
+            state = resumed(unflatten(self._target(len(names)), checkpoint.arrays), self.study.max_steps)
+            self.block = self._placed(names, distributed.fetch(state))
+            self.until = meta.get("until", {})
         else:
             self.block = self._begin()
         self.directory.write_config()
         self.write_results()
+
+    def _begin_run(self) -> None:
+        """Saves the start, before anything is measured: what has numbers but no checkpoint has lost it."""
+        path = self.directory.path
+        has_numbers = any(self.directory.lengths(self.files).values()) or (path / "results.json").exists()
+        if distributed.any_process([has_numbers])[0]:
+            raise CheckpointError(f"{path}: has results, but no checkpoint to go on from; take another --workdir")
+        self.directory.write_config()
+        self.block = self._begin()
+        self.save()
+        self.running_store.wait()
 
     def _newest_sound(self) -> Checkpoint | None:
         rejected = []
@@ -427,9 +481,9 @@ class _Loop:
             reason = ""
             if isinstance(found, CheckpointError):
                 reason = str(found)
-            elif not self.directory.holds(found.meta["lengths"]):
+            elif not self._holds(found.meta["lengths"]):
                 reason = f"checkpoint {found.number}: metrics are missing"
-            if not distributed.any_process(bool(reason)) and isinstance(found, Checkpoint):
+            if not distributed.any_process([bool(reason)])[0] and isinstance(found, Checkpoint):
                 return found
             reason = reason or "another process cannot use the checkpoint"
             _LOG.warning("%s; trying the one before it", reason)
@@ -437,6 +491,11 @@ class _Loop:
         if rejected:
             raise CheckpointError(f"{self.directory.path}: no checkpoint is sound: {'; '.join(rejected)}")
         return None
+
+    def _holds(self, lengths: dict[str, int]) -> bool:
+        """Whether every file is at least as long as `lengths` says."""
+        found = self.directory.lengths(lengths)
+        return all(found[name] >= length for name, length in lengths.items())
 
     # --- Progress -----------------------------------------------------------------------------------------------------
 
@@ -450,20 +509,29 @@ class _Loop:
 
     def _steps_done(self) -> int:
         """Of all lanes together; one that ended has none left."""
-        running = 0 if self.block is None else int(distributed.fetch(self.block.state.step)[self.block.active].sum())
+        running = (
+            0 if self.block is None else int(distributed.fetch(self.block.state.step)[list(self.block.active)].sum())
+        )
         return running + len(self.finished) * (self.study.max_steps + 1)
 
     def _describe(self, bar: Any, block: _Block, looks: Looks) -> None:
         """The metrics of the last look of this chunk, over the lanes that took it."""
         names = [name for name in block.names if name is not None]
         bar.set_description(names[0] if len(names) == 1 else f"{len(names)} runs", refresh=False)
-        taken = looks.taken[block.active]
+        active = list(block.active)
+        taken = looks.taken[active]
+        if not taken.any():
+            return
+        last = np.flatnonzero(taken.any(axis=0))[-1]
         shown = {"finished": f"{len(self.finished)}/{len(self.lanes)}"}
-        if taken.any():
-            last = np.flatnonzero(taken.any(axis=0))[-1]
-            for key in ("loss", *looks.metrics):
-                shown[key] = f"{looks.metrics[key][block.active, last][taken[:, last]].mean():.4f}"
+        for key in ("loss", *looks.metrics):
+            shown[key] = f"{looks.metrics[key][active, last][taken[:, last]].mean():.4f}"
         bar.set_postfix(shown, refresh=False)
+
+
+def _next_step(status: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """The index behind that of the last step of each lane."""
+    return np.where(status == Status.RUNNING, step, step + 1)
 
 
 def _replace(state: TrainState, start: TrainState, is_new: Array) -> TrainState:
@@ -472,16 +540,21 @@ def _replace(state: TrainState, start: TrainState, is_new: Array) -> TrainState:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[Callable[[], bool]]:
-    """Turns the first SIGINT or SIGTERM into a flag; a second one ends the process at once."""
+    """Turns the first SIGINT or SIGTERM into a flag; a second one ends the process at once.
+
+    One that is ignored stays so: a shell has started this process in the background.
+    """
     received: list[int] = []
 
     def handle(number: int, _: Any) -> None:
+        if received:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
         received.append(number)
-        for s, handler in previous.items():
-            signal.signal(s, handler)
-        _LOG.warning("%s: ending this chunk, then saving; once more to stop at once", signal.Signals(number).name)
+        _LOG.warning("%s: stopping once all is saved; once more to stop at once", signal.Signals(number).name)
 
     previous = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    previous = {s: handler for s, handler in previous.items() if handler != signal.SIG_IGN}
     for s in previous:
         signal.signal(s, handle)
     try:
@@ -567,8 +640,11 @@ def _saved(running: CheckpointStore, path: Path) -> list[_Saved]:
             rejected.append(str(checkpoint))
             continue
         meta = checkpoint.meta
-        lanes = zip(meta["names"], meta["steps"], strict=True)
-        here = [_Saved(name, step - 1, RUNNING, checkpoint.number, i) for i, (name, step) in enumerate(lanes) if name]
+        here = [
+            _Saved(name, step - 1, RUNNING, checkpoint.number, i)
+            for i, (name, step) in enumerate(zip(meta["names"], meta["steps"], strict=True))
+            if name and step
+        ]
         there = [
             _Saved(name, ended["row"]["last_step"], FINISHED, ended["checkpoint"], 0)
             for name, ended in {**meta["unfinished"], **meta["finished"]}.items()

@@ -16,8 +16,8 @@ import jax
 
 from jaxrnn import distributed
 
-UNCOUNTED = "timing.jsonl"
-"""The one ``.jsonl`` that is not cut back on resume, since times differ from run to run anyway."""
+TIMING = "timing.jsonl"
+"""How long what took; it is not cut back on resume, since times differ from run to run anyway."""
 
 
 class RunError(Exception):
@@ -63,13 +63,13 @@ class RunDirectory:
         """
 
         def begin() -> int:
-            _refuse_run(path)
             try:
+                _refuse_run(path)
                 path.mkdir(parents=True, exist_ok=True)
                 lock = _acquire(path)
+                _refuse_run(path)
             except OSError as error:
                 raise RunError(f"{path}: cannot be written: {error.strerror}") from error
-            _refuse_run(path)
             return lock
 
         directory = cls(path, record, distributed.on_first(begin, RunError))
@@ -101,13 +101,11 @@ class RunDirectory:
             os.close(self._lock)
 
     def discard(self) -> None:
-        """Removes what a run has written that has not saved anything yet, so that another can take the directory."""
-        saved = any(path.name.isdigit() for path in self.path.glob("checkpoints/*/*"))
-        if self._lock is None or saved:
+        """Removes a run that has not come to any numbers, so that another can take the directory."""
+        if self._lock is None or any(self.path.glob("*.jsonl")):
             return
         shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
-        for path in [*self.path.glob("*.jsonl"), self.path / "results.json", self.path / "config.json"]:
-            path.unlink(missing_ok=True)
+        (self.path / "config.json").unlink(missing_ok=True)
 
     def write_config(self) -> None:
         """Writes `record` as ``config.json``."""
@@ -132,32 +130,35 @@ class RunDirectory:
 
     def append(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Adds one line a row to a ``.jsonl`` file and flushes it to disk; a NaN becomes null."""
-        if self._lock is None:
+        text = (
+            "".join(json.dumps(_finite(row), allow_nan=False) + "\n" for row in rows) if self._lock is not None else ""
+        )
+        if not text:
             return
-        text = "".join(json.dumps(_finite(row), allow_nan=False) + "\n" for row in rows)
         with self._writing(name), (self.path / name).open("a") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-            for follow in self.followers:
-                follow(name)
+        self._tell_followers(name)
 
-    def lengths(self) -> dict[str, int]:
-        """Bytes of every ``.jsonl`` file that a resumed run goes on with."""
-        return {p.name: p.stat().st_size for p in sorted(self.path.glob("*.jsonl")) if p.name != UNCOUNTED}
+    def lengths(self, names: Iterable[str]) -> dict[str, int]:
+        """Bytes of the ``.jsonl`` files `names`; 0 where there is none."""
+        return {name: path.stat().st_size if (path := self.path / name).exists() else 0 for name in names}
 
     def truncate(self, lengths: Mapping[str, int]) -> None:
-        """Cuts every ``.jsonl`` file back to a checkpoint's `lengths`; one that is not among them is emptied."""
+        """Cuts the ``.jsonl`` files that are longer back to `lengths`."""
         if self._lock is None:
             return
-        for name in self.lengths():
-            with self._writing(name):
-                os.truncate(self.path / name, lengths.get(name, 0))
+        for name, length in self.lengths(lengths).items():
+            if length > lengths[name]:
+                with self._writing(name):
+                    os.truncate(self.path / name, lengths[name])
+            if lengths[name]:
+                self._tell_followers(name)
 
-    def holds(self, lengths: Mapping[str, int]) -> bool:
-        """Whether every file is at least as long as `lengths` says."""
-        found = self.lengths()
-        return all(found.get(name, 0) >= length for name, length in lengths.items())
+    def _tell_followers(self, name: str) -> None:
+        for follow in self.followers:
+            follow(name)
 
     @contextlib.contextmanager
     def _writing(self, name: str) -> Any:
@@ -173,23 +174,24 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         RunError: if it is missing or damaged.
     """
-    if not path.is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112 - of a name that is too long, Path.is_dir raises an error.
         raise RunError(f"{path}: no such directory")
     file = path / "config.json"
     try:
         record = json.loads(file.read_text())
     except FileNotFoundError:
         raise RunError(f"{path}: holds no run (there is no config.json)") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{file}: cannot be read: {error}") from error
-    if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
+    is_record = isinstance(record, dict) and all(isinstance(record.get(key, {}), dict) for key in ("config", "data"))
+    if not is_record or "config" not in record:
         raise RunError(f"{file}: is not the config of a run")
     return record
 
 
 def _refuse_run(path: Path) -> None:
     if (path / "config.json").exists():
-        raise RunError(f"{path}: holds a run already; --resume goes on with it, or take another --workdir")
+        raise RunError(f"{path}: holds a run already; --resume goes on with one in training, or take another --workdir")
     if (path / "checkpoints").exists() or any(path.glob("*.jsonl")):
         raise RunError(f"{path}: holds files of another run, but no config.json; take another --workdir")
 

@@ -63,7 +63,8 @@ def over_lanes(
         data_devices: how many devices share each lane; what they divide is what `fn` marks with `over_data`.
         donate: give the first argument's memory to the result.
     """
-    mesh = lane_sharding(num_lanes, data_devices).mesh
+    sharding = lane_sharding(num_lanes, data_devices)
+    mesh = sharding.mesh
 
     def on_one_device(*trees: PyTree) -> PyTree:
         if num_lanes > mesh.shape["lane"]:
@@ -75,7 +76,7 @@ def over_lanes(
     program = jax.shard_map(
         on_one_device, mesh=mesh, in_specs=lane, out_specs=lane, axis_names={"lane"}, check_vma=False
     )
-    return jax.jit(program, donate_argnums=(0,) if donate else ())
+    return jax.jit(program, out_shardings=sharding, donate_argnums=(0,) if donate else ())
 
 
 def over_data(x: Array, axis: int) -> Array:

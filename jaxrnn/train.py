@@ -234,14 +234,19 @@ def make_trainer(
 
     def chunk(state: TrainState, until: Array) -> tuple[TrainState, Looks]:
         _, blank = jax.eval_shape(advance, state)
-        idle = optax.tree.zeros_like(blank)
+        looks = jax.tree.map(lambda x: jnp.zeros((chunk_steps + 1, *x.shape), x.dtype), blank)
 
-        def body(state: TrainState, _: None) -> tuple[TrainState, Looks]:
-            # One lane alone skips the work; under vmap this is a select, and the loop takes ended lanes out.
-            goes_on = (state.status == Status.RUNNING) & (state.step <= until)
-            return jax.lax.cond(goes_on, advance, lambda s: (s, idle), state)
+        def goes_on(carry: tuple[Array, TrainState, Looks]) -> Array:
+            i, state, _ = carry
+            return (i <= chunk_steps) & (state.status == Status.RUNNING) & (state.step <= until)
 
-        return jax.lax.scan(body, state, None, length=chunk_steps + 1)
+        def body(carry: tuple[Array, TrainState, Looks]) -> tuple[Array, TrainState, Looks]:
+            i, state, looks = carry
+            state, look = advance(state)
+            return i + 1, state, jax.tree.map(lambda all_, one: all_.at[i].set(one), looks, look)
+
+        _, state, looks = jax.lax.while_loop(goes_on, body, (jnp.zeros((), jnp.int32), state, looks))
+        return state, looks
 
     return Trainer(init, chunk, chunk_steps, lambda state: rule.choose(state.rule_state, state.params))
 
@@ -260,6 +265,8 @@ def adam(clip_norm: float) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(clip_norm), optax.scale_by_adam())
 
 
-def resumed(state: TrainState) -> TrainState:
-    """Lanes that ran out of steps, made ready for a larger `max_steps`."""
-    return state._replace(status=jnp.full_like(state.status, Status.RUNNING), step=state.step + 1)
+def resumed(state: TrainState, max_steps: int) -> TrainState:
+    """The lanes, where those that ran out of steps go on if `max_steps` has become larger."""
+    goes_on = (state.status == Status.OUT_OF_STEPS) & (state.step < max_steps)
+    status = jnp.where(goes_on, jnp.int32(Status.RUNNING), state.status)
+    return state._replace(status=status, step=jnp.where(goes_on, state.step + 1, state.step))

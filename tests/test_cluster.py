@@ -28,6 +28,11 @@ def run(binaries, *command, **environment):
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
 
 
+def stand_in(folder, name, script):
+    (folder / name).write_text(script)
+    (folder / name).chmod(0o755)
+
+
 def seeds(path):
     results = json.loads((path / "results.json").read_text())
     assert results["complete"]
@@ -51,17 +56,46 @@ def test_the_same_command_goes_on(binaries, tmp_path):
     assert seeds(path) == [0, 1, 2]
 
 
-def test_without_arguments_it_says_how(binaries):
-    done = run(binaries, "cluster/local.sh")
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["local.sh"],
+        *(["local.sh", number, "run", "palindrome"] for number in ("0", "-1", "abc", "1e3", "")),
+        ["slurm.sh"],
+        ["slurm.sh", "run"],
+    ],
+    ids=str,
+)
+def test_without_sensible_arguments_they_say_how(binaries, command):
+    done = run(binaries, f"cluster/{command[0]}", *command[1:])
     assert done.returncode == 2
-    assert "cluster/local.sh NUM_PROCESSES WORKDIR EXPERIMENT" in done.stderr
+    assert f"cluster/{command[0]} " in done.stderr
+    assert " WORKDIR EXPERIMENT [--config.FIELD=VALUE ...]" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"), [((0, 0), 0), ((75, 75), 75), ((1, 76), 1), ((134, 2), 2), ((76, 137), 137), ((75, 76), 76)]
+)
+def test_an_error_to_be_mended_is_what_several_processes_end_with(binaries, tmp_path, codes, expected):
+    python = tmp_path / "python"
+    python.write_text(
+        f"""#!/usr/bin/env bash
+case "$*" in
+  -c*) echo 1 ;;
+  *process_id=0*) exit {codes[0]} ;;
+  *) exit {codes[1]} ;;
+esac
+"""
+    )
+    python.chmod(0o755)
+    done = run(binaries, "cluster/local.sh", "2", tmp_path / "run", "palindrome", PYTHON=str(python))
+    assert done.returncode == expected
 
 
 @pytest.mark.soak
-def test_slurm_starts_goes_on_and_is_asked_to_start_again(binaries, tmp_path):
-    for name, script in (("srun", SRUN), ("scontrol", SCONTROL)):
-        (tmp_path / name).write_text(script)
-        (tmp_path / name).chmod(0o755)
+def test_slurm_starts(binaries, tmp_path):
+    stand_in(tmp_path, "srun", SRUN)
+    stand_in(tmp_path, "scontrol", SCONTROL)
     path, requeued = tmp_path / "run", tmp_path / "requeued"
     environment = {
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
@@ -72,9 +106,27 @@ def test_slurm_starts_goes_on_and_is_asked_to_start_again(binaries, tmp_path):
     assert done.returncode == 0, done.stderr
     assert seeds(path) == [0, 1]
     assert not requeued.exists()
-    # A preempted job: the script goes on, and asks for another start.
-    (tmp_path / "srun").write_text('#!/usr/bin/env bash\necho "$@"\nexit 75\n')
+
+
+@pytest.mark.parametrize(
+    ("code", "gets_further", "again"),
+    [
+        *((code, True, False) for code in (0, 1, 2)),
+        (75, False, True),
+        *((code, further, further) for code in (76, 134, 137) for further in (True, False)),
+    ],
+)
+def test_slurm_is_asked_to_start_again_what_can_go_on(binaries, tmp_path, code, gets_further, again):
+    path, requeued = tmp_path / "run", tmp_path / "requeued"
+    (path / "checkpoints/running/9").mkdir(parents=True)
+    (path / "config.json").touch()
+    further = f"mkdir {path}/checkpoints/running/10" if gets_further else "true"
+    stand_in(tmp_path, "srun", f'#!/usr/bin/env bash\necho "$@"\n{further}\nexit {code}\n')
+    stand_in(tmp_path, "scontrol", SCONTROL)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7", "REQUEUED": str(requeued)}
     done = run(binaries, "cluster/slurm.sh", path, "palindrome", **environment)
-    assert done.returncode == 75
+    assert done.returncode == code
     assert f"--workdir={path} --distributed --resume" in done.stdout
-    assert requeued.read_text() == f"requeue {environment['SLURM_JOB_ID']}\n"
+    assert requeued.exists() == again
+    if again:
+        assert requeued.read_text() == "requeue 7\n"

@@ -140,7 +140,7 @@ def test_the_others_end_when_one_is_killed_and_the_job_can_be_resumed(binaries, 
     job[killed].kill()
     codes = end(job)
     assert codes[killed] == -signal.SIGKILL
-    assert codes[1 - killed] in (75, -signal.SIGABRT)
+    assert codes[1 - killed] in (76, -signal.SIGABRT)
     wait_until(lambda: "a process of this job has been lost" in job[1 - killed].stderr, 5)
     assert "--resume" in job[1 - killed].stderr.splitlines()[-1]
     job = start_job(binaries, "--resume", f"--workdir={path}")
@@ -152,11 +152,14 @@ def test_the_others_end_when_one_is_killed_and_the_job_can_be_resumed(binaries, 
     tally["kill -9 of one of two processes, both resumed"] += 1
 
 
-def test_what_one_process_may_not_do_ends_all_with_the_same_line(binaries, alone):
-    job = start_job(binaries, f"--workdir={alone[0]}", **STUDY)
+def test_what_one_process_may_not_do_ends_all_with_the_same_line(binaries, tmp_path):
+    path = tmp_path / "barrier"  # Its name is no sign of a lost process.
+    path.mkdir()
+    (path / "metrics.jsonl").touch()
+    job = start_job(binaries, f"--workdir={path}", **STUDY)
     assert end(job) == [1, 1]
     for process in job:
-        assert process.stderr.splitlines()[-1].startswith(f"error: {alone[0]}: holds a run already; --resume")
+        assert process.stderr.splitlines()[-1].startswith(f"error: {path}: holds files of another run")
 
 
 @pytest.mark.parametrize(
@@ -166,6 +169,8 @@ def test_what_one_process_may_not_do_ends_all_with_the_same_line(binaries, alone
         (["--process_id=0"], "--coordinator, --num_processes and --process_id go with --distributed"),
         (["--distributed", "--process_id=0", "--num_processes=2"], "--coordinator is missing"),
         (["--distributed", "--coordinator=x", "--process_id=0", "--num_processes=2"], "should be HOST:PORT"),
+        (["--distributed", "--coordinator=x:0", "--process_id=0", "--num_processes=2"], "the port from 1 to 65535"),
+        (["--distributed", "--coordinator=x:65536", "--process_id=0", "--num_processes=2"], "the port from 1 to"),
         (["--distributed", "--coordinator=x:1", "--process_id=2", "--num_processes=2"], "should be below"),
         (["--distributed", "--num_processes=0"], "--num_processes"),
     ],
@@ -209,6 +214,14 @@ def test_a_run_whose_devices_share_each_batch(binaries, alone, tmp_path):
     assert end(job) == [0, 0], [process.stderr for process in job]
     (ours, single) = (json.loads(contents(p)[1])["runs"] for p in (path, alone[0]))
     assert [row["steps"] for row in ours] == [row["steps"] for row in single]
+
+
+def test_what_comes_out_of_a_program_is_divided_along_the_lanes_alone():
+    def shared(x):
+        return seeds.over_data(x, 0) + 1, seeds.over_data(2 * x, 0)
+
+    for outcome in seeds.over_lanes(shared, 1, data_devices=2)(np.ones((1, 4), np.float32)):
+        assert outcome.sharding.is_equivalent_to(seeds.lane_sharding(1, 2), outcome.ndim)
 
 
 def test_devices_that_cannot_be_divided(binaries, tmp_path):

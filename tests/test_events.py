@@ -10,7 +10,7 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from jaxrnn.events import Events
-from jaxrnn.rundir import RunDirectory
+from jaxrnn.rundir import RunDirectory, RunError
 
 SMALL = {"digits": 2, "hidden_size": 8, "batch_size": 8, "num_seeds": 2, "eval_every": 10, "test_samples": 8}
 
@@ -39,18 +39,44 @@ def expected(path):
 
 
 def test_numbers_are_followed_and_texts_left_out(tmp_path):
-    with RunDirectory.create(tmp_path / "run", {"experiment": "x", "config": {}}) as directory:
-        events = Events(directory.path)
+    path = tmp_path / "run"
+    with RunDirectory.create(path, {"experiment": "x", "config": {}}) as directory, Events(path) as events:
         directory.followers.append(events.follow)
         directory.append("metrics.jsonl", [{"run": "a", "seed": 1, "step": 3, "loss": 0.5}])
         directory.append("samples.jsonl", [{"run": "a", "seed": 1, "step": 3, "tau": 2.0, "text": "so"}])
         directory.append("timing.jsonl", [{"seconds": 1.0}])
         directory.append("metrics.jsonl", [{"run": "b", "seed": 2, "step": 4, "loss": math.nan}])
-        events.close()
-    found = scalars(directory.path / "tensorboard")
+    found = scalars(path / "tensorboard")
     assert found["a"] == {"loss": [(3, 0.5)]}
     ((step, value),) = found["b"]["loss"]
     assert (step, math.isnan(value)) == (4, True)
+
+
+def test_a_complete_run_gets_events_when_it_is_resumed(tmp_path):
+    path = tmp_path / "run"
+    with RunDirectory.create(path, {"experiment": "x", "config": {}}) as directory:
+        directory.append("metrics.jsonl", [{"run": "a", "seed": 1, "step": 3, "loss": 0.5}])
+        length = directory.lengths(["metrics.jsonl"])
+        directory.append("metrics.jsonl", [{"run": "a", "seed": 1, "step": 4, "loss": 0.25}])
+    with RunDirectory.resume(path) as directory, Events(path) as events:
+        directory.followers.append(events.follow)
+        directory.truncate(length)
+    assert scalars(path / "tensorboard") == {"a": {"loss": [(3, 0.5)]}}
+
+
+def test_files_that_cannot_be_followed_are_one_line_that_names_them(tmp_path):
+    for name, content in {"bytes": b"\xff\n", "json": b"{\n", "list": b"[]\n", "row": b'{"step": 1}\n'}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.jsonl").write_bytes(content)
+        with (
+            pytest.raises(RunError, match=rf"/{name}/metrics.jsonl: cannot be read: "),
+            Events(tmp_path / name) as events,
+        ):
+            events.follow("metrics.jsonl")
+    (tmp_path / "metrics.jsonl").write_text('{"run": "a", "step": 1, "loss": 0.5}\n')
+    (tmp_path / "tensorboard").write_text("")
+    with pytest.raises(RunError, match=r"/tensorboard: cannot be written: "), Events(tmp_path) as events:
+        events.follow("metrics.jsonl")
 
 
 def test_an_interrupted_run_has_each_step_once(binaries, tmp_path):

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -116,7 +117,7 @@ def test_sigterm_saves_says_how_to_go_on_and_exits_75(call, start, finished, tmp
     process.terminate()
     assert process.wait() == 75, process.stderr
     assert process.stderr.splitlines() == [
-        "warning: SIGTERM: ending this chunk, then saving; once more to stop at once",
+        "warning: SIGTERM: stopping once all is saved; once more to stop at once",
         f"saved; go on with --resume --workdir={path}",
     ]
     assert len(rows(path)) < len(rows(finished))
@@ -240,6 +241,9 @@ def test_bad_directories_are_one_clear_line(call, finished, tmp_path):
         ([f"--workdir={tmp_path / 'file' / 'run'}"], {}, "cannot be written", 1),
         (["--resume", f"--workdir={tmp_path / 'missing'}"], {}, "no such directory", 1),
         (["--resume", f"--workdir={tmp_path}"], {}, "holds no run", 1),
+        ([f"--workdir={tmp_path / ('a' * 300)}"], {}, "cannot be written: File name too long", 1),
+        (["--resume", f"--workdir={tmp_path / ('a' * 300)}"], {}, "no such directory", 1),
+        ([f"--workdir={tmp_path}/a\nb"], {}, "should have printable characters only", 2),
         (
             ["--resume", f"--workdir={finished}"],
             {"cell": "gru"},
@@ -282,6 +286,15 @@ def test_bad_values_from_a_config_file_name_the_field(field, value, hint):
     with pytest.raises(launch.UsageError, match=field) as error:
         check(launch.validate(Config, {field: value}))
     assert hint in str(error.value)
+
+
+def test_data_that_changed_are_named(call, finished, tmp_path):
+    path = shutil.copytree(finished, tmp_path / "run")
+    record = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**record, "data": {"sha256": "ab"}}))
+    done = call("--resume", f"--workdir={path}")
+    assert done.returncode == 1
+    assert done.stderr == f"error: {path}: the run was started on other data: sha256 was 'ab' and is None\n"
 
 
 def test_a_reader_that_has_seen_enough_gets_no_traceback(binaries, tmp_path):

@@ -1,8 +1,10 @@
 """The host loop on a study that compiles in a second: blocks, files, interruptions, resuming, loading."""
 
 import contextlib
+import itertools
 import json
 import os
+import shutil
 import signal
 import time
 from collections import Counter
@@ -182,8 +184,9 @@ def test_a_resumed_run_ends_in_the_same_bytes(
         crash_at(patch, target, name, call)
         with pytest.raises(Crash):
             run(tmp_path / "crashed", seeds_per_program=seeds_per_program)
-    with (tmp_path / "crashed" / "metrics.jsonl").open("a") as file:
-        file.write('{"run": "half a li')
+    metrics_file = tmp_path / "crashed" / "metrics.jsonl"
+    if metrics_file.exists():
+        metrics_file.write_text(metrics_file.read_text() + '{"run": "half a li')
     run(tmp_path / "crashed", seeds_per_program=seeds_per_program)
     assert contents(tmp_path / "crashed") == contents(expected)
     tally["a crash before a chosen write, with half a line of metrics behind it"] += 1
@@ -207,27 +210,45 @@ def test_a_clock_that_jumps_loses_nothing(whole, tally, tmp_path, monkeypatch, d
     tally["a clock that jumps by a day or a year"] += 1
 
 
+@pytest.mark.parametrize("seeds_per_program", [1, 3])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_chunk_and_saves(whole, tmp_path, monkeypatch, number):
+def test_a_signal_ends_a_call_and_saves(whole, whole_in_blocks, tmp_path, monkeypatch, number, seeds_per_program):
     before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    expected, _ = whole if seeds_per_program == 1 else whole_in_blocks
+    monkeypatch.setattr(loop, "_LONG", -1.0)  # All calls are long, and stay short.
     original, count = RunDirectory.append, Counter()
 
     def signalled(self, name, rows):
         count[name] += 1
-        if name == "metrics.jsonl" and count[name] == 7:
+        if name == "timing.jsonl" and count[name] % 3 == 2:
             os.kill(os.getpid(), number)
         return original(self, name, rows)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(RunDirectory, "append", signalled)
-        with pytest.raises(Interrupted):
-            run(tmp_path / "stopped")
-    assert {s: signal.getsignal(s) for s in before} == before
-    with CheckpointStore(tmp_path / "stopped/checkpoints/running") as store:
-        newest = store.read(store.numbers()[-1]).meta
-    assert (newest["names"], newest["steps"]) == ([LANES[2].name], [9])
-    run(tmp_path / "stopped")
-    assert contents(tmp_path / "stopped") == contents(whole[0])
+    monkeypatch.setattr(RunDirectory, "append", signalled)
+    within_chunks = 0
+    for interruptions in itertools.count(1):
+        try:
+            run(tmp_path / "stopped", seeds_per_program=seeds_per_program)
+            break
+        except Interrupted:
+            assert {s: signal.getsignal(s) for s in before} == before
+            assert count["timing.jsonl"] == 3 * interruptions - 1
+            with CheckpointStore(tmp_path / "stopped/checkpoints/running") as store:
+                newest = store.read(store.numbers()[-1]).meta
+            within_chunks += bool(newest["until"])
+    assert interruptions > within_chunks >= 2
+    assert contents(tmp_path / "stopped") == contents(expected)
+
+
+def test_calls_grow_until_they_are_long(whole, tmp_path, monkeypatch):
+    run(tmp_path / "quick", lanes=LANES[2:3])
+    monkeypatch.setattr(loop, "_TOO_LONG", -1.0)
+    run(tmp_path / "slow", lanes=LANES[2:3])
+    for name, expected in {"quick": [5, 4, 5, 8, 5, 13, 1], "slow": [5, 3, 1, 2, 2, 1, 2]}.items():
+        timing = [json.loads(line) for line in (tmp_path / name / "timing.jsonl").read_text().splitlines()]
+        steps = [line["steps"] for line in timing]
+        assert sum(steps) == 41
+        assert steps[: len(expected)] == expected
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(whole, tmp_path, monkeypatch, caplog):
@@ -271,7 +292,7 @@ def test_without_a_sound_checkpoint_nothing_is_touched(whole, tmp_path, monkeypa
 
 def test_a_shorter_metrics_file_rejects_the_checkpoint(tmp_path, caplog, monkeypatch):
     with monkeypatch.context() as patch:
-        crash_at(patch, CheckpointStore, "save", 4)
+        crash_at(patch, CheckpointStore, "save", 6)
         with pytest.raises(Crash):
             run(tmp_path / "a")
     (tmp_path / "a/metrics.jsonl").write_text("")
@@ -334,6 +355,36 @@ def test_more_seeds_join_a_finished_run(whole, tmp_path):
     assert rows == whole[1]
 
 
+def test_numbers_without_a_checkpoint_are_left_alone(whole, tmp_path):
+    path = shutil.copytree(whole[0], tmp_path / "kept")
+    shutil.rmtree(path / "checkpoints")
+    before = contents(path)
+    with pytest.raises(CheckpointError, match="has results, but no checkpoint to go on from"):
+        run(path)
+    assert contents(path) == before
+
+
+def test_a_users_own_files_are_left_alone(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        crash_at(patch, CheckpointStore, "save", 4)
+        with pytest.raises(Crash):
+            run(tmp_path / "a")
+    (tmp_path / "a/notes.jsonl").write_text("{}\n")
+    run(tmp_path / "a")
+    assert (tmp_path / "a/notes.jsonl").read_text() == "{}\n"
+
+
+@pytest.mark.parametrize("store", ["checkpoints", "checkpoints/running"])
+def test_a_file_in_the_place_of_checkpoints(whole, tmp_path, store):
+    path = shutil.copytree(whole[0], tmp_path / "run")
+    shutil.rmtree(path / store)
+    (path / store).write_text("")
+    before = contents(path)
+    with pytest.raises(CheckpointError, match="running: cannot be written: "):
+        run(path)
+    assert contents(path) == before
+
+
 def test_load_names_a_lane_by_its_values(whole):
     path, rows = whole
     config, params = jaxrnn.load(path, run="seed=1,learning_rate=0.3")
@@ -354,7 +405,7 @@ def test_load_of_an_ambiguous_or_missing_lane_lists_what_there_is(whole):
 
 def test_load_reads_a_lane_in_training(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        crash_at(patch, CheckpointStore, "save", 4)
+        crash_at(patch, CheckpointStore, "save", 5)
         with pytest.raises(Crash):
             run(tmp_path / "a", lanes=product([5], [0.02]))
     _, params = jaxrnn.load(tmp_path / "a", seed=5)

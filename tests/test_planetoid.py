@@ -416,6 +416,13 @@ def test_what_is_wrong_is_one_line_that_names_the_file(part, content, message, t
     assert load_error(write(tmp_path, example() | {part: content})).startswith(f"{tmp_path}/ind.small.{message}")
 
 
+def test_most_nodes_are_there(tmp_path):
+    graph = {**EXAMPLE["graph"], 10**15: []}
+    path = write(tmp_path, example() | {"graph": graph, "test.index": [20, 21, 22, 24, 25, 10**15]})
+    expected = "test.index has node 1000000000000000, but there are only 26 with features"
+    assert load_error(path) == f"{tmp_path}/ind.small.{expected}"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

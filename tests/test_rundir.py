@@ -47,17 +47,17 @@ def test_two_processes_never_share_a_directory(tmp_path):
 def test_lines_are_cut_back_to_a_checkpoint(tmp_path):
     with create(tmp_path) as directory:
         directory.append("metrics.jsonl", [{"step": 0, "loss": float("nan")}])
-        lengths = directory.lengths()
+        lengths = directory.lengths(["metrics.jsonl", "samples.jsonl", "missing.jsonl"])
+        assert lengths == {"metrics.jsonl": 26, "samples.jsonl": 0, "missing.jsonl": 0}
         directory.append("metrics.jsonl", [{"step": 1, "loss": 2.0}])
         directory.append("samples.jsonl", [{"text": "a"}])
         directory.append("timing.jsonl", [{"seconds": 1}])
-        assert directory.holds(lengths)
+        (tmp_path / "mine.jsonl").write_text("{}")
         directory.truncate(lengths)
         assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 0, "loss": null}\n'
         assert (tmp_path / "samples.jsonl").read_text() == ""
         assert (tmp_path / "timing.jsonl").read_text() != ""
-        (tmp_path / "metrics.jsonl").write_text("")
-        assert not directory.holds(lengths)
+        assert (tmp_path / "mine.jsonl").read_text() == "{}"
 
 
 def test_nan_is_written_as_null_at_any_depth(tmp_path):
@@ -97,3 +97,20 @@ def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="cannot be written"):
         RunDirectory.create(tmp_path / "file" / "run", RECORD)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("[" * 100_000, "cannot be read: maximum recursion depth exceeded"),
+        ("{}", "is not the config of a run"),
+        ('{"config": 1}', "is not the config of a run"),
+        ('{"config": {}, "data": 7}', "is not the config of a run"),
+        ("\udcff", "cannot be read: 'utf-8' codec can't decode"),
+    ],
+)
+def test_a_damaged_record_is_one_line(tmp_path, content, complaint):
+    (tmp_path / "config.json").write_text(content, errors="surrogateescape")
+    with pytest.raises(RunError) as error:
+        read_config(tmp_path)
+    assert f"{tmp_path / 'config.json'}: {complaint}" in str(error.value)

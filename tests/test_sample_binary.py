@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shutil
 import string
 from collections import Counter
 from pathlib import Path
@@ -15,6 +16,7 @@ from absl.testing import flagsaver
 
 from configs.text import Config
 from experiments import launch, sample, text, torch_weights
+from jaxrnn.checkpoint import CheckpointError
 from jaxrnn.rundir import RunError
 
 ROOT = Path(__file__).parents[1]
@@ -235,9 +237,12 @@ def test_an_imported_pytorch_model_writes_as_pytorch_does(write, tmp_path):
         (["--start=ab"], "--start='ab': should be one character"),
         (["--start=a", "--prompt=b"], "--prompt and --start exclude each other"),
         (["--prompt=abcd", "--length=3"], "--length=3: counts the prompt too, which has 4 characters"),
-        (["--length=0"], "--length=0: should be at least 1"),
-        (["--num=0"], "--num=0: should be at least 1"),
-        (["--seed=-1"], "--seed=-1: should be at least 0"),
+        (["--length=0"], "--length=0: should be from 1 to 100000000"),
+        (["--num=0"], "--num=0: should be from 1 to 100000000"),
+        (["--num=10000000000000000000000"], "--num=10000000000000000000000: should be from 1 to 100000000"),
+        (["--num=10000", "--length=10001"], "10000 texts of --length=10001 are more than 100000000 characters"),
+        (["--prompt=a", "--prompt=b", "--num=9000", "--length=9000"], "18000 texts of --length=9000 are more than"),
+        (["--seed=-1"], "--seed=-1: should be from 0 to 4294967295"),
         (["--stop="], "--stop=: should not be empty"),
         *(([f"--tau={tau}"], f"--tau={float(tau)}: should be a positive number") for tau in ("0", "-2", "nan", "inf")),
         *(
@@ -296,6 +301,29 @@ def test_directories_without_a_model(run, write, tmp_path):
         assert str(error.value).startswith(f"{tmp_path / name}: {complaint}")
         assert "\n" not in str(error.value)
         assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"config": {"cell": "xx"}}, "--config.cell=xx: should be one of rnn, "),
+        ({"config": {"precision": "p"}}, "--config.precision=p: should be one of highest, "),
+        ({"config": {"hidden_size": "16"}}, "--config.hidden_size=16: input should be a valid integer"),
+        ({"config": {"hidden_size": 17}}, "{}: head/kernel is float32[16, 8], not float32[17, 8]"),
+        ({"data": {"characters": "ab"}}, "{}: embedding is float32[8, 8], not float32[2, 8]"),
+        ({"data": {"characters": 8}}, "{}/config.json: does not say what the characters are"),
+        ({"data": None}, "{}/config.json: is not the config of a run"),
+    ],
+)
+def test_a_record_that_does_not_fit_the_weights(run, write, tmp_path, changes, complaint):
+    path = shutil.copytree(run, tmp_path / "run")
+    record = json.loads((path / "config.json").read_text())
+    for part, values in changes.items():
+        record[part] = values if values is None else {**record[part], **values}
+    (path / "config.json").write_text(json.dumps(record))
+    with pytest.raises((RunError, CheckpointError, launch.UsageError)) as error:
+        write("--greedy", workdir=path)
+    assert complaint.format(path) in str(error.value)
 
 
 def test_bad_input_ends_a_process_in_one_line(start, tmp_path):

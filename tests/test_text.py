@@ -260,6 +260,11 @@ def test_an_unreadable_file_cannot_be_read(folders, tmp_path, monkeypatch):
         ),
         (b"", "utf-8", "{} is empty: there is nothing to learn"),
         (b"\xff\xfe", "utf-16", "{} is empty: there is nothing to learn"),
+        (
+            b"a\\ud800b",
+            "unicode_escape",
+            "{} has half of a surrogate pair in unicode_escape, which no file can be written with",
+        ),
         (b"\r\n\n", "utf-8", "{} has no character but '\\n': there is nothing to learn"),
     ],
 )

@@ -36,5 +36,6 @@ def study(max_steps=40, seeds_per_program=1, chunk_steps=13, eval_every=5, toler
             due=lambda step: step in VISITS,
             rows=lambda state, step: {"visits.jsonl": [{"w": float(state.params["w"].mean())}]},
             keeps=lambda step: step == VISITS[0],
+            files=("visits.jsonl",),
         ),
     )

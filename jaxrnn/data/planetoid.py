@@ -175,8 +175,13 @@ def _check_that_they_fit(
             f" {files['allx'].path.name}"
         )
     # Where nodes are missing, the graph has the others: a wrong number is not to become a billion missing nodes.
-    if last_node > max(chain([num_others + num_test - 1], _nodes(graph))):
+    num_found = num_others + num_test
+    if last_node > max(chain([num_found - 1], _nodes(graph))):
         raise DataError(f"{files['test.index'].path} has node {last_node}, which {files['graph'].path.name} has not")
+    if last_node >= 2 * num_found:
+        raise DataError(
+            f"{files['test.index'].path} has node {last_node}, but there are only {num_found} with features"
+        )
     for node in _nodes(graph):
         if not 0 <= node <= last_node:
             raise DataError(

@@ -97,6 +97,10 @@ def load(name: str, encoding: str, data_dir: Path | None, cache_dir: Path) -> Co
     raw = _read(name, data_dir, cache_dir)
     text = _decode_bytes(raw, encoding, name)
     characters = "".join(sorted(set(text)))
+    if any("\ud800" <= character <= "\udfff" for character in characters):
+        raise DataError(
+            f"the text {name!r} has half of a surrogate pair in {encoding}, which no file can be written with"
+        )
     if len(characters) < 2:
         what = f"has no character but {characters!r}" if characters else "is empty"
         raise DataError(f"the text {name!r} {what}: there is nothing to learn")
