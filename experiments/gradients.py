@@ -16,7 +16,6 @@ import functools
 import itertools
 import json
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -35,10 +34,10 @@ import jaxrnn
 from configs.gradients import Config
 from experiments import gradients_report, launch, palindrome
 from experiments.gradients_report import GATES
-from jaxrnn import losses
+from jaxrnn import distributed, losses
 from jaxrnn.arrays import Array, Key, PyTree
 from jaxrnn.cells import CELLS, INITIALIZERS, orthogonal
-from jaxrnn.loop import METRICS, Interrupted
+from jaxrnn.loop import METRICS, Interrupted, signals
 from jaxrnn.report import read_runs, write_report
 from jaxrnn.rundir import TIMING, RunDirectory, RunError, read_config
 from jaxrnn.seeds import Stream, stream_key
@@ -304,8 +303,8 @@ def look_at_gates(subject: Subject) -> dict[str, Any] | None:
     }
 
 
-def costs(config: Config) -> tuple[str, list[dict[str, Any]]]:
-    """What the first cell with gates, or else the first, costs at each length: its name, and a row for each."""
+def costs(config: Config) -> Iterator[dict[str, Any]]:
+    """What the first cell with gates, or else the first, costs: a row for each length."""
     name = next((cell for cell in config.cells if cell not in RADIAL), config.cells[0])
     cell, settings = CELLS[name], _settings(config, name)
     input_size = palindrome.build_model(settings).embedding_size
@@ -315,17 +314,15 @@ def costs(config: Config) -> tuple[str, list[dict[str, Any]]]:
     def forward(params: PyTree, xs: Array) -> Array:
         return unroll(cell, params, xs)[0].h.sum()
 
-    rows = []
     for length in COST_LENGTHS:
         xs = jax.random.normal(jax.random.fold_in(keys[1], length), (length, config.batch_size, input_size))
-        row: dict[str, Any] = {"step": length}
+        row: dict[str, Any] = {"run": name, "seed": 0, "step": length}
         for what, function in (("forward", forward), ("gradient", jax.value_and_grad(forward))):
             compiled = jax.jit(function).lower(params, xs).compile()
             memory = compiled.memory_analysis()
             row[f"{what}_seconds"] = _median_seconds(functools.partial(compiled, params, xs))
             row[f"{what}_bytes"] = None if memory is None else memory.temp_size_in_bytes
-        rows.append({**row, "load": round(os.getloadavg()[0], 2)})
-    return name, rows
+        yield {**row, "load": round(os.getloadavg()[0], 2)}
 
 
 def _median_seconds(call: Callable[[], Any]) -> float:
@@ -358,13 +355,8 @@ def carry_out(config: Config, given: Sequence[Subject], directory: RunDirectory)
         Interrupted: by a signal; training goes on from its last checkpoint, measuring begins anew.
         RunError: as in `look`.
     """
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return _finished(directory) or _carry_out(config, given, directory)
-    except KeyboardInterrupt:
-        raise Interrupted from None
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    with signals() as interrupted:
+        return _finished(directory) or _carry_out(config, given, directory, interrupted)
 
 
 def _finished(directory: RunDirectory) -> list[dict[str, Any]] | None:
@@ -375,22 +367,30 @@ def _finished(directory: RunDirectory) -> list[dict[str, Any]] | None:
     return list(json.loads((directory.path / "results.json").read_text())["runs"])
 
 
-def _carry_out(config: Config, given: Sequence[Subject], directory: RunDirectory) -> list[dict[str, Any]]:
+def _carry_out(
+    config: Config, given: Sequence[Subject], directory: RunDirectory, interrupted: Callable[[], bool]
+) -> list[dict[str, Any]]:
+    def pause() -> None:
+        if distributed.any_process([interrupted()])[0]:
+            raise Interrupted
+
     results = {"experiment": gradients_report.EXPERIMENT, "complete": False, "runs": []}
     directory.write("results.json", results, indent=None)
     directory.write_config()
     directory.truncate({METRICS: 0, TIMING: 0})
     rows, looked_into = [], {}
     subjects = itertools.chain(initial(config), given, trained_here(config, given, directory.path))
-    for subject in tqdm(subjects, unit="cell", disable=None):
+    for subject in tqdm(subjects, unit="cell", disable=None if distributed.is_first() else True):
+        pause()
         norms, row = look(subject)
         rows.append(row)
         directory.append(METRICS, _lines(subject.name, subject.seed, norms))
         state = (subject.settings.cell, subject.spectral_radius, subject.source)
         if state not in looked_into:
             looked_into[state] = look_at_gates(subject)
-    name, measured = costs(config)
-    directory.append(TIMING, ({"run": name, "seed": 0, **row} for row in measured))
+    for row in costs(config):
+        pause()
+        directory.append(TIMING, [row])
     directory.write(GATES, [found for found in looked_into.values() if found is not None], indent=None)
     directory.write("results.json", {**results, "complete": True, "runs": rows}, indent=None)
     return rows
@@ -409,6 +409,8 @@ def write_page(path: Path, rows: list[dict[str, Any]]) -> None:
         RunError: if it cannot be written.
     """
     del rows
+    if not distributed.is_first():
+        return
     try:
         write_report(gradients_report.sections(read_runs(path, "this machine")), path)
     except OSError as error:
@@ -431,6 +433,8 @@ def main(argv: list[str]) -> None:
     if directories and "trained" in launch.given_fields():
         raise launch.UsageError("--trained and --config.trained are the same: give one of them")
     launch.launch(EXPERIMENT, {"trained": tuple(directories)} if directories else {})
+    if not distributed.is_first():
+        return
     path = launch.workdir()
     lines = (path / "report.md").read_text(encoding="utf-8").splitlines()
     print("\n".join(line for line in lines if not line.startswith("![")))
@@ -439,5 +443,7 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     launch.define_flags("gradients.py", Config)
+    launch.define_training_flags()
+    flags.adopt_module_key_flags(launch)
     flags.DEFINE_multi_string("trained", None, "A palindrome run with a trained cell; may be given several times.")
     launch.run_main(main)

@@ -92,9 +92,10 @@ def loss(error: BaseException | None) -> RunError | None:
 
 
 def leave(code: int) -> NoReturn:
-    """Ends this process, and waits for no other one, as JAX does at a regular end."""
-    if not is_shared():
-        sys.exit(code)
+    """Ends this process and waits for nothing: neither for others, as JAX does at a regular end, nor for threads.
+
+    Those of Orbax may wait minutes for what a full disk has kept others from.
+    """
     _tell_watcher(_DONE)
     sys.stdout.flush()
     sys.stderr.flush()

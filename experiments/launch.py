@@ -476,4 +476,4 @@ def cache_dir() -> Path:
 def use_compilation_cache() -> None:
     """Keeps compiled programs in the cache directory, so that a second start trains within seconds."""
     jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -71,6 +71,12 @@ def any_process(conditions: Sequence[bool]) -> list[bool]:
     return [bool(of_one.any()) for of_one in of_all.T]
 
 
+def meet() -> None:
+    """Waits for all processes: what the first one has written is then there for each of them."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("jaxrnn")
+
+
 def on_first(action: Callable[[], T], error: type[Exception]) -> T | None:
     """Does something in the first process only; all must ask.
 

@@ -127,7 +127,7 @@ def train(study: Study, lanes: Sequence[Lane], directory: RunDirectory) -> list[
     with (
         CheckpointStore(directory.path / RUNNING, keep=2) as running,
         CheckpointStore(directory.path / FINISHED) as finished,
-        _signals() as interrupted,
+        signals() as interrupted,
     ):
         loop = _Loop(study, {lane.name: lane for lane in lanes}, directory, running, finished)
         loop.restore()
@@ -144,6 +144,7 @@ def train(study: Study, lanes: Sequence[Lane], directory: RunDirectory) -> list[
                     raise Interrupted
         running.wait()
         loop.write_results(complete=True)
+        distributed.meet()
         return loop.rows()
 
 
@@ -539,8 +540,8 @@ def _replace(state: TrainState, start: TrainState, is_new: Array) -> TrainState:
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[Callable[[], bool]]:
-    """Turns the first SIGINT or SIGTERM into a flag; a second one ends the process at once.
+def signals() -> Iterator[Callable[[], bool]]:
+    """Turns the first SIGINT or SIGTERM into a flag, which is what this gives; a second one ends the process at once.
 
     One that is ignored stays so: a shell has started this process in the background.
     """

@@ -14,10 +14,12 @@ jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_default_matmul_precision", "highest")
 # As in the binaries: lanes have devices of their own.
 jax.config.update("jax_num_cpu_devices", 2)
+# Compiling well is most of what short programs take; HLO passes, fusion among them, stay as they are.
+jax.config.update("jax_disable_most_optimizations", True)
 # Many tests compile the same programs.
 _CACHE = tempfile.TemporaryDirectory(prefix="jaxrnn-tests-")
 jax.config.update("jax_compilation_cache_dir", _CACHE.name)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 # Inputs that are made up: the same few in every test run, many new ones in `make soak`.
 _SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
@@ -50,6 +52,14 @@ def tally(request):
 @pytest.fixture(scope="session")
 def binaries(tmp_path_factory):
     return Binaries(tmp_path_factory.mktemp("binaries"))
+
+
+@pytest.fixture(scope="module")
+def all_optimizations():
+    """As users have them: for speed, and for bytes that are to be the same."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture

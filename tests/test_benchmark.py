@@ -68,14 +68,6 @@ def test_only_what_was_timed_in_the_same_turn_is_compared():
     assert absent == Row("absent", "lstm")
 
 
-@pytest.fixture
-def quick_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.mark.usefixtures("quick_compilation")
 def test_the_recurrent_suite_end_to_end(tmp_path):
     pytest.importorskip("torch")
     (comparison,) = benchmark.recurrent(digits=1, product_size=8, **TINY)
@@ -117,7 +109,6 @@ SMALL_CONFIG = configs.text.Config(embedding_size=3, hidden_size=4)
 SMALL_PRODUCTS = 3 * 4 * 16 + 4 * 7
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_a_call_of_ours_is_as_many_steps_as_it_says(monkeypatch):
     steps = []
     monkeypatch.setattr(jax, "block_until_ready", lambda result: steps.append(int(result[0].step[0])) or result)
@@ -129,7 +120,6 @@ def test_a_call_of_ours_is_as_many_steps_as_it_says(monkeypatch):
     assert variant.steps_per_call == 2
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_the_text_suite():
     pytest.importorskip("torch")
     (comparison,) = benchmark.text_training(**SMALL, seq_length=5, batch_size=2, chunk_steps=2, product_size=8)
@@ -159,7 +149,6 @@ def test_flax_has_the_same_layers():
     assert (carries, logits_tbv.shape) == ((), (5, 2, 7))
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_the_sampling_suite():
     pytest.importorskip("torch")
     (comparison,) = benchmark.sampling(**SMALL, length=6, batch_sizes=(1, 3), product_size=8)
@@ -202,7 +191,6 @@ def test_the_character_lstm_in_pytorch_is_the_same_model_and_writes_the_same():
     np.testing.assert_allclose(logits, expected.numpy(), rtol=1e-4, atol=1)
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_texts_are_compiled_once_for_equal_settings(monkeypatch):
     traced = []
     generate = text.generate

@@ -97,6 +97,11 @@ def test_two_processes_write_the_same_bytes_as_one(binaries, alone, tmp_path):
             ["samples.jsonl", "validation.jsonl"],
             {"hidden_size": 8, "max_steps": 4, "num_seeds": 2, "eval_every": 2, "validation_fraction": 0.001},
         ),
+        (
+            "gradients",
+            ["gates.json"],
+            {"cells": "linear_rnn,lstm", "digits": 1, "hidden_size": 5, "batch_size": 6, "train_steps": 20},
+        ),
     ],
 )
 def test_the_other_studies_write_the_same_bytes_too(binaries, tmp_path, binary, files, fields):

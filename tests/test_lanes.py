@@ -12,6 +12,8 @@ from experiments.palindrome import build_study
 from jaxrnn import seeds
 from jaxrnn.train import Status
 
+pytestmark = pytest.mark.usefixtures("all_optimizations")
+
 SEEDS = np.arange(20, dtype=np.int32)
 CONFIG = Config(
     digits=2, hidden_size=16, batch_size=16, max_steps=400, eval_every=10, chunk_steps=401, tolerance=0.3, patience=2

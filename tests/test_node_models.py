@@ -10,6 +10,8 @@ from jaxrnn import graph as graphs
 from jaxrnn.models import GATClassifier, GCNClassifier
 from jaxrnn.modules import GAT, GCN
 
+pytestmark = pytest.mark.usefixtures("all_optimizations")
+
 N, D, C = 12, 30, 3
 RNG = np.random.default_rng(0)
 EDGES = RNG.integers(0, N, (2, 20))

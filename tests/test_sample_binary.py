@@ -7,7 +7,6 @@ import string
 from collections import Counter
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 import scipy.stats
@@ -23,14 +22,6 @@ ROOT = Path(__file__).parents[1]
 CIRCLE = "abcdefgh"
 LAST = 150
 DRAWN = "--tau=0.1", "--length=40", "--json"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """These programs run for milliseconds: compiling them well would take most of the time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")
