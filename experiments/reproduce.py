@@ -46,7 +46,7 @@ def pieces(preset: str) -> Iterator[tuple[str, launch.Experiment, dict[str, Any]
     )
     yield "gcn_karate", nodes.EXPERIMENT, {}
     # Where all validation nodes are right for ever, patience has no end.
-    yield "gat_karate", nodes.EXPERIMENT, {**dataclasses.asdict(GAT), "max_steps": 999}
+    yield "gat_karate", nodes.EXPERIMENT, {**dataclasses.asdict(GAT), "max_steps": 299}
     yield "text", text.EXPERIMENT, {"max_steps": 300}
 
 

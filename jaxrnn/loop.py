@@ -243,7 +243,7 @@ class _Loop:
         """Takes some steps and writes what they gave; at the end of a chunk, also ends the chunk.
 
         Returns:
-            The seconds that the steps took, without those of a first call, which compiles.
+            The seconds that `stride` steps take, as far as this call tells: a first one compiles.
         """
         assert self.block is not None
         size = len(self.block.names)
@@ -267,7 +267,7 @@ class _Loop:
         if not ((status == Status.RUNNING) & (step <= until)).any():
             self._end_chunk(status, step)
         bar.update(self._steps_done() - bar.n)
-        return 0.0 if first else seconds
+        return 0.0 if first else seconds * max(1.0, self.stride / steps)
 
     def _end_chunk(self, status: np.ndarray, step: np.ndarray) -> None:
         """Visits the lanes that are due, takes out those that ended, and starts to save."""

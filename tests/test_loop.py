@@ -210,8 +210,7 @@ def test_a_clock_that_jumps_loses_nothing(whole, tally, tmp_path, monkeypatch, d
     tally["a clock that jumps by a day or a year"] += 1
 
 
-@pytest.mark.parametrize("seeds_per_program", [1, 3])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("number", "seeds_per_program"), [(signal.SIGINT, 1), (signal.SIGTERM, 3)])
 def test_a_signal_ends_a_call_and_saves(whole, whole_in_blocks, tmp_path, monkeypatch, number, seeds_per_program):
     before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
     expected, _ = whole if seeds_per_program == 1 else whole_in_blocks
