@@ -50,6 +50,8 @@ PRECISION = "highest"
 OURS = "jaxrnn"
 """The variant that the others of its group are compared with."""
 FLAX = "Flax nn.RNN(OptimizedLSTMCell)"
+NUMBERS_OF_SEEDS = (1, 2, 4, 8, 16, 64), (1, 2, 4, 8)
+"""In a program, of a small problem and of the study's size."""
 
 
 class Variant(NamedTuple):
@@ -223,6 +225,36 @@ def recurrent_flops(config: Config) -> int:
     initializer = INITIALIZERS[config.initializer]
     weight = jax.eval_shape(lambda: cell.weight(cell.init(jax.random.key(0), 1, config.hidden_size, initializer)))
     return 6 * steps * config.batch_size * weight.size
+
+
+# --- Suite: seeds -----------------------------------------------------------------------------------------------------
+
+
+def many_seeds(
+    *, small: Mapping[str, Any] | None = None, large: Mapping[str, Any] | None = None, product_size: int = 2048
+) -> Iterator[Comparison]:
+    """The palindrome step by the number of seeds in a program: where overhead rules, and where products do."""
+    small = small or {"digits": 10, "batch_size": 32, "hidden_size": 32, "chunk_steps": 50}
+    large = large or {"digits": 10, "batch_size": 256, "hidden_size": 256, "chunk_steps": 3}
+    for sizes, numbers in zip((small, large), NUMBERS_OF_SEEDS, strict=True):
+        config = Config(**sizes, precision=PRECISION, tolerance=0.0, max_steps=2**31 - 2)
+        flops, trainer = recurrent_flops(config), build_study(config).trainer
+        default = launch.lanes_in_a_program(0, max(numbers))
+        variants = [_trained(OURS, config.cell, config, trainer, flops, default)]
+        variants += [
+            _trained(f"jaxrnn, {number} in a program", config.cell, config, trainer, flops, number)
+            for number in numbers
+            if number != default
+        ]
+        yield Comparison(
+            title=f"A seed's palindrome training step, T={TASKS['palindrome'](config.digits).input_length}, "
+            f"B={config.batch_size}, H={config.hidden_size}, by the seeds in a program; the default is {default}, "
+            f"{config.chunk_steps} steps a call",
+            variants=[*variants, _torch_classifier("PyTorch nn.LSTM, one seed", config, None)],
+            product=_product(product_size),
+            unit="seed's step",
+            counted="the recurrent products, of padding too,",
+        )
 
 
 # --- Suites: text, sampling -------------------------------------------------------------------------------------------
@@ -409,19 +441,20 @@ def graph_flops(config: configs.nodes.Config, task: NodeTask) -> int:
 # --- Variants of all suites -------------------------------------------------------------------------------------------
 
 
-def _trained(name: str, group: str, config: Any, trainer: Trainer, flops: int) -> Variant:
-    """The compiled chunk of one lane, as the host loop calls it."""
-    state = over_lanes(trainer.init, 1)(np.array([0], np.int32), np.array(config.learning_rate, np.float32))
-    until = np.array([config.chunk_steps - 1], np.int32)
-    chunk, compile_seconds = _compiled(over_lanes(trainer.chunk, 1, donate=True), state, until)
+def _trained(name: str, group: str, config: Any, trainer: Trainer, flops: int, lanes: int = 1) -> Variant:
+    """The compiled chunk of some lanes, as the host loop calls it; each of them takes its steps."""
+    rates = np.full(lanes, config.learning_rate[0], np.float32)
+    state = over_lanes(trainer.init, lanes)(np.arange(lanes, dtype=np.int32), rates)
+    until = np.full(lanes, config.chunk_steps - 1, np.int32)
+    chunk, compile_seconds = _compiled(over_lanes(trainer.chunk, lanes, donate=True), state, until)
 
     def step() -> None:
         nonlocal state, until
         state, _ = jax.block_until_ready(chunk(state, until))
         until = until + config.chunk_steps
-        assert state.status == Status.RUNNING
+        assert (state.status == Status.RUNNING).all()
 
-    return Variant(name, group, step, config.chunk_steps, flops, compile_seconds)
+    return Variant(name, group, step, config.chunk_steps * lanes, flops, compile_seconds)
 
 
 def _product(size: int) -> Variant:
@@ -769,6 +802,7 @@ SUITES: dict[str, Callable[[], Iterator[Comparison]]] = {
     "recurrent": recurrent,
     "text": text_training,
     "sampling": sampling,
+    "seeds": many_seeds,
     "graphs": graph_training,
 }
 

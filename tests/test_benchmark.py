@@ -103,6 +103,19 @@ def test_the_recurrent_suite_end_to_end(tmp_path):
     assert (tmp_path / "benchmark.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_suite_of_seeds_is_by_their_number(monkeypatch):
+    monkeypatch.setattr(benchmark, "NUMBERS_OF_SEEDS", ((1, 4), (2,)))
+    small, large = benchmark.many_seeds(small={"digits": 1, **TINY}, large={"digits": 2, **TINY}, product_size=8)
+    names = [variant.name for variant in small.variants]
+    assert names == ["jaxrnn", "jaxrnn, 1 in a program", "jaxrnn, 4 in a program", "PyTorch nn.LSTM, one seed"]
+    # Two CPU devices, a lane on each.
+    assert [variant.steps_per_call for variant in small.variants][:3] == [2 * TINY["chunk_steps"], 2, 8]
+    assert "T=9, B=2, H=3, by the seeds in a program; the default is 2" in small.title
+    assert "T=17, " in large.title
+    measured = benchmark.measure(small, 1)
+    assert all(row.seconds and row.seconds[0] > 0 for row in measured.rows if "PyTorch" not in row.name)
+
+
 SMALL = {"num_characters": 7, "embedding_size": 3, "hidden_size": 4}
 SMALL_CONFIG = configs.text.Config(embedding_size=3, hidden_size=4)
 # H=4, V=7: [4, 16] three times (two layers' carries, the second's input) and the head.
