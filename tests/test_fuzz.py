@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from test_planetoid import PICKLES, example, load, write
 
 from experiments import gradients, launch, nodes, palindrome, text, torch_weights
+from jaxrnn.data import files
 from jaxrnn.data import text as texts
 from jaxrnn.data.files import DataError
 from jaxrnn.rundir import RunError
@@ -33,6 +34,18 @@ VALUES = (
     INTEGERS | NUMBERS | NAMES | st.text(CHARACTERS, max_size=8) | st.none() | st.booleans() | st.binary(max_size=4)
 )
 ANYTHING = VALUES | st.lists(VALUES, max_size=3) | st.lists(VALUES, max_size=3).map(tuple) | st.just({})
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_network():
+    """Made-up names may be those of known data."""
+
+    def refuse(*_):
+        raise DataError("not fetched in tests")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "_fetch", refuse)
+        yield
 
 
 def one_line(error):

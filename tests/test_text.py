@@ -274,6 +274,11 @@ def test_a_text_that_cannot_be_used_says_why(content, encoding, expected, tmp_pa
     assert load_error(str(path), encoding, None, tmp_path) == f"the text {expected.format(repr(str(path)))}"
 
 
+@pytest.mark.parametrize("name", ["\ud800", "a\0b"])
+def test_a_name_that_no_file_has(name, tmp_path):
+    assert load_error(name, "utf-8", None, tmp_path) == f"no file has the name {name!r}"
+
+
 @pytest.mark.parametrize("encoding", ["utf-9", "", "hex", "utf-8\0"])
 def test_an_unknown_encoding_is_refused(encoding, tmp_path):
     (tmp_path / "some.txt").write_text("some text")

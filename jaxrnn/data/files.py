@@ -50,6 +50,8 @@ def read_if_there(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise DataError(f"no file has the name {str(path)!r}") from error
 
 
 def _fetch(relative: str, address: str, digest: str, paths: list[Path]) -> bytes:
