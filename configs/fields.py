@@ -15,6 +15,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 # What is counted on the device is an int32; what is held in memory for each has a bound that nobody misses.
 Positive = Annotated[int, Field(ge=1, lt=2**31)]
+Width = Annotated[int, Field(ge=1, le=10_000_000)]
 Layers = Annotated[int, Field(ge=1, le=1000)]
 Batch = Annotated[int, Field(ge=1, le=100_000)]
 Samples = Annotated[int, Field(ge=1, le=10_000_000)]

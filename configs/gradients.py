@@ -13,7 +13,7 @@ from pydantic import ConfigDict as Schema
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from configs.fields import Batch, Names, Positive, Rate, Seeds
+from configs.fields import Batch, Names, Rate, Seeds, Width
 
 
 @dataclass(frozen=True, config=Schema(strict=True, extra="forbid", use_attribute_docstrings=True))
@@ -34,9 +34,9 @@ class Config:
     """Of rnn's and linear_rnn's recurrent matrix, an orthogonal one times this."""
     digits: Annotated[int, Field(ge=1, le=1000)] = 10
     """Of the palindromes that are the input; the report's T."""
-    hidden_size: Positive = 256
+    hidden_size: Width = 256
     """Hidden units."""
-    embedding_size: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    embedding_size: Annotated[int, Field(ge=0, le=10_000_000)] = 0
     """0 is the report's rule, twice the input's length."""
     batch_size: Batch = 256
     """Sequences of a measurement, and of a training step."""

@@ -13,7 +13,7 @@ from pydantic import ConfigDict as Schema
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from configs.fields import Fraction, Positive, Rate, Seeds, Steps
+from configs.fields import Fraction, Positive, Rate, Seeds, Steps, Width
 
 
 @dataclass(frozen=True, config=Schema(strict=True, extra="forbid", use_attribute_docstrings=True))
@@ -26,7 +26,7 @@ class Config:
     """karate, sbm (a stochastic block model), cora, citeseer, or planetoid:DIR/NAME for files DIR/ind.NAME.*."""
     split: str = "public"
     """public, or random: another one for each seed; karate and sbm have no public one, and take a random one."""
-    hidden_size: Positive = 16
+    hidden_size: Width = 16
     """Hidden units, of each head."""
     num_heads: Positive = 1
     """Attention heads, concatenated; gat only."""

@@ -14,7 +14,7 @@ from pydantic import ConfigDict as Schema
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from configs.fields import Batch, Positive, Rate, Samples, Seeds, Steps
+from configs.fields import Batch, Positive, Rate, Samples, Seeds, Steps, Width
 
 
 @dataclass(frozen=True, config=Schema(strict=True, extra="forbid", use_attribute_docstrings=True))
@@ -29,9 +29,9 @@ class Config:
     """A name in `jaxrnn.cells.CELLS`."""
     bidirectional: bool = False
     """A second layer that walks backwards."""
-    hidden_size: Positive = 256
+    hidden_size: Width = 256
     """Hidden units of a layer."""
-    embedding_size: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    embedding_size: Annotated[int, Field(ge=0, le=10_000_000)] = 0
     """0 is the report's rule, twice the input's length."""
     initializer: str = "kaiming"
     """kaiming (the report's) or torch (PyTorch's default)."""

@@ -12,7 +12,7 @@ from pydantic import ConfigDict as Schema
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from configs.fields import Batch, Fraction, Layers, Positive, Rate, Seeds, Steps
+from configs.fields import Batch, Fraction, Layers, Positive, Rate, Seeds, Steps, Width
 
 
 @dataclass(frozen=True, config=Schema(strict=True, extra="forbid", use_attribute_docstrings=True))
@@ -27,9 +27,9 @@ class Config:
     """A name in `jaxrnn.cells.CELLS`."""
     num_layers: Layers = 2
     """Recurrent layers."""
-    hidden_size: Positive = 512
+    hidden_size: Width = 512
     """Hidden units of a layer."""
-    embedding_size: Positive = 60
+    embedding_size: Width = 60
     """Width of a character's embedding."""
     dropout: Fraction = 0.0
     """Rate between the layers."""

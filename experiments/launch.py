@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -42,11 +43,16 @@ EXIT_KILLED = 130
 _GROWING = ("max_steps", "num_seeds")
 _HARMLESS = ("chunk_steps", "data_devices")
 _DEVICE_FLAG = "xla_force_host_platform_device_count"
+_OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|Out of memory")
 _HELP = ("--help", "-help", "--helpshort", "--helpfull", "--helpxml", "-h", "-?")
 
 
 class UsageError(Exception):
     """Flags that cannot be used; the message is for the user."""
+
+
+class OutOfMemoryError(RunError):
+    """What was asked for does not fit; the message is for the user."""
 
 
 def run_main(main: Callable[[list[str]], None]) -> None:
@@ -258,7 +264,8 @@ def trains(build_study: Callable[[Any], Study]) -> Callable[[Any], Callable[[Run
 
     def prepare(config: Any) -> Callable[[RunDirectory], list[dict[str, Any]]]:
         lanes = product(range(config.first_seed, config.first_seed + config.num_seeds), config.learning_rate)
-        study = build_study(config)
+        with _memory_errors():
+            study = build_study(config)
         _refuse_too_large(study, len(lanes))
         return functools.partial(train, study, lanes)
 
@@ -341,16 +348,25 @@ def run(experiment: Experiment, config: Any, path: Path, *, resume: bool) -> lis
         with RunDirectory.resume(path) if resume else RunDirectory.create(path, found) as directory:
             directory.record = found
             try:
-                with _events(directory):
+                with _memory_errors(), _events(directory):
                     rows = carry_out(directory)
-            except (MemoryError, jax.errors.JaxRuntimeError) as error:
-                if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
-                    raise
+            except OutOfMemoryError:
                 if not resume:
                     directory.discard()
-                raise RunError(f"out of memory; take smaller sizes ({' '.join(str(error).split())[:200]})") from error
+                raise
     experiment.finish(path, rows)
     return rows
+
+
+@contextlib.contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Makes one line of what Python and XLA say when memory does not suffice."""
+    try:
+        yield
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if isinstance(error, jax.errors.JaxRuntimeError) and not _OUT_OF_MEMORY.search(str(error)):
+            raise
+        raise OutOfMemoryError(f"out of memory; take smaller sizes ({' '.join(str(error).split())[:200]})") from error
 
 
 @contextlib.contextmanager

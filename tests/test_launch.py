@@ -12,10 +12,13 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import pytest
 from processes import ROOT, command_line
 
 import jaxrnn
+from configs.palindrome import Config
+from experiments import launch, palindrome
 
 SMALL = {
     "digits": 2,
@@ -279,13 +282,31 @@ def test_bad_directories_are_one_clear_line(call, finished, tmp_path):
     ],
 )
 def test_bad_values_from_a_config_file_name_the_field(field, value, hint):
-    from configs.palindrome import Config
-    from experiments import launch
-    from experiments.palindrome import check
-
     with pytest.raises(launch.UsageError, match=field) as error:
-        check(launch.validate(Config, {field: value}))
+        palindrome.check(launch.validate(Config, {field: value}))
     assert hint in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 7 PiB"),
+        jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9 bytes"),
+        jax.errors.JaxRuntimeError("INTERNAL: Error dispatching computation:\nOut of memory allocating 9 bytes."),
+    ],
+)
+def test_out_of_memory_is_one_line_and_leaves_the_directory_to_others(monkeypatch, tmp_path, error):
+    monkeypatch.setattr(launch, "use_compilation_cache", lambda: None)
+
+    def fail(_):
+        raise error
+
+    with pytest.raises(launch.OutOfMemoryError, match=r"^out of memory; take smaller sizes \([^\n]+\)$"):
+        launch.trains(fail)(Config())
+    experiment = palindrome.EXPERIMENT._replace(prepare=lambda config: fail)
+    with pytest.raises(launch.OutOfMemoryError):
+        launch.run(experiment, Config(), tmp_path, resume=False)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_data_that_changed_are_named(call, finished, tmp_path):
