@@ -28,7 +28,8 @@ parity: setup  ## adds PyTorch, and compares with it
 
 soak: setup  ## faults and made-up input in full, half an hour; renews the record of it in experiments/results
 	$(BIN)/python -m pytest -m 'soak or not soak' --hypothesis-profile=soak --tally=experiments/results/soak \
-	  tests/test_fuzz.py tests/test_launch.py tests/test_distributed.py tests/test_cluster.py tests/test_loop.py tests/test_checkpoint.py
+	  tests/test_fuzz.py tests/test_launch.py tests/test_distributed.py tests/test_cluster.py tests/test_loop.py \
+	  tests/test_checkpoint.py
 
 bench: setup  ## speed, side by side with Flax and, where it is installed, PyTorch
 	$(BIN)/python -m experiments.benchmark

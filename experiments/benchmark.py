@@ -50,8 +50,11 @@ PRECISION = "highest"
 OURS = "jaxrnn"
 """The variant that the others of its group are compared with."""
 FLAX = "Flax nn.RNN(OptimizedLSTMCell)"
-NUMBERS_OF_SEEDS = (1, 2, 4, 8, 16, 64), (1, 2, 4, 8)
-"""In a program, of a small problem and of the study's size."""
+SEEDS_TOGETHER: Sequence[tuple[Mapping[str, Any], Sequence[int]]] = (
+    ({"digits": 10, "batch_size": 32, "hidden_size": 32, "chunk_steps": 50}, (1, 2, 4, 8, 16, 64)),
+    ({"digits": 10, "batch_size": 256, "hidden_size": 256, "chunk_steps": 3}, (1, 2, 4, 8)),
+)
+"""A problem where overhead rules and one where products do, and the numbers of seeds in a program."""
 
 
 class Variant(NamedTuple):
@@ -230,13 +233,9 @@ def recurrent_flops(config: Config) -> int:
 # --- Suite: seeds -----------------------------------------------------------------------------------------------------
 
 
-def many_seeds(
-    *, small: Mapping[str, Any] | None = None, large: Mapping[str, Any] | None = None, product_size: int = 2048
-) -> Iterator[Comparison]:
-    """The palindrome step by the number of seeds in a program: where overhead rules, and where products do."""
-    small = small or {"digits": 10, "batch_size": 32, "hidden_size": 32, "chunk_steps": 50}
-    large = large or {"digits": 10, "batch_size": 256, "hidden_size": 256, "chunk_steps": 3}
-    for sizes, numbers in zip((small, large), NUMBERS_OF_SEEDS, strict=True):
+def many_seeds(problems: Any = SEEDS_TOGETHER, product_size: int = 2048) -> Iterator[Comparison]:
+    """The palindrome step by the number of seeds in a program; `problems` as in `SEEDS_TOGETHER`."""
+    for sizes, numbers in problems:
         config = Config(**sizes, precision=PRECISION, tolerance=0.0, max_steps=2**31 - 2)
         flops, trainer = recurrent_flops(config), build_study(config).trainer
         default = launch.lanes_in_a_program(0, max(numbers))

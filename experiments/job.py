@@ -96,7 +96,7 @@ def leave(code: int) -> NoReturn:
 
     Those of Orbax may wait minutes for what a full disk has kept others from.
     """
-    _tell_watcher(_DONE)
+    say_goodbye()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -56,7 +56,10 @@ class OutOfMemoryError(RunError):
 
 
 def run_main(main: Callable[[list[str]], None]) -> None:
-    """Runs a binary; errors that are the user's to mend end in one line and exit code 1 (files) or 2 (flags)."""
+    """Runs a binary; errors that are the user's to mend end in one line and exit code 1 (files) or 2 (flags).
+
+    The other codes are `EXIT_INTERRUPTED`, `EXIT_LOST` and `EXIT_KILLED`.
+    """
 
     def guarded(argv: list[str]) -> None:
         _log_warnings()
@@ -422,7 +425,11 @@ def saved_fields(names: Sequence[str], path: Path) -> dict[str, Any]:
     Raises:
         RunError: as in `of_experiment`.
     """
-    record = of_experiment(names, path)
+    return plain_fields(of_experiment(names, path))
+
+
+def plain_fields(record: dict[str, Any]) -> dict[str, Any]:
+    """The config in a ``config.json``, with tuples for JSON's lists."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in record["config"].items()}
 
 

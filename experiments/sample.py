@@ -7,7 +7,7 @@ import numpy as np
 from absl import flags
 
 from experiments import launch
-from experiments.text import continuations, random_characters, restore, saved_config
+from experiments.text import continuations, random_characters, restore
 from jaxrnn.data.text import UnknownCharactersError, decode, encode
 from jaxrnn.sample import Choice, Greedy, Sampler
 
@@ -95,12 +95,12 @@ def main(argv: list[str]) -> None:
     if flags.FLAGS.stop == "":
         raise launch.UsageError("--stop=: should not be empty")
     choose, tau = choice()
-    model, params, characters = restore(launch.workdir(), flags.FLAGS.run_seed, flags.FLAGS.step)
+    config, model, params, characters = restore(launch.workdir(), flags.FLAGS.run_seed, flags.FLAGS.step)
     start_key, draw_key = jax.random.split(jax.random.key(flags.FLAGS.seed))
     starts = prompts(characters, start_key)
     # One key a text, by its number: the first texts are the same for any --num.
     keys = jax.vmap(jax.random.fold_in, (None, 0))(draw_key, np.arange(len(starts)))
-    with jax.default_matmul_precision(saved_config(launch.workdir()).precision):
+    with jax.default_matmul_precision(config.precision):
         tokens, _ = continuations(model, params, starts, keys, choose, flags.FLAGS.length)
     for number, (line, start) in enumerate(zip(np.asarray(tokens).T, starts, strict=True)):
         text = until(decode(line, characters), len(start), flags.FLAGS.stop)

@@ -3,7 +3,7 @@
 import functools
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from jaxrnn.checkpoint import CheckpointError, flatten, unflatten
 from jaxrnn.data import text
 from jaxrnn.loop import Study, Visits
 from jaxrnn.models import CharLM
-from jaxrnn.rundir import RunError, read_config
+from jaxrnn.rundir import RunError
 from jaxrnn.sample import Choice, Greedy, Sampler, generate
 from jaxrnn.seeds import Stream, over_data, stream_key
 from jaxrnn.train import Trainer, TrainState, adam, make_trainer, never
@@ -266,34 +266,36 @@ def samples(model: CharLM, params: PyTree, characters: str, key: Key) -> list[di
     return rows
 
 
-def saved_config(workdir: Path) -> Config:
-    """The config of a run, trained here or imported.
+class Restored(NamedTuple):
+    """A trained or imported model; the parameters are as nested dicts of NumPy arrays."""
 
-    Raises:
-        RunError, UsageError: there is none, or none that this version takes.
-    """
-    config: Config = launch.validate(Config, launch.saved_fields((NAME, IMPORTED), workdir))
-    _check_names(config)
-    return config
+    config: Config
+    model: CharLM
+    params: PyTree
+    characters: str
 
 
-def restore(workdir: Path, run_seed: int | None, step: int | None) -> tuple[CharLM, PyTree, str]:
+def restore(workdir: Path, run_seed: int | None, step: int | None) -> Restored:
     """The model, its parameters and its vocabulary from a run directory.
 
     Raises:
         RunError, CheckpointError: as in `jaxrnn.loop.load`, or its parts do not fit each other.
+        UsageError: its config is none that this version takes.
     """
-    config = saved_config(workdir)
-    characters = read_config(workdir).get("data", {}).get("characters")
+    record = launch.of_experiment((NAME, IMPORTED), workdir)
+    config: Config = launch.validate(Config, launch.plain_fields(record))
+    _check_names(config)
+    characters = record.get("data", {}).get("characters")
     if not isinstance(characters, str) or not characters:
         raise RunError(f"{workdir / 'config.json'}: does not say what the characters are")
     model = build_model(config, len(characters))
     _, params = jaxrnn.load(workdir, seed=run_seed, step=step)
     expected = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
     try:
-        return model, unflatten(expected, flatten(params)), characters
+        params = unflatten(expected, flatten(params))
     except CheckpointError as error:
         raise CheckpointError(f"{workdir}: {error}, which its config.json asks for") from error
+    return Restored(config, model, params, characters)
 
 
 NAME, IMPORTED = "text", "imported text model"

@@ -323,7 +323,7 @@ def measure(workdir: Path, run_seed: int | None, num: int) -> Claims:
         RunError, CheckpointError, DataError: as in `experiments.text.restore` and `experiments.text.load_corpus`, or
             if no checkpoint of those that are looked for was kept, or the text is another one or too short.
     """
-    model, _, characters = text.restore(workdir, run_seed, None)
+    _, model, _, characters = text.restore(workdir, run_seed, None)
     with RunDirectory.resume(workdir) as directory:
         record = directory.record
         config = SimpleNamespace(**record["config"])
@@ -392,7 +392,7 @@ def _kept(workdir: Path, run_seed: int | None, steps: Sequence[int]) -> dict[int
 def _restored(workdir: Path, run_seed: int | None, steps: Sequence[int]) -> Iterator[tuple[int, PyTree]]:
     for step in steps:
         try:
-            _, params, _ = text.restore(workdir, run_seed, step)
+            params = text.restore(workdir, run_seed, step).params
         except RunError:  # The run is there, so it is the step that is not.
             continue
         yield step, params

@@ -317,7 +317,7 @@ def main(argv: list[str]) -> None:
             run_directory(params, flags.FLAGS.text, flags.FLAGS.encoding, workdir)
             print(f"Imported; now: python -m experiments.sample --workdir={workdir}")
         else:
-            _, params, _ = restore(workdir, flags.FLAGS.run_seed, flags.FLAGS.step)
+            params = restore(workdir, flags.FLAGS.run_seed, flags.FLAGS.step).params
             write_state_dict(Path(export), export_weights(params))
             print(f"Exported: {export}")
     except WeightsError as error:

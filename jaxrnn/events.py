@@ -70,7 +70,9 @@ class Events:
         if not all(value is None or isinstance(value, int | float) for value in row.values()):
             return
         if run not in self._writers:
-            self._writers[run] = self._new_writer(str(self._path / FOLDER / run), flush_secs=5)
+            # A name may have a path in it, which is not to lead anywhere.
+            folder = self._path / FOLDER / run.replace("/", "_")
+            self._writers[run] = self._new_writer(str(folder), flush_secs=5)
         for metric, value in row.items():
             self._writers[run].add_scalar(metric, float("nan") if value is None else value, step)
 

@@ -36,7 +36,7 @@ _LONG, _TOO_LONG = 6.0, 20.0
 
 
 class Interrupted(Exception):
-    """A signal ended the loop after a chunk; everything is saved."""
+    """A signal ended the work; what has been done is saved."""
 
 
 class Visits(NamedTuple):
@@ -139,7 +139,8 @@ def train(study: Study, lanes: Sequence[Lane], directory: RunDirectory) -> list[
                 )
                 loop.set_pace(is_long, is_too_long)
                 if is_interrupted and not loop.done:
-                    loop.save_within_chunk()
+                    if loop.until:  # Else, the chunk has just ended, and did so.
+                        loop.save()
                     running.wait()
                     raise Interrupted
         running.wait()
@@ -432,11 +433,6 @@ class _Loop:
         self.running_store.save(self.number, {} if block is None else block.state, meta)
         self.number += 1
 
-    def save_within_chunk(self) -> None:
-        """Starts to save unless a chunk has just ended and did so."""
-        if self.until:
-            self.save()
-
     def restore(self) -> None:
         """Goes back to the newest sound checkpoint, or begins."""
         checkpoint = self._newest_sound()
@@ -510,16 +506,14 @@ class _Loop:
 
     def _steps_done(self) -> int:
         """Of all lanes together; one that ended has none left."""
-        running = (
-            0 if self.block is None else int(distributed.fetch(self.block.state.step)[list(self.block.active)].sum())
-        )
+        block = self.block
+        running = 0 if block is None else int(distributed.fetch(block.state.step)[list(block.active)].sum())
         return running + len(self.finished) * (self.study.max_steps + 1)
 
     def _describe(self, bar: Any, block: _Block, looks: Looks) -> None:
-        """The metrics of the last look of this chunk, over the lanes that took it."""
-        names = [name for name in block.names if name is not None]
+        """The metrics of the last look of this call, over the lanes that took it; those before it where none did."""
+        active, names = list(block.active), list(block.active.values())
         bar.set_description(names[0] if len(names) == 1 else f"{len(names)} runs", refresh=False)
-        active = list(block.active)
         taken = looks.taken[active]
         if not taken.any():
             return

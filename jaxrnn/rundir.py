@@ -130,9 +130,9 @@ class RunDirectory:
 
     def append(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Adds one line a row to a ``.jsonl`` file and flushes it to disk; a NaN becomes null."""
-        text = (
-            "".join(json.dumps(_finite(row), allow_nan=False) + "\n" for row in rows) if self._lock is not None else ""
-        )
+        if self._lock is None:
+            return
+        text = "".join(json.dumps(_finite(row), allow_nan=False) + "\n" for row in rows)
         if not text:
             return
         with self._writing(name), (self.path / name).open("a") as file:
@@ -183,8 +183,8 @@ def read_config(path: Path) -> dict[str, Any]:
         raise RunError(f"{path}: holds no run (there is no config.json)") from None
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{file}: cannot be read: {error}") from error
-    is_record = isinstance(record, dict) and all(isinstance(record.get(key, {}), dict) for key in ("config", "data"))
-    if not is_record or "config" not in record:
+    parts = [record.get("config"), record.get("data", {})] if isinstance(record, dict) else [record]
+    if not all(isinstance(part, dict) for part in parts):
         raise RunError(f"{file}: is not the config of a run")
     return record
 

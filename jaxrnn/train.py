@@ -236,6 +236,7 @@ def make_trainer(
         _, blank = jax.eval_shape(advance, state)
         looks = jax.tree.map(lambda x: jnp.zeros((chunk_steps + 1, *x.shape), x.dtype), blank)
 
+        # Under vmap, lanes that have ended are carried along until the last one has.
         def goes_on(carry: tuple[Array, TrainState, Looks]) -> Array:
             i, state, _ = carry
             return (i <= chunk_steps) & (state.status == Status.RUNNING) & (state.step <= until)

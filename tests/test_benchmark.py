@@ -103,9 +103,9 @@ def test_the_recurrent_suite_end_to_end(tmp_path):
     assert (tmp_path / "benchmark.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_suite_of_seeds_is_by_their_number(monkeypatch):
-    monkeypatch.setattr(benchmark, "NUMBERS_OF_SEEDS", ((1, 4), (2,)))
-    small, large = benchmark.many_seeds(small={"digits": 1, **TINY}, large={"digits": 3, **TINY}, product_size=8)
+def test_the_suite_of_seeds_is_by_their_number():
+    problems = [({"digits": 1, **TINY}, (1, 4)), ({"digits": 3, **TINY}, (2,))]
+    small, large = benchmark.many_seeds(problems, product_size=8)
     names = [variant.name for variant in small.variants]
     assert names == ["jaxrnn", "jaxrnn, 1 in a program", "jaxrnn, 4 in a program", "PyTorch nn.LSTM, one seed"]
     # Two CPU devices, a lane on each.

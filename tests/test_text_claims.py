@@ -88,7 +88,7 @@ def test_every_piece_is_in_the_file_once(claims):
 
 def test_greedy_texts_are_the_most_likely_by_the_forward_pass(workdir, claims):
     for step in STEPS:
-        model, params, characters = text.restore(workdir, None, step)
+        _, model, params, characters = text.restore(workdir, None, step)
         for example in find(claims, step, PROMPTS, None)["examples"][:2]:
             tokens = encode(example["prompt"] + example["text"], characters)
             _, logits = model.apply({"params": params}, jnp.asarray(tokens[:-1])[:, None])
