@@ -50,7 +50,8 @@ PRECISION = "highest"
 OURS = "jaxrnn"
 """The variant that the others of its group are compared with."""
 FLAX = "Flax nn.RNN(OptimizedLSTMCell)"
-SEEDS_TOGETHER: Sequence[tuple[Mapping[str, Any], Sequence[int]]] = (
+Problems = Sequence[tuple[Mapping[str, Any], Sequence[int]]]
+SEEDS_TOGETHER: Problems = (
     ({"digits": 10, "batch_size": 32, "hidden_size": 32, "chunk_steps": 50}, (1, 2, 4, 8, 16, 64)),
     ({"digits": 10, "batch_size": 256, "hidden_size": 256, "chunk_steps": 3}, (1, 2, 4, 8)),
 )
@@ -233,7 +234,7 @@ def recurrent_flops(config: Config) -> int:
 # --- Suite: seeds -----------------------------------------------------------------------------------------------------
 
 
-def many_seeds(problems: Any = SEEDS_TOGETHER, product_size: int = 2048) -> Iterator[Comparison]:
+def many_seeds(problems: Problems = SEEDS_TOGETHER, product_size: int = 2048) -> Iterator[Comparison]:
     """The palindrome step by the number of seeds in a program; `problems` as in `SEEDS_TOGETHER`."""
     for sizes, numbers in problems:
         config = Config(**sizes, precision=PRECISION, tolerance=0.0, max_steps=2**31 - 2)

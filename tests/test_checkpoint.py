@@ -8,6 +8,7 @@ import pytest
 
 from jaxrnn import checkpoint
 from jaxrnn.checkpoint import CheckpointError, CheckpointStore, flatten, subtree, unflatten
+from jaxrnn.rundir import RunError
 
 TREE = {"params": {"head": {"kernel": jnp.arange(600.0).reshape(20, 30)}}, "step": (jnp.array([3]), jnp.array([True]))}
 
@@ -130,3 +131,15 @@ def test_an_error_of_the_system_is_named_wherever_it_stands():
     layers = " ".join(["Error writing [annotations]"] * 20)
     error = ValueError(f"RESOURCE_EXHAUSTED: {layers} [os_error_code='28'] {layers}")
     assert checkpoint._reason(error) == "No space left on device"
+
+
+def test_what_cannot_be_written_on_leaving_does_not_hide_what_ended_the_run(tmp_path, monkeypatch):
+    def store(name):
+        found = CheckpointStore(tmp_path / name)
+        monkeypatch.setattr(found._manager, "close", lambda: (_ for _ in ()).throw(OSError(28, "No space left")))
+        return found
+
+    with pytest.raises(CheckpointError, match=r"^could not save a checkpoint: .*No space left"), store("alone"):
+        pass
+    with pytest.raises(RunError, match="the first"), store("second"):
+        raise RunError("the first")

@@ -3,8 +3,10 @@
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from processes import ROOT
@@ -45,6 +47,32 @@ def test_several_processes_on_this_machine_start_with_one_command(binaries, tmp_
     assert done.returncode == 0, done.stderr
     assert [line.partition(",")[0] for line in done.stdout.splitlines()] == ["seed=0", "seed=1"]
     assert seeds(path) == [0, 1]
+
+
+@pytest.mark.soak
+def test_ctrl_c_saves(binaries, tmp_path):
+    path = tmp_path / "run"
+    command = ["cluster/local.sh", "2", path, "palindrome", *SMALL[:3], "--config.max_steps=60000"]
+    environment = {**binaries.environment, "PYTHON": sys.executable, "JAX_NUM_CPU_DEVICES": "1"}
+    with (tmp_path / "log").open("w") as log:
+        # A terminal sends it to all processes of its group.
+        process = subprocess.Popen(
+            [*command, "--config.tolerance=0.0"],
+            cwd=ROOT,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        while not (path / "metrics.jsonl").exists():
+            assert process.poll() is None
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(60) == 75
+    said = (tmp_path / "log").read_text()
+    assert "Traceback" not in said
+    assert f"saved; go on with --resume --workdir={path}" in said
 
 
 @pytest.mark.soak

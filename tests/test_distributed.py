@@ -3,11 +3,14 @@
 import json
 import signal
 import socket
+import subprocess
+import sys
 import time
 
 import jax
 import numpy as np
 import pytest
+from processes import ROOT
 
 import jaxrnn
 from configs.palindrome import Config
@@ -188,6 +191,26 @@ def test_flags_that_cannot_be_meant_are_refused(binaries, tmp_path, arguments, m
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [("", "have not found each other"), ("m", "a process of this job has been lost"), ("m.", ""), (".", "")],
+)
+def test_a_process_that_jax_ends_is_spoken_for(told, said):
+    program = f"""
+import os
+from experiments import job
+job._watch_over("runs/x")
+for one in {told!r}:
+    job._tell_watcher(one.encode())
+os._exit(134)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 134
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: runs/x: ") if said else not done.stderr
+    assert said in done.stderr
+
+
 # --- Devices that share a lane ----------------------------------------------------------------------------------------
 
 
@@ -219,6 +242,24 @@ def test_a_run_whose_devices_share_each_batch(binaries, alone, tmp_path):
     assert end(job) == [0, 0], [process.stderr for process in job]
     (ours, single) = (json.loads(contents(p)[1])["runs"] for p in (path, alone[0]))
     assert [row["steps"] for row in ours] == [row["steps"] for row in single]
+
+
+@pytest.mark.soak
+def test_a_carried_state_that_devices_share_is_saved_whole(binaries, tmp_path):
+    (tmp_path / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 40)
+    small = {"hidden_size": 8, "batch_size": 4, "seq_length": 8, "num_layers": 1, "chunk_steps": 5}
+    fields = {**small, "corpus": tmp_path / "text.txt", "carry_state": "true", "data_devices": 2, "sample_steps": "()"}
+    path = tmp_path / "run"
+    job = start_job(binaries, f"--workdir={path}", binary="text", **fields, max_steps=1_000_000)
+    wait_until(lambda: has_saved(path, 3))
+    job[1].terminate()
+    assert end(job) == [75, 75], [process.stderr for process in job]
+    before = max(int(p.name) for p in (path / "checkpoints/running").iterdir() if p.name.isdigit())
+    job = start_job(binaries, "--resume", f"--workdir={path}", binary="text")
+    wait_until(lambda: has_saved(path, before + 2))
+    job[0].terminate()
+    assert end(job) == [75, 75], [process.stderr for process in job]
+    assert "damaged" not in job[0].stderr
 
 
 def test_what_comes_out_of_a_program_is_divided_along_the_lanes_alone():

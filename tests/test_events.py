@@ -79,6 +79,15 @@ def test_files_that_cannot_be_followed_are_one_line_that_names_them(tmp_path):
         events.follow("metrics.jsonl")
 
 
+def test_a_name_with_a_path_in_it_leads_nowhere(tmp_path):
+    path = tmp_path / "run"
+    with RunDirectory.create(path, {"experiment": "x", "config": {}}) as directory, Events(path) as events:
+        directory.followers.append(events.follow)
+        directory.append("metrics.jsonl", [{"run": "lstm, a/../../../b", "seed": 1, "step": 3, "loss": 0.5}])
+    assert list(scalars(path / "tensorboard")) == ["lstm, a_.._.._.._b"]
+    assert [found.name for found in tmp_path.iterdir()] == ["run"]
+
+
 def test_an_interrupted_run_has_each_step_once(binaries, tmp_path):
     path = tmp_path / "run"
     more = {"max_steps": 600, "tolerance": 0.0, "chunk_steps": 50}

@@ -6,13 +6,17 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 import tiny
+from processes import ROOT
 
 import jaxrnn
 from jaxrnn import loop
@@ -239,7 +243,7 @@ def test_a_signal_ends_a_call_and_saves(whole, whole_in_blocks, tmp_path, monkey
     assert contents(tmp_path / "stopped") == contents(expected)
 
 
-def test_calls_grow_until_they_are_long(whole, tmp_path, monkeypatch):
+def test_calls_grow_until_they_are_long(tmp_path, monkeypatch):
     run(tmp_path / "quick", lanes=LANES[2:3])
     monkeypatch.setattr(loop, "_TOO_LONG", -1.0)
     run(tmp_path / "slow", lanes=LANES[2:3])
@@ -248,6 +252,48 @@ def test_calls_grow_until_they_are_long(whole, tmp_path, monkeypatch):
         steps = [line["steps"] for line in timing]
         assert sum(steps) == 41
         assert steps[: len(expected)] == expected
+
+
+def test_a_call_that_is_cut_short_says_nothing_new_about_the_pace(tmp_path, monkeypatch):
+    clock, original = SimpleNamespace(now=0.0), loop._Loop._program
+
+    def a_second_a_step(self, name, fn, size, *, donate=False):
+        program = original(self, name, fn, size, donate=donate)
+
+        def timed(state, *args):
+            before = np.asarray(state.step)
+            outcome = program(state, *args)
+            clock.now += int((np.asarray(outcome[0].step) - before).max())
+            return outcome
+
+        return timed if name == "chunk" else program
+
+    monkeypatch.setattr(loop._Loop, "_program", a_second_a_step)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    run(tmp_path / "run", lanes=LANES[2:3])
+    timing = [json.loads(line) for line in (tmp_path / "run/timing.jsonl").read_text().splitlines()]
+    # Eight steps take longer than a call should grow beyond, and four, which end at a visit or a chunk's end, do not.
+    assert [line["steps"] for line in timing] == [5, 4, 5, 8, 5, 9, 4, 1]
+
+
+SIGNALS = """
+import os, signal
+from jaxrnn.loop import signals
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+with signals() as interrupted:
+    os.kill(os.getpid(), signal.SIGINT)
+    print(interrupted())
+    os.kill(os.getpid(), signal.SIGTERM)
+    print(interrupted(), flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("still here", flush=True)
+"""
+
+
+def test_an_ignored_signal_stays_ignored_and_a_second_one_ends_the_process():
+    done = subprocess.run([sys.executable, "-c", SIGNALS], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, "False\nTrue\n")
+    assert "Traceback" not in done.stderr
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(whole, tmp_path, monkeypatch, caplog):
