@@ -15,7 +15,7 @@ from experiments.report import KEPT, report
 from jaxrnn.loop import Interrupted
 
 PRESETS = {
-    "quick": "both cells at T=10, seeds 0 to 2, small gradients and graphs, 300 steps of the character LSTM: minutes",
+    "quick": "both cells at T=10, seeds 0 to 2, small gradients and graphs, 200 steps of the character LSTM: minutes",
     "paper": "Tables 1 and 2, both lengths: an hour or more on a CPU",
     "seeds": "100 seeds of each, and claim (d)'s widths: for an accelerator",
 }
@@ -47,7 +47,7 @@ def pieces(preset: str) -> Iterator[tuple[str, launch.Experiment, dict[str, Any]
     yield "gcn_karate", nodes.EXPERIMENT, {}
     # Where all validation nodes are right for ever, patience has no end.
     yield "gat_karate", nodes.EXPERIMENT, {**dataclasses.asdict(GAT), "max_steps": 299}
-    yield "text", text.EXPERIMENT, {"max_steps": 300}
+    yield "text", text.EXPERIMENT, {"max_steps": 200}
 
 
 def main(argv: list[str]) -> None:
