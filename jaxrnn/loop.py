@@ -325,6 +325,8 @@ class _Loop:
                 continue
             self._conclude(name, seeds.take(block.state, [i], 1), Status(status[i]), int(step[i]))
             names[i] = None
+        if names != list(block.names):
+            self.write_results()
         block = _Block(tuple(names), block.state)
         if not block.active:
             return self._begin()
@@ -388,7 +390,6 @@ class _Loop:
         tree = {"params": judged.params} | ({"state": state} if status == Status.OUT_OF_STEPS else {})
         self.finished[name] = _Finished(row, self._save_finished(name, tree))
         self.unfinished.pop(name, None)
-        self.write_results()
 
     def _save_finished(self, name: str, tree: PyTree) -> int:
         """Saves what is kept for good; the number of its checkpoint."""
