@@ -36,7 +36,7 @@ from experiments import launch, nodes, text
 from experiments.palindrome import TASKS, build_model, build_study, build_trainer
 from jaxrnn import __version__, plots
 from jaxrnn.arrays import Array, PyTree
-from jaxrnn.cells import CELLS, INITIALIZERS, ProductCell
+from jaxrnn.cells import CELLS, INITIALIZERS, LSTMCarry, LSTMParams, ProductCell
 from jaxrnn.data import graphs, planetoid
 from jaxrnn.data.graphs import NodeTask
 from jaxrnn.models import CharLM
@@ -50,6 +50,8 @@ PRECISION = "highest"
 OURS = "jaxrnn"
 """The variant that the others of its group are compared with."""
 FLAX = "Flax nn.RNN(OptimizedLSTMCell)"
+WITHOUT_GATES = "jaxrnn, without gates"
+"""The same products and nearly nothing beside them: what these sizes leave of the limit."""
 Problems = Sequence[tuple[Mapping[str, Any], Sequence[int]]]
 SEEDS_TOGETHER: Problems = (
     ({"digits": 10, "batch_size": 32, "hidden_size": 32, "chunk_steps": 50}, (1, 2, 4, 8, 16, 64)),
@@ -164,6 +166,17 @@ def measure(comparison: Comparison, repeats: int, clock: Callable[[], float] = t
     return Measurement(comparison.title, comparison.unit, comparison.counted, rows, float(np.median(rate)))
 
 
+def _mean_of_gates(
+    params: LSTMParams, carry: LSTMCarry, z: Array, u: Array
+) -> tuple[LSTMCarry, Array, dict[str, Array]]:
+    h = jnp.stack(jnp.split(z + u, 4, axis=-1)).mean(0)
+    return LSTMCarry(h, carry.c), h, {}
+
+
+GATELESS = dataclasses.replace(cast(ProductCell, CELLS["lstm"]), pointwise=_mean_of_gates)
+"""An LSTM with the elementwise part of its step taken out."""
+
+
 # --- Suite: recurrent -------------------------------------------------------------------------------------------------
 
 
@@ -193,6 +206,7 @@ def recurrent(
     )
     model = build_model(lstm)
     autodiff = model.clone(cell=dataclasses.replace(cast(ProductCell, CELLS["lstm"]), stacked_gradient=False))
+    gateless = model.clone(cell=GATELESS)
     flax = nn.Sequential(
         [
             nn.Embed(task.vocabulary_size, model.embedding_size, embedding_init=nn.initializers.normal(1.0)),
@@ -210,6 +224,7 @@ def recurrent(
             _trained(
                 "jaxrnn, that by plain autodiff", "lstm", lstm, build_trainer(lstm, autodiff), recurrent_flops(lstm)
             ),
+            _trained(WITHOUT_GATES, "lstm", lstm, build_trainer(lstm, gateless), recurrent_flops(lstm)),
             _trained(FLAX, "lstm", lstm, build_trainer(lstm, flax), recurrent_flops(lstm)),
             _torch_classifier("PyTorch nn.LSTM", lstm, None),
             _torch_classifier("PyTorch, loop over t", lstm, LSTM_LOOP),
@@ -318,6 +333,13 @@ def text_training(
         f"H={hidden_size}, D={embedding_size}, V={num_characters}, {chunk_steps} steps a call",
         variants=[
             _trained(OURS, config.cell, config, text.build_trainer(config, model, tokens), flops),
+            _trained(
+                WITHOUT_GATES,
+                config.cell,
+                config,
+                text.build_trainer(config, model.clone(cell=GATELESS), tokens),
+                flops,
+            ),
             _trained(FLAX, config.cell, config, text.build_trainer(config, flax, tokens), flops),
             _torch_text("PyTorch nn.LSTM", config, tokens, num_characters, flops),
         ],
@@ -351,6 +373,7 @@ def sampling(
             for batch_size in batch_sizes
             for variant in (
                 _jax_sampling(OURS, model, batch_size, length, flops),
+                _jax_sampling(WITHOUT_GATES, model.clone(cell=GATELESS), batch_size, length, flops),
                 _torch_sampling("PyTorch, a call a character", config, num_characters, batch_size, length, flops),
             )
         ],

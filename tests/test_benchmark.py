@@ -78,6 +78,7 @@ def test_the_recurrent_suite_end_to_end(tmp_path):
         ("lstm", "jaxrnn"),
         ("lstm", "jaxrnn, padding not shared"),
         ("lstm", "jaxrnn, that by plain autodiff"),
+        ("lstm", "jaxrnn, without gates"),
         ("lstm", "Flax nn.RNN(OptimizedLSTMCell)"),
         ("lstm", "PyTorch nn.LSTM"),
         ("lstm", "PyTorch, loop over t"),
@@ -86,11 +87,11 @@ def test_the_recurrent_suite_end_to_end(tmp_path):
         ("product", "a @ a, 8 x 8"),
     ]
     # T=9, B=2, H=3: three products of 2 T B H U, U being 4H and 3H.
-    assert [variant.flops for variant in comparison.variants] == 6 * [3 * 2 * 9 * 2 * 3 * 12] + 2 * [
+    assert [variant.flops for variant in comparison.variants] == 7 * [3 * 2 * 9 * 2 * 3 * 12] + 2 * [
         3 * 2 * 9 * 2 * 3 * 9
     ]
     assert all(row.seconds and row.seconds[0] > 0 for row in measured.rows)
-    assert [row.compile_seconds is None for row in measured.rows] == [False] * 4 + [True] * 2 + [False, True, False]
+    assert [row.compile_seconds is None for row in measured.rows] == [False] * 5 + [True] * 2 + [False, True, False]
 
     saved = json.loads((tmp_path / "benchmark.json").read_text())
     assert saved["precision"] == "float32, products highest"
@@ -140,12 +141,13 @@ def test_the_text_suite():
 
     assert [(row.group, row.name) for row in measured.rows] == [
         ("lstm", "jaxrnn"),
+        ("lstm", "jaxrnn, without gates"),
         ("lstm", "Flax nn.RNN(OptimizedLSTMCell)"),
         ("lstm", "PyTorch nn.LSTM"),
         ("product", "a @ a, 8 x 8"),
     ]
     # T=5, B=2, three products a step.
-    assert [variant.flops for variant in comparison.variants] == 3 * [3 * 2 * 5 * 2 * SMALL_PRODUCTS]
+    assert [variant.flops for variant in comparison.variants] == 4 * [3 * 2 * 5 * 2 * SMALL_PRODUCTS]
     assert all(row.seconds and row.seconds[0] > 0 for row in measured.rows)
     assert "T=5, B=2, H=4, D=3, V=7, 2 steps a call" in measured.title
 
@@ -162,6 +164,26 @@ def test_flax_has_the_same_layers():
     assert (carries, logits_tbv.shape) == ((), (5, 2, 7))
 
 
+def test_without_gates_there_are_the_same_products_and_none_of_the_rest():
+    model, tokens_tb = text.build_model(SMALL_CONFIG, 7), np.zeros((5, 2), np.int32)
+    params = model.init(jax.random.key(0), tokens_tb)
+
+    def operations(model):
+        def loss(params):
+            return (model.apply(params, tokens_tb)[1] ** 2).sum()
+
+        compiled_from = jax.jit(jax.grad(loss)).lower(params).as_text()
+        products = [line.split(" : ")[-1] for line in compiled_from.splitlines() if "dot_general" in line]
+        return sorted(products), [compiled_from.count(f"stablehlo.{name} ") for name in ("tanh", "exponential")]
+
+    products, curves = operations(model)
+    without, none = operations(model.clone(cell=benchmark.GATELESS))
+    assert without == products
+    assert len(products) == 4 * 3 + 4  # SMALL_PRODUCTS' four, forward and twice backward, and the table's.
+    assert min(curves) > 0
+    assert none == [0, 0]
+
+
 def test_the_sampling_suite():
     pytest.importorskip("torch")
     (comparison,) = benchmark.sampling(**SMALL, length=6, batch_sizes=(1, 3), product_size=8)
@@ -169,13 +191,15 @@ def test_the_sampling_suite():
 
     assert [(row.group, row.name, row.compile_seconds is None) for row in measured.rows] == [
         ("batch 1", "jaxrnn", False),
+        ("batch 1", "jaxrnn, without gates", False),
         ("batch 1", "PyTorch, a call a character", True),
         ("batch 3", "jaxrnn", False),
+        ("batch 3", "jaxrnn, without gates", False),
         ("batch 3", "PyTorch, a call a character", True),
         ("product", "a @ a, 8 x 8", False),
     ]
     # The first of the 6 characters is given.
-    assert [variant.steps_per_call for variant in comparison.variants] == [5, 5, 15, 15]
+    assert [variant.steps_per_call for variant in comparison.variants] == [5, 5, 5, 15, 15, 15]
     assert {variant.flops for variant in comparison.variants} == {2 * SMALL_PRODUCTS}
     assert all(row.seconds and row.seconds[0] > 0 for row in measured.rows)
     assert measured.unit == "character"
