@@ -378,6 +378,26 @@ def test_a_crash_in_the_first_chunk_in_which_lanes_ended(tmp_path, monkeypatch):
         assert contents(tmp_path / f"crashed{call}") == contents(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("seeds_per_program", [1, 3])
+def test_results_are_there_while_others_are_in_training(tmp_path, monkeypatch, seeds_per_program):
+    written, write = [], RunDirectory.write
+
+    def noted(directory, name, content):
+        if name == "results.json":
+            written.append((len(content["runs"]), content["complete"]))
+        write(directory, name, content)
+
+    monkeypatch.setattr(RunDirectory, "write", noted)
+    run(tmp_path / "a", seeds_per_program=seeds_per_program)
+    # Once a chunk, however many end in it; the whole is complete only after the last checkpoint.
+    counts = [count for count, _ in written[:-1]]
+    assert counts == sorted(set(counts))
+    assert (counts == [1, 2, 3, 4, 5]) == (seeds_per_program == 1)
+    assert len(counts) > 2
+    assert [complete for _, complete in written] == [False] * len(counts) + [True]
+    assert written[-1] == (len(LANES), True)
+
+
 def test_a_run_that_grows_is_not_complete_until_it_has_grown(tmp_path, monkeypatch):
     lanes = product(range(2), [0.02])
     run(tmp_path / "a", lanes=lanes, max_steps=40)
