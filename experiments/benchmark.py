@@ -399,7 +399,7 @@ def _jax_sampling(name: str, model: CharLM, batch_size: int, length: int, flops:
     """`experiments.text.continuations`, compiled."""
     params = model.init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
     starts, keys = [np.zeros(1, np.int32)] * batch_size, jax.random.split(jax.random.key(1), batch_size)
-    program = jax.jit(lambda params, keys: text.continuations(model, params, starts, keys, Sampler(), length)[0])
+    program = jax.jit(lambda params, keys: text.continuations(model, params, starts, keys, Sampler(), length))
     write, compile_seconds = _compiled(program, params, keys)
 
     def step() -> None:

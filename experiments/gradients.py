@@ -37,9 +37,9 @@ from experiments.gradients_report import GATES
 from jaxrnn import distributed, losses
 from jaxrnn.arrays import Array, Key, PyTree
 from jaxrnn.cells import CELLS, INITIALIZERS, orthogonal
-from jaxrnn.loop import METRICS, Interrupted, signals
+from jaxrnn.loop import Interrupted, signals
 from jaxrnn.report import read_runs, write_report
-from jaxrnn.rundir import TIMING, RunDirectory, RunError, read_config
+from jaxrnn.rundir import METRICS, TIMING, RunDirectory, RunError, read_config
 from jaxrnn.seeds import Stream, stream_key
 from jaxrnn.through_time import Terms, carry_gradients, gates, weight_gradient_terms
 from jaxrnn.unroll import unroll
@@ -104,11 +104,17 @@ def _init(settings: configs.palindrome.Config, key: Key, radius: Array | None) -
     return model.init(key, jnp.zeros((1, 1), jnp.int32))["params"]
 
 
-def trained_here(config: Config, given: Sequence[Subject], path: Path) -> Iterator[Subject]:
-    """The gated cells that are not among the given ones, trained first, or on, in the run's directory."""
+def trained_here(
+    config: Config, given: Sequence[Subject], path: Path, pause: Callable[[], None] = lambda: None
+) -> Iterator[Subject]:
+    """The gated cells that are not among the given ones, trained first, or on, in the run's directory.
+
+    `pause` is called before a training, which does not know of signals that came before it.
+    """
     for cell in config.cells if config.train_steps else ():
         if cell not in RADIAL and cell not in {subject.settings.cell for subject in given}:
             here = Path("trained") / cell
+            pause()
             launch.ensure(palindrome.EXPERIMENT, dataclasses.asdict(_settings(config, cell)), path / here)
             yield from _read_trained(config, path / here, str(here))
 
@@ -379,7 +385,7 @@ def _carry_out(
     directory.write_config()
     directory.truncate({METRICS: 0, TIMING: 0})
     rows, looked_into = [], {}
-    subjects = itertools.chain(initial(config), given, trained_here(config, given, directory.path))
+    subjects = itertools.chain(initial(config), given, trained_here(config, given, directory.path, pause))
     for subject in tqdm(subjects, unit="cell", disable=None if distributed.is_first() else True):
         pause()
         norms, row = look(subject)

@@ -359,15 +359,15 @@ def _measure_missing(directory: RunDirectory) -> dict[str, tuple[int, Shortage]]
 
 
 def crossing(nodes: NDArray, values: NDArray, others: NDArray) -> float | None:
-    """Where `values` first exceed `others`, both ``[k]`` and taken as straight between the `nodes`, all in logarithms.
+    """From where on `values` exceed `others`; None where the last does not.
 
-    The first size where they do so from there on; None where they never do.
+    Both are ``[k]`` and taken as straight between the `nodes`, all in logarithms.
     """
     gaps = np.log(values / others)
-    above = np.flatnonzero(gaps > 0)
-    if not above.size:
+    below = np.flatnonzero(gaps <= 0)
+    i = below[-1] + 1 if below.size else 0
+    if i == len(gaps):
         return None
-    i = above[0]
     if i == 0:
         return float(nodes[0])
     return float(np.exp(np.interp(0, gaps[i - 1 : i + 1], np.log(nodes[i - 1 : i + 1]))))

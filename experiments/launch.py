@@ -193,6 +193,19 @@ def data_dir() -> Path | None:
     return Path(path) if path else None
 
 
+def define_chosen_run() -> None:
+    """The flags ``--run`` and ``--run_seed``."""
+    flags.DEFINE_string("run", None, "The run by its name in results.json, or a part of it, such as learning_rate=0.1.")
+    flags.DEFINE_integer("run_seed", None, "The run by its seed, where the directory holds several.")
+
+
+def chosen_run() -> str | None:
+    """By ``--run`` and ``--run_seed``, what `jaxrnn.load` takes as a run; None where neither is given."""
+    seed = flags.FLAGS.run_seed
+    parts = [*([] if seed is None else [f"seed={seed}"]), *([flags.FLAGS.run] if flags.FLAGS.run else [])]
+    return ",".join(parts) or None
+
+
 def given_fields() -> dict[str, Any]:
     """The config fields that stand on the command line."""
     return dict(config_flags.get_override_values(flags.FLAGS["config"]))
@@ -267,7 +280,7 @@ def trains(build_study: Callable[[Any], Study]) -> Callable[[Any], Callable[[Run
 
     def prepare(config: Any) -> Callable[[RunDirectory], list[dict[str, Any]]]:
         lanes = product(range(config.first_seed, config.first_seed + config.num_seeds), config.learning_rate)
-        with _memory_errors():
+        with memory_errors():
             study = build_study(config)
         _refuse_too_large(study, len(lanes))
         return functools.partial(train, study, lanes)
@@ -351,7 +364,7 @@ def run(experiment: Experiment, config: Any, path: Path, *, resume: bool) -> lis
         with RunDirectory.resume(path) if resume else RunDirectory.create(path, found) as directory:
             directory.record = found
             try:
-                with _memory_errors(), _events(directory):
+                with memory_errors(), _events(directory):
                     rows = carry_out(directory)
             except OutOfMemoryError:
                 if not resume:
@@ -362,7 +375,7 @@ def run(experiment: Experiment, config: Any, path: Path, *, resume: bool) -> lis
 
 
 @contextlib.contextmanager
-def _memory_errors() -> Iterator[None]:
+def memory_errors() -> Iterator[None]:
     """Makes one line of what Python and XLA say when memory does not suffice."""
     try:
         yield

@@ -4,7 +4,6 @@ What was published, and the thresholds by which each claim is judged, stand here
 after the runs were seen.
 """
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, NamedTuple
@@ -202,30 +201,32 @@ def _usable(runs: Iterable[Run]) -> tuple[list[Run], list[str]]:
         if setting.task == "palindrome" and setting.embedding_size == 0:
             setting.embedding_size = _default_width(setting.digits)
         results = {result["run"]: result for result in run.results}
-        broken = [
-            name
-            for name, result in results.items()
-            if name in run.curves and not _whole(run.curves[name], result, setting)
-        ]
+        curves = {name: _without_failure(curve, results[name]) for name, curve in run.curves.items() if name in results}
+        broken = [name for name, curve in curves.items() if not _whole(curve, results[name], setting)]
         if broken:
             remarks.append(
                 f"{code(run.path)}: {len(broken)} curves are not whole, the first is {code(broken[0])}: "
                 "these are left out of the figures, the plateau and claim (e)"
             )
-        curves = {name: curve for name, curve in run.curves.items() if name not in broken}
+        curves = {name: curve for name, curve in curves.items() if name not in broken}
         usable.append(replace(run, config=setting.model_dump(), curves=curves))
     return usable, remarks
 
 
+def _without_failure(curve: Curve, result: Mapping[str, Any]) -> Curve:
+    """The curve without the look at a NaN that ended the run, which may stand between two others."""
+    before = curve.steps != result.get("failed_at")
+    return Curve(curve.steps[before], {name: values[before] for name, values in curve.metrics.items()})
+
+
 def _whole(curve: Curve, result: Mapping[str, Any], setting: _Setting) -> bool:
-    """Whether the curve has every look from step 0 to the end of its run."""
-    if (
-        not {"loss", "accuracy"} <= curve.metrics.keys()
-        or not np.isfinite([curve.metrics[m][0] for m in _METRICS]).all()
-    ):
+    """Whether the curve has every look from step 0 to the end of its run, or to the NaN that ended it."""
+    if not curve.steps.size or not {*_METRICS} <= curve.metrics.keys():
         return False
-    looks = len(curve.steps) if result.get("failed_at") is not None else result["last_step"] // setting.eval_every + 1
-    return np.array_equal(curve.steps, setting.eval_every * np.arange(looks))
+    failed_at = result.get("failed_at")
+    end = result["last_step"] + 1 if failed_at is None else failed_at
+    expected = np.arange(0, end, setting.eval_every)
+    return np.array_equal(curve.steps, expected) and bool(np.isfinite([curve.metrics[m][0] for m in _METRICS]).all())
 
 
 def _slot(arm: Arm) -> Slot | None:
@@ -436,11 +437,12 @@ def _needed_shares(counts: Sequence[tuple[int, int]], threshold: float) -> str:
 
 
 def seeds_to_clear(share: float, threshold: float) -> int | None:
-    """The runs with which a share of successes as given has its interval on one side of the threshold, if any."""
-    sizes = range(1, MOST_SEEDS + 1)
-    # Rounding makes the answer waver by a run or two around where it turns: near enough to plan by.
-    index = bisect_left(sizes, True, key=lambda runs: side(stats.proportion(round(share * runs), runs), threshold) != 0)
-    return sizes[index] if index < MOST_SEEDS else None
+    """The runs from which on a share of successes as given has its interval on one side of the threshold, if any."""
+    undecided = (
+        runs for runs in range(MOST_SEEDS, 0, -1) if side(stats.proportion(round(share * runs), runs), threshold) == 0
+    )
+    last = next(undecided, 0)
+    return last + 1 if last < MOST_SEEDS else None
 
 
 def _needed(seeds: int | None) -> str:

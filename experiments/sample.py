@@ -95,14 +95,14 @@ def main(argv: list[str]) -> None:
     if flags.FLAGS.stop == "":
         raise launch.UsageError("--stop=: should not be empty")
     choose, tau = choice()
-    config, model, params, characters = restore(launch.workdir(), flags.FLAGS.run_seed, flags.FLAGS.step)
+    config, model, params, characters, _ = restore(launch.workdir(), launch.chosen_run(), flags.FLAGS.step)
     start_key, draw_key = jax.random.split(jax.random.key(flags.FLAGS.seed))
     starts = prompts(characters, start_key)
     # One key a text, by its number: the first texts are the same for any --num.
     keys = jax.vmap(jax.random.fold_in, (None, 0))(draw_key, np.arange(len(starts)))
-    with jax.default_matmul_precision(config.precision):
-        tokens, _ = continuations(model, params, starts, keys, choose, flags.FLAGS.length)
-    for number, (line, start) in enumerate(zip(np.asarray(tokens).T, starts, strict=True)):
+    with jax.default_matmul_precision(config.precision), launch.memory_errors():
+        tokens = np.asarray(continuations(model, params, starts, keys, choose, flags.FLAGS.length))
+    for number, (line, start) in enumerate(zip(tokens.T, starts, strict=True)):
         text = until(decode(line, characters), len(start), flags.FLAGS.stop)
         if flags.FLAGS.json:
             row = {"prompt": decode(start, characters), "text": text, "tau": tau, "seed": flags.FLAGS.seed}
@@ -125,7 +125,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("stop", None, "End a text before this string.")
     flags.DEFINE_bool("skip_unknown", False, "Drop characters of a prompt that the model does not know.")
     flags.DEFINE_integer("seed", 0, "The texts are a function of it.")
-    flags.DEFINE_integer("run_seed", None, "The run, by its seed, where the directory holds several.")
+    launch.define_chosen_run()
     flags.DEFINE_integer("step", None, "Step of a kept checkpoint; the newest by default.")
     flags.DEFINE_bool("json", False, "One object a line: prompt, text, tau (null: greedy) and seed.")
     launch.run_main(main)

@@ -11,7 +11,6 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-import jaxrnn
 from configs.text import Config
 from experiments import launch
 from jaxrnn import losses, stats
@@ -21,6 +20,7 @@ from jaxrnn.checkpoint import CheckpointError, flatten, unflatten
 from jaxrnn.data import text
 from jaxrnn.loop import Study, Visits
 from jaxrnn.models import CharLM
+from jaxrnn.restore import load_run
 from jaxrnn.rundir import RunError
 from jaxrnn.sample import Choice, Greedy, Sampler, generate
 from jaxrnn.seeds import Stream, over_data, stream_key
@@ -228,8 +228,8 @@ def summarize(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def continuations(
     model: CharLM, params: PyTree, prompts: list[np.ndarray], keys: Key, choose: Choice, length: int
-) -> tuple[Array, Array]:
-    """As `jaxrnn.sample.generate`, from prompts of tokens; returns tokens ``[L, B]`` and logits ``[L - 1, B, V]``.
+) -> Array:
+    """The tokens ``[L, B]`` of `jaxrnn.sample.generate`, from prompts of tokens.
 
     It is compiled once for each model, kind of `choose`, `length`, number of prompts and length of the longest.
     """
@@ -242,9 +242,10 @@ def continuations(
 @functools.partial(jax.jit, static_argnames=("model", "length"))
 def _continuations(
     model: CharLM, params: PyTree, prompts_pb: Array, lengths_b: Array, keys_b: Key, choose: Choice, length: int
-) -> tuple[Array, Array]:
+) -> Array:
     carries = model.initial_carries(len(lengths_b))
-    return generate(model.stepper(params), carries, prompts_pb, lengths_b, keys_b, choose, length)
+    tokens, _ = generate(model.stepper(params), carries, prompts_pb, lengths_b, keys_b, choose, length)
+    return tokens
 
 
 def random_characters(key: Key, num: int, num_characters: int) -> list[np.ndarray]:
@@ -259,7 +260,7 @@ def samples(model: CharLM, params: PyTree, characters: str, key: Key) -> list[di
     rows = []
     for tau, draw_key in zip((None, *TAUS), draw_keys, strict=True):
         choose = Greedy() if tau is None else Sampler(tau)
-        tokens, _ = continuations(model, params, starts, jax.random.split(draw_key, _SAMPLES_EACH), choose, LENGTHS[-1])
+        tokens = continuations(model, params, starts, jax.random.split(draw_key, _SAMPLES_EACH), choose, LENGTHS[-1])
         texts = [text.decode(line, characters) for line in np.asarray(tokens).T]
         for length in LENGTHS if tau is None else LENGTHS[-1:]:
             rows += [{"tau": tau, "length": length, "text": t[:length]} for t in texts]
@@ -267,19 +268,20 @@ def samples(model: CharLM, params: PyTree, characters: str, key: Key) -> list[di
 
 
 class Restored(NamedTuple):
-    """A trained or imported model; the parameters are as nested dicts of NumPy arrays."""
+    """A trained or imported model; the parameters are as nested dicts of NumPy arrays, `run` is the lane's name."""
 
     config: Config
     model: CharLM
     params: PyTree
     characters: str
+    run: str
 
 
-def restore(workdir: Path, run_seed: int | None, step: int | None) -> Restored:
-    """The model, its parameters and its vocabulary from a run directory.
+def restore(workdir: Path, run: str | None, step: int | None) -> Restored:
+    """The model, its parameters and its vocabulary from a run directory; `run` and `step` as in `jaxrnn.load`.
 
     Raises:
-        RunError, CheckpointError: as in `jaxrnn.loop.load`, or its parts do not fit each other.
+        RunError, CheckpointError: as in `jaxrnn.load`, or its parts do not fit each other.
         UsageError: its config is none that this version takes.
     """
     record = launch.of_experiment((NAME, IMPORTED), workdir)
@@ -289,13 +291,13 @@ def restore(workdir: Path, run_seed: int | None, step: int | None) -> Restored:
     if not isinstance(characters, str) or not characters:
         raise RunError(f"{workdir / 'config.json'}: does not say what the characters are")
     model = build_model(config, len(characters))
-    _, params = jaxrnn.load(workdir, seed=run_seed, step=step)
+    found = load_run(workdir, run, step=step)
     expected = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
     try:
-        params = unflatten(expected, flatten(params))
+        params = unflatten(expected, flatten(found.params))
     except CheckpointError as error:
         raise CheckpointError(f"{workdir}: {error}, which its config.json asks for") from error
-    return Restored(config, model, params, characters)
+    return Restored(config, model, params, characters, found.run)
 
 
 NAME, IMPORTED = "text", "imported text model"

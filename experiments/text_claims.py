@@ -136,13 +136,13 @@ class Claims(BaseModel):
     """The contents of ``claims.json``, all from one run.
 
     Attributes:
-        seed: the run's.
-        digest: SHA-256 of what the texts are a function of; texts with another one are not gone on with.
+        run: the lane's name.
+        digest: SHA-256 of what the texts are a function of; a file with another one is not gone on with.
         texts: one entry for each piece of work that is done.
         completions: of the report's sentences.
     """
 
-    seed: int
+    run: str
     digest: str
     texts: list[Texts] = []
     completions: list[Completion] = []
@@ -218,7 +218,7 @@ def continued(
     rows = []
     for first in range(0, len(prompts), _BATCH):
         batch = list(prompts[first : first + _BATCH])
-        tokens, _ = text.continuations(model, params, batch, keys[first : first + _BATCH], choose, total)
+        tokens = text.continuations(model, params, batch, keys[first : first + _BATCH], choose, total)
         lines = np.asarray(tokens).T
         rows += [line[len(prompt) :][:LONG] for line, prompt in zip(lines, batch, strict=True)]
         advance(len(batch))
@@ -232,7 +232,7 @@ def completions(model: CharLM, params: PyTree, characters: str, key: Key, step: 
     if not prompts:
         return []
     keys = jax.random.split(key, len(prompts))
-    tokens, _ = text.continuations(model, params, prompts, keys, Sampler(SENTENCE_TAU), SENTENCE_LENGTH)
+    tokens = text.continuations(model, params, prompts, keys, Sampler(SENTENCE_TAU), SENTENCE_LENGTH)
     lines = np.asarray(tokens).T
     return [
         Completion(step=step, prompt=decode(prompt, characters), text=decode(line, characters))
@@ -298,43 +298,43 @@ def _first_rotation(loop: str) -> str:
 # --- The run ----------------------------------------------------------------------------------------------------------
 
 
-def digest(record: Mapping[str, Any], seed: int, num: int) -> str:
+def digest(record: Mapping[str, Any], run: str, num: int) -> str:
     """Of a run's ``config.json`` without what leaves its texts as they are, and of how they are measured."""
     passing = {*BOOKKEEPING, "max_steps"}
     settings = {
         "config": {name: value for name, value in record["config"].items() if name not in passing},
         "data": record["data"],
-        "seed": seed,
+        "run": run,
         "texts": num,
         "lengths": [SHORT, LONG],
     }
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-def measure(workdir: Path, run_seed: int | None, num: int) -> Claims:
-    """Does what is missing in ``claims.json`` of a run, and writes the file after each piece of it.
+def measure(workdir: Path, run: str | None, num: int) -> Claims:
+    """Does what is missing in ``claims.json`` of a run directory, and writes the file after each piece of it.
 
     Args:
         workdir: the run directory.
-        run_seed: which run, where the directory holds several.
+        run: which run, as in `jaxrnn.load`, where the directory holds several.
         num: prompts cut from the book, random characters, and windows of the book.
 
     Raises:
         RunError, CheckpointError, DataError: as in `experiments.text.restore` and `experiments.text.load_corpus`, or
             if no checkpoint of those that are looked for was kept, or the text is another one or too short.
     """
-    _, model, _, characters = text.restore(workdir, run_seed, None)
+    _, model, _, characters, name = text.restore(workdir, run, None)
     with RunDirectory.resume(workdir) as directory:
         record = directory.record
         config = SimpleNamespace(**record["config"])
-        kept = _kept(workdir, run_seed, sorted({*config.sample_steps, config.max_steps}))
-        seed = config.first_seed if run_seed is None else run_seed
-        claims = _begun(workdir / CLAIMS, Claims(seed=seed, digest=digest(record, seed, num)))
+        kept = _kept(workdir, name, sorted({*config.sample_steps, config.max_steps}))
+        claims = _begun(workdir / CLAIMS, Claims(run=name, digest=digest(record, name, num)))
         corpus = _same_corpus(workdir, record, config)
         train = split(corpus.tokens, config.validation_fraction, config.test_fraction).train
         if len(train) < LONG:
             raise RunError(f"{workdir}: its text has {len(train)} characters, and {LONG} are needed")
 
+        seed = next((int(part[5:]) for part in name.split(",") if part.startswith("seed=")), config.first_seed)
         cut_key, draw_key, completion_key = jax.random.split(stream_key(seed, Stream.EVAL), 3)
         cuts = cut(cut_key, train, num, len(characters))
         starts: dict[Start, list[NDArray[np.integer]]] = {
@@ -381,30 +381,36 @@ def _choice(key: Key, tau: float | None) -> tuple[Choice, Key]:
     return Sampler(tau), jax.random.fold_in(key, 1 + text.TAUS.index(tau))
 
 
-def _kept(workdir: Path, run_seed: int | None, steps: Sequence[int]) -> dict[int, PyTree]:
+def _kept(workdir: Path, run: str | None, steps: Sequence[int]) -> dict[int, PyTree]:
     """The parameters after those of `steps` that a checkpoint was kept of, in their order."""
-    found = dict(_restored(workdir, run_seed, steps))
+    found = dict(_restored(workdir, run, steps))
     if not found:
         raise RunError(f"{workdir}: no checkpoint was kept of any of the steps {', '.join(map(str, steps))}")
     return found
 
 
-def _restored(workdir: Path, run_seed: int | None, steps: Sequence[int]) -> Iterator[tuple[int, PyTree]]:
+def _restored(workdir: Path, run: str | None, steps: Sequence[int]) -> Iterator[tuple[int, PyTree]]:
     for step in steps:
         try:
-            params = text.restore(workdir, run_seed, step).params
+            params = text.restore(workdir, run, step).params
         except RunError:  # The run is there, so it is the step that is not.
             continue
         yield step, params
 
 
 def _begun(path: Path, fresh: Claims) -> Claims:
-    """What is in the file, if it is of the same run and settings; a file that cannot be read is made anew."""
+    """What is in the file; one that cannot be read is made anew.
+
+    Raises:
+        RunError: it holds what was measured of another run, or in another way.
+    """
     try:
         found = Claims.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return fresh
-    return found if found.digest == fresh.digest else fresh
+    if found.digest != fresh.digest:
+        raise RunError(f"{path}: holds other measurements ({found.run}, or other settings); move it away for new ones")
+    return found
 
 
 def _described(piece: Piece) -> str:
@@ -422,7 +428,7 @@ def main(argv: list[str]) -> None:
     read_config(workdir)  # Before JAX starts, which takes its time.
     launch.use_compilation_cache()
     try:
-        claims = measure(workdir, flags.FLAGS.run_seed, num)
+        claims = measure(workdir, launch.chosen_run(), num)
     except KeyboardInterrupt:
         launch.interrupted("the same command")
     steps = sorted({one.step for one in claims.texts if one.step is not None})
@@ -431,7 +437,7 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_string("workdir", None, "Directory of a run of experiments.text.")
-    flags.DEFINE_integer("run_seed", None, "The run, by its seed, where the directory holds several.")
+    launch.define_chosen_run()
     flags.DEFINE_integer("prompts", 1000, "Texts of each kind but the census of first characters.")
     launch.define_data_dir()
     launch.run_main(main)

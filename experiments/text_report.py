@@ -26,6 +26,7 @@ trained in the same way. The rules, fixed before the runs were seen:
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -107,7 +108,9 @@ CLAIMS_MADE = {
 }
 
 NOT_RUN = "not run"
-NEWLINE, UNPRINTABLE = "\N{RETURN SYMBOL}", "\N{REPLACEMENT CHARACTER}"
+NEWLINE, SPACE, UNPRINTABLE = "\N{RETURN SYMBOL}", "\N{OPEN BOX}", "\N{REPLACEMENT CHARACTER}"
+_SIGNS = f"{NEWLINE} is a new line, {SPACE} a space beside another or at an end"
+_UNSEEN_SPACE = re.compile("(?<![^ ]) | (?![^ ])")
 _METRICS = ("accuracy", "loss")
 _COLUMNS = 3
 _SAMPLES_SHOWN = 2
@@ -150,8 +153,11 @@ class Collected(NamedTuple):
 
     def model(self, arm: Arm) -> Model | None:
         """The arm's first run that was measured, by its seed."""
-        found = [Model(arm, path, self.claims[path]) for path in arm.sources if path in self.claims]
-        return min(found, key=lambda model: model.claims.seed, default=None)
+        for lane in arm.lanes:
+            claims = self.claims.get(lane.path)
+            if claims is not None and claims.run == lane.result["run"]:
+                return Model(arm, lane.path, claims)
+        return None
 
 
 def sections(runs: Sequence[Run]) -> list[Section]:
@@ -697,7 +703,7 @@ def _loops_table(models: Iterable[Model]) -> Table:
                 count = f"{texts.loop.count(number)} of {len(texts.loop)}"
                 rows.append([_title(model.arm), model.arm.kind, str(texts.step), count, str(len(loop)), visible(loop)])
     columns = ("corpus", "runs", "step", "prompts", "characters", "loop")
-    return Table(columns, rows, f"The greedy loops that most prompts lead to; {NEWLINE} is a new line")
+    return Table(columns, rows, f"The greedy loops that most prompts lead to; {_SIGNS}")
 
 
 def _samples_blocks(found: Collected, models: Sequence[Model]) -> list[Block]:
@@ -726,15 +732,15 @@ def _samples_table(arm: Arm, found: Collected) -> Table | None:
         rows += [[str(step), choice, str(length), visible(one)] for one in texts[:_SAMPLES_SHOWN]]
     if not rows:
         return None
-    start = f"from random first characters; {NEWLINE} is a new line"
+    start = f"from random first characters; {_SIGNS}"
     caption = f"Samples of {_title(arm)} ({arm.kind}), seed {lane.seed}, {start}"
     return Table(("step", "choice", "characters", "text"), rows, caption)
 
 
 def visible(text: str) -> str:
-    """A generated text as Markdown code on one line."""
-    shown = (c if c.isprintable() else NEWLINE if c == "\n" else UNPRINTABLE for c in text)
-    return code("".join(shown)) if text else ""
+    """A generated text as Markdown code on one line, each character as one."""
+    shown = "".join(c if c.isprintable() else NEWLINE if c == "\n" else UNPRINTABLE for c in text)
+    return code(_UNSEEN_SPACE.sub(SPACE, shown)) if text else ""
 
 
 # --- Figures ----------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from configs.text import Config
 from experiments import launch
 from experiments.text import IMPORTED, load_corpus, restore
 from jaxrnn.cells import LSTMParams
-from jaxrnn.loop import deposit
+from jaxrnn.restore import deposit
 from jaxrnn.rundir import RunDirectory, RunError
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
@@ -317,7 +317,7 @@ def main(argv: list[str]) -> None:
             run_directory(params, flags.FLAGS.text, flags.FLAGS.encoding, workdir)
             print(f"Imported; now: python -m experiments.sample --workdir={workdir}")
         else:
-            params = restore(workdir, flags.FLAGS.run_seed, flags.FLAGS.step).params
+            params = restore(workdir, launch.chosen_run(), flags.FLAGS.step).params
             write_state_dict(Path(export), export_weights(params))
             print(f"Exported: {export}")
     except WeightsError as error:
@@ -330,7 +330,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("text", None, "The text that the model was trained on: pydoc, a book's name or a file.")
     flags.DEFINE_string("encoding", "utf-8", "Of the text.")
     flags.DEFINE_string("export", None, "File to write the weights of a run to; must not exist.")
-    flags.DEFINE_integer("run_seed", None, "The run to export, by its seed, where the directory holds several.")
+    launch.define_chosen_run()
     flags.DEFINE_integer("step", None, "Step of a kept checkpoint to export; the newest by default.")
     launch.define_data_dir()
     launch.run_main(main)

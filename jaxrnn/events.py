@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
-from jaxrnn.rundir import TIMING, RunError
+from jaxrnn.rundir import METRICS, TIMING, RunError
 
 FOLDER = "tensorboard"
 
@@ -58,13 +58,13 @@ class Events:
                 lines.seek(self._read.get(name, 0))
                 try:
                     for line in iter(lines.readline, ""):
-                        self._add(json.loads(line))
+                        self._add(name, json.loads(line))
                 except (ValueError, KeyError, TypeError, AttributeError) as error:
                     raise RunError(f"{file}: cannot be read: {error}") from error
                 self._read[name] = lines.tell()
 
-    def _add(self, row: dict[str, Any]) -> None:
-        """The numbers of a row, if it has nothing else."""
+    def _add(self, name: str, row: dict[str, Any]) -> None:
+        """The numbers of a row of the file `name`, if it has nothing else; a file but the metrics is a group."""
         run, step = row.pop("run"), row.pop("step")
         row.pop("seed", None)
         if not all(value is None or isinstance(value, int | float) for value in row.values()):
@@ -73,8 +73,9 @@ class Events:
             # A name may have a path in it, which is not to lead anywhere.
             folder = self._path / FOLDER / run.replace("/", "_")
             self._writers[run] = self._new_writer(str(folder), flush_secs=5)
+        group = "" if name == METRICS else f"{Path(name).stem}/"
         for metric, value in row.items():
-            self._writers[run].add_scalar(metric, float("nan") if value is None else value, step)
+            self._writers[run].add_scalar(group + metric, float("nan") if value is None else value, step)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

@@ -200,7 +200,7 @@ _sparse_product.defvjp(_sparse_forward, _sparse_backward)
 def dropout(key: Key, rate: float, x: Array) -> Array:
     """`x` with each entry zeroed with probability `rate`, and the others divided by the probability to be kept.
 
-    The rate is rounded to a multiple of ``2^-16``: an entry takes half a word of Threefry's, of which
+    The rate is rounded to a multiple of ``2^-16`` below 1: an entry takes half a word of Threefry's, of which
     `jax.random.bernoulli` computes four times as many.
 
     Raises:
@@ -208,7 +208,7 @@ def dropout(key: Key, rate: float, x: Array) -> Array:
     """
     if not 0 <= rate < 1:
         raise ValueError(f"a dropout rate is at least 0 and less than 1, not {rate}")
-    dropped = round(rate * 2**16)
+    dropped = min(round(rate * 2**16), 2**16 - 1)
     words = threefry_2x32(jax.random.key_data(key), jnp.arange(-(-x.size // 2), dtype=jnp.uint32))
     # Else XLA draws them again for every use, forward and backward: a GAT's gradient takes a third longer.
     words = jax.lax.optimization_barrier(words)

@@ -2,11 +2,10 @@
 
 import contextlib
 import logging
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import jax
@@ -16,21 +15,14 @@ from tqdm import tqdm
 
 from jaxrnn import distributed, seeds
 from jaxrnn.arrays import Array, PyTree
-from jaxrnn.checkpoint import Arrays, Checkpoint, CheckpointError, CheckpointStore, subtree, unflatten
-from jaxrnn.rundir import TIMING, RunDirectory, RunError, environment, read_config
+from jaxrnn.checkpoint import Checkpoint, CheckpointError, CheckpointStore, unflatten
+from jaxrnn.restore import FINISHED, RUNNING, Kept, newest_first
+from jaxrnn.rundir import METRICS, TIMING, RunDirectory, environment
 from jaxrnn.seeds import Lane
 from jaxrnn.train import Looks, Status, Trainer, TrainState, resumed
 
 _LOG = logging.getLogger(__name__)
 
-METRICS = "metrics.jsonl"
-RUNNING = "checkpoints/running"
-"""The newest two: the lanes in training, what the finished ones gave, and the lengths of the ``.jsonl`` files."""
-_META = {"names", "steps", "finished", "unfinished"}
-"""What every running checkpoint says, also that of a run that was imported."""
-FINISHED = "checkpoints/finished"
-"""One for each lane that ended, its parameters or its whole state if more steps would let it go on, and for each visit
-that keeps the parameters."""
 _LONG, _TOO_LONG = 6.0, 20.0
 """Seconds of a call, which a signal has to wait for: it is made of more steps below the first, of fewer above."""
 
@@ -101,14 +93,6 @@ class _Finished(NamedTuple):
     checkpoint: int
 
 
-class _Kept(NamedTuple):
-    """The parameters of a lane after a step, and the number of their checkpoint."""
-
-    run: str
-    step: int
-    checkpoint: int
-
-
 def train(study: Study, lanes: Sequence[Lane], directory: RunDirectory) -> list[dict[str, Any]]:
     """Trains all lanes, or those that a previous call in the same directory left, and writes what they do.
 
@@ -166,7 +150,7 @@ class _Loop:
         self.finished: dict[str, _Finished] = {}
         self.unfinished: dict[str, _Finished] = {}
         """Lanes that had run out of steps and may now go on."""
-        self.kept: list[_Kept] = []
+        self.kept: list[Kept] = []
         self.block: _Block | None = None
         self.until: dict[str, int] = {}
         """The last step of each lane in the chunk under way; empty between chunks."""
@@ -304,7 +288,7 @@ class _Loop:
                 assert file in self.files  # Else a resumed run would repeat its lines.
                 self.directory.append(file, ({**where, **row} for row in rows))
             if visits.keeps(done):
-                self.kept.append(_Kept(name, done, self._save_finished(name, {"params": state.params})))
+                self.kept.append(Kept(name, done, self._save_finished(name, {"params": state.params})))
 
     def _metrics(self, block: _Block, looks: Looks) -> Iterator[dict[str, Any]]:
         """In the order of time, which does not depend on how a chunk is divided into calls."""
@@ -330,12 +314,13 @@ class _Loop:
         block = _Block(tuple(names), block.state)
         if not block.active:
             return self._begin()
-        if waiting := self._waiting(names)[: self.study.seeds_per_program - len(block.active)]:
-            return self._joined(block, waiting)
-        size = seeds.shrunk(len(block.active), len(names), self.study.data_devices)
-        if size == len(names):
-            return block
-        return self._fill(block.active, block.state, size)
+        waiting = self._waiting(names)[: max(0, self.study.seeds_per_program - len(block.active))]
+        size = self._padded(len(block.active) + len(waiting))
+        if size < len(names):
+            size = seeds.shrunk(len(block.active) + len(waiting), len(names), self.study.data_devices)
+        if size != len(names):  # It grows where a resumed run has more seeds, or more devices for them.
+            block = self._fill(block.active, block.state, size)
+        return self._joined(block, waiting) if waiting else block
 
     def _joined(self, block: _Block, waiting: Sequence[str]) -> _Block:
         """The block with lanes that begin in its free places, as many as there are."""
@@ -375,7 +360,8 @@ class _Loop:
         if status == Status.FAILED:
             evaluated = dict.fromkeys(jax.eval_shape(jax.vmap(self.study.evaluate), judged))
         else:
-            evaluated = {key: value[0].item() for key, value in self._evaluate(judged).items()}
+            values = {key: value[0].item() for key, value in self._evaluate(judged).items()}
+            evaluated = {key: value if math.isfinite(value) else None for key, value in values.items()}
         stopped = status == Status.STOPPED
         row = {
             "run": name,
@@ -447,7 +433,7 @@ class _Loop:
         self.number = self.running_store.numbers()[-1] + 1
         self.finished_number = meta["finished_number"]
         self.finished_store.delete_from(self.finished_number)
-        self.kept = [_Kept(**kept) for kept in meta.get("kept", [])]
+        self.kept = [Kept(**kept) for kept in meta.get("kept", [])]
         for name, lane in {**meta["unfinished"], **meta["finished"]}.items():
             row = lane["row"]
             goes_on = not row["converged"] and "failed_at" not in row and row["last_step"] < self.study.max_steps
@@ -475,7 +461,7 @@ class _Loop:
 
     def _newest_sound(self) -> Checkpoint | None:
         rejected = []
-        for found in _newest_first(self.running_store):
+        for found in newest_first(self.running_store):
             reason = ""
             if isinstance(found, CheckpointError):
                 reason = str(found)
@@ -558,106 +544,3 @@ def signals() -> Iterator[Callable[[], bool]]:
     finally:
         for s, handler in previous.items():
             signal.signal(s, handler)
-
-
-def deposit(directory: RunDirectory, run: str, params: PyTree) -> None:
-    """Saves parameters that were not trained here, for `load` to find under the name `run`, at step 0.
-
-    Raises:
-        CheckpointError: if they could not be written.
-    """
-    with CheckpointStore(directory.path / RUNNING) as running, CheckpointStore(directory.path / FINISHED) as finished:
-        finished.save(0, {"params": jax.tree.map(lambda x: x[None], params)}, {"run": run})
-        finished.wait()
-        kept = [_Kept(run, 0, 0)._asdict()]
-        running.save(0, {}, {"names": [], "steps": [], "finished": {}, "unfinished": {}, "kept": kept})
-        running.wait()
-
-
-class _Saved(NamedTuple):
-    """Where a lane's weights are, at one step."""
-
-    run: str
-    step: int
-    store: str
-    number: int
-    position: int
-
-
-def load(
-    workdir: str | Path, run: str | None = None, seed: int | None = None, step: int | None = None
-) -> tuple[SimpleNamespace, dict[str, Any]]:
-    """A run's config and parameters, from its newest checkpoint or from the one at a training step.
-
-    Args:
-        workdir: the run directory.
-        run: the lane's name, e.g. ``seed=2,learning_rate=0.001``.
-        seed: enough to name the lane where the seed does.
-        step: index of the last step taken; the newest saved by default.
-
-    Returns:
-        The config, fields as attributes, and the parameters as nested dicts of NumPy arrays, ready for ``apply``.
-
-    Raises:
-        RunError: if the directory holds no such run, or several; the message lists those there are.
-        CheckpointError: if its checkpoint is damaged.
-    """
-    path = Path(workdir)
-    config = SimpleNamespace(**read_config(path)["config"])
-    if not (path / FINISHED).is_dir():
-        raise RunError(f"{path}: no checkpoint has been saved there")
-    with CheckpointStore(path / RUNNING) as running, CheckpointStore(path / FINISHED) as finished:
-        saved = _saved(running, path)
-        chosen = [
-            s
-            for s in saved
-            if run in (None, s.run) and step in (None, s.step) and (seed is None or f"seed={seed}" in s.run.split(","))
-        ]
-        available = ", ".join(f"{s.run} at step {s.step}" for s in saved) or "none"
-        if not chosen:
-            raise RunError(f"{path}: no such run has been saved; there are: {available}")
-        if len({s.run for s in chosen}) > 1:
-            raise RunError(f"{path}: which run? Give run= or seed=; there are: {available}")
-        newest = max(chosen, key=lambda s: s.step)
-        arrays: Arrays = (finished if newest.store == FINISHED else running).read(newest.number).arrays
-    return config, jax.tree.map(lambda x: x[newest.position], subtree(arrays, "params"))
-
-
-def _saved(running: CheckpointStore, path: Path) -> list[_Saved]:
-    """All lanes and steps that sound checkpoints hold, those of the newest checkpoint first.
-
-    Raises:
-        CheckpointError: there are checkpoints, but none is sound.
-    """
-    saved: list[_Saved] = []
-    rejected = []
-    for checkpoint in _newest_first(running):
-        if isinstance(checkpoint, CheckpointError):
-            rejected.append(str(checkpoint))
-            continue
-        meta = checkpoint.meta
-        here = [
-            _Saved(name, step - 1, RUNNING, checkpoint.number, i)
-            for i, (name, step) in enumerate(zip(meta["names"], meta["steps"], strict=True))
-            if name and step
-        ]
-        there = [
-            _Saved(name, ended["row"]["last_step"], FINISHED, ended["checkpoint"], 0)
-            for name, ended in {**meta["unfinished"], **meta["finished"]}.items()
-        ]
-        kept = [_Saved(k["run"], k["step"], FINISHED, k["checkpoint"], 0) for k in meta.get("kept", [])]
-        for s in there + here + kept:
-            if (s.run, s.step) not in {(o.run, o.step) for o in saved}:
-                saved.append(s)
-    if rejected and not saved:
-        raise CheckpointError(f"{path}: no checkpoint is sound: {'; '.join(rejected)}")
-    return saved
-
-
-def _newest_first(running: CheckpointStore) -> Iterator[Checkpoint | CheckpointError]:
-    """The checkpoints of a run, or why each cannot be used."""
-    for found in running.newest_first():
-        if isinstance(found, Checkpoint) and not found.meta.keys() >= _META:
-            yield CheckpointError(f"checkpoint {found.number} was saved by another version of jaxrnn")
-        else:
-            yield found

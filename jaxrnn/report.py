@@ -7,6 +7,7 @@ into `Section`s, and `write_report` writes `report.md` with its figures and one 
 import html
 import json
 import os
+import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -47,6 +48,7 @@ class Run:
         kind: "kept" for results that came with the code, "this machine" for the reader's own.
         experiment: its name; empty where `config.json` could not be read.
         config: the whole config.
+        data: what they were trained on, where that is a file.
         versions: of Python and the libraries.
         device: what it ran on.
         complete: True once every run has ended.
@@ -59,6 +61,7 @@ class Run:
     kind: Kind
     experiment: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, Any] = field(default_factory=dict)
     device: Mapping[str, Any] = field(default_factory=dict)
     complete: bool = False
@@ -70,6 +73,7 @@ class Run:
 class _ConfigFile(BaseModel):
     experiment: str
     config: dict[str, Any]
+    data: dict[str, Any] = {}
     versions: dict[str, Any] = {}
     device: dict[str, Any] = {}
 
@@ -102,7 +106,7 @@ def _read_run(path: Path, kind: Kind) -> Run:
         config = _ConfigFile.model_validate_json((path / "config.json").read_bytes())
     except (OSError, ValidationError) as error:
         return Run(path, kind, remarks=[f"config.json is damaged ({describe(error)}): left out"])
-    run = Run(path, kind, config.experiment, config.config, config.versions, config.device)
+    run = Run(path, kind, config.experiment, config.config, config.data, config.versions, config.device)
     try:
         results = _ResultsFile.model_validate_json((path / "results.json").read_bytes())
     except FileNotFoundError:
@@ -221,10 +225,12 @@ def merge_arms(runs: Iterable[Run]) -> tuple[list[Arm], list[str]]:
     """Puts the runs of complete directories together that differ in nothing but the seed.
 
     Returns:
-        The arms in the order of their first runs, and remarks on runs that were there twice, of which one is kept.
+        The arms in the order of their first runs, and remarks on runs that were there twice, of which one is kept, and
+        on equal settings with different data.
     """
     arms: dict[tuple[str, ...], Arm] = {}
     lanes: dict[tuple[str, ...], dict[int, Lane]] = {}
+    settings: dict[tuple[str, ...], dict[tuple[str, ...], Path]] = {}
     twice: dict[tuple[Path, Path], list[tuple[str, bool]]] = {}
     for run in runs:
         if not run.complete:
@@ -236,7 +242,9 @@ def merge_arms(runs: Iterable[Run]) -> tuple[list[Arm], list[str]]:
                 for name, value in run.config.items()
                 if name not in BOOKKEEPING
             }
-            key = (run.experiment, run.kind, json.dumps(config, sort_keys=True))
+            setting = (run.experiment, run.kind, json.dumps(config, sort_keys=True))
+            key = (*setting, json.dumps(run.data, sort_keys=True))
+            settings.setdefault(setting, {}).setdefault(key, run.path)
             arms.setdefault(key, Arm(run.experiment, run.kind, config, ()))
             lane = Lane(result["seed"], result, run.curves.get(result["run"]), run.path)
             first = lanes.setdefault(key, {}).setdefault(lane.seed, lane)
@@ -247,6 +255,11 @@ def merge_arms(runs: Iterable[Run]) -> tuple[list[Arm], list[str]]:
         + "the latter are used"
         + ("" if all(alike for _, alike in those) else ", though their results differ")
         for (path, used), those in twice.items()
+    ]
+    remarks += [
+        f"{paths(by_data.values())} have the same settings, but other data: they are kept apart"
+        for by_data in settings.values()
+        if len(by_data) > 1
     ]
     return [replace(arm, lanes=[lanes[key][seed] for seed in sorted(lanes[key])]) for key, arm in arms.items()], remarks
 
@@ -363,6 +376,7 @@ def write_report(sections: Sequence[Section], out_dir: Path) -> tuple[Path, Path
     """
     text = _markdown(sections)
     page = markdown.markdown(text, extensions=["tables"])
+    page = re.sub("<code>.*?</code>", lambda found: found[0].replace(r"\|", "|"), page)  # Which GitHub's tables do.
     out_dir.mkdir(parents=True, exist_ok=True)
     for figure in (block for section in sections for block in section.blocks if isinstance(block, Figure)):
         path = out_dir / figure.path

@@ -16,6 +16,8 @@ import jax
 
 from jaxrnn import distributed
 
+METRICS = "metrics.jsonl"
+"""What is measured during training: a line for each run and look."""
 TIMING = "timing.jsonl"
 """How long what took; it is not cut back on resume, since times differ from run to run anyway."""
 

@@ -278,7 +278,9 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def mean(values: ArrayLike, within: tuple[float, float] = (-inf, inf)) -> Estimate:
-    """Mean of `[n]` values with Student's t interval; a point where all are alike, none for a single value.
+    """Mean of `[n]` values with Student's t interval.
+
+    Where all are alike it is a point, but none for fewer than `FEW_SEEDS` values: they do not say how much they vary.
 
     Args:
         values: the sample.
@@ -296,7 +298,8 @@ def mean(values: ArrayLike, within: tuple[float, float] = (-inf, inf)) -> Estima
     if sample.size == 1:
         return Estimate(centre, None, None, "one value")
     if np.ptp(sample) == 0:
-        return Estimate(centre, centre, centre, "all values alike")
+        end = centre if sample.size >= FEW_SEEDS else None
+        return Estimate(centre, end, end, "all values alike")
     low, high = scipy.stats.t.interval(CONFIDENCE, sample.size - 1, loc=centre, scale=scipy.stats.sem(sample))
     return Estimate(centre, max(float(low), within[0]), min(float(high), within[1]))
 

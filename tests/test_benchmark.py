@@ -216,15 +216,15 @@ def test_the_character_lstm_in_pytorch_is_the_same_model_and_writes_the_same():
     model = text.build_model(config, 7)
     starts = np.arange(6, dtype=np.int32)
 
-    tokens_lb, logits = text.continuations(
-        model, params, list(starts[:, None]), jax.random.split(jax.random.key(0), 6), Greedy(), 12
-    )
+    keys = jax.random.split(jax.random.key(0), 6)
+    tokens_lb = text.continuations(model, params, list(starts[:, None]), keys, Greedy(), 12)
 
     torch_tokens_lb = benchmark.torch_continuations(torch, theirs, torch.tensor(starts, dtype=torch.int64), 12)
     np.testing.assert_array_equal(torch_tokens_lb.numpy(), tokens_lb)
     assert len(np.unique(tokens_lb)) > 2
     with torch.inference_mode():
         expected, _ = benchmark.torch_logits(theirs, torch.tensor(np.asarray(tokens_lb[:-1]), dtype=torch.int64))
+    _, logits = model.apply({"params": params}, tokens_lb[:-1])
     np.testing.assert_allclose(logits, expected.numpy(), rtol=1e-4, atol=1)
 
 
@@ -239,15 +239,17 @@ def test_texts_are_compiled_once_for_equal_settings(monkeypatch):
     monkeypatch.setattr(text, "generate", counted)
     keys = jax.random.split(jax.random.key(0), 2)
     shapes = jax.eval_shape(text.build_model(SMALL_CONFIG, 9).init, keys[0], np.zeros((1, 1), np.int32))["params"]
-    logits = []
-    for length, tau, weight in [(4, 0.7, 0.1), (4, 0.7, 0.2), (4, 0.6, 0.2), (5, 0.6, 0.2)]:
-        params = jax.tree.map(lambda x, w=weight: np.full(x.shape, w, x.dtype), shapes)
+    texts = []
+    for length, tau, seed in [(40, 0.7, 0), (40, 0.7, 1), (40, 0.6, 1), (50, 0.6, 1)]:
+        draw = np.random.default_rng(seed).normal
+        params = jax.tree.map(lambda x, draw=draw: draw(size=x.shape).astype(x.dtype), shapes)
         model = text.build_model(SMALL_CONFIG, 9)
-        logits.append(text.continuations(model, params, [np.zeros(1)] * 2, keys, Sampler(tau), length)[1])
+        texts.append(text.continuations(model, params, [np.zeros(1)] * 2, keys, Sampler(tau), length))
 
     # The weights and tau are no part of the program.
-    assert traced == [4, 5]
-    assert not np.array_equal(logits[0], logits[1])
+    assert traced == [40, 50]
+    assert not np.array_equal(texts[0], texts[1])
+    assert not np.array_equal(texts[1], texts[2])
 
 
 KARATE = configs.nodes.Config()

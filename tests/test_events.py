@@ -44,10 +44,11 @@ def test_numbers_are_followed_and_texts_left_out(tmp_path):
         directory.followers.append(events.follow)
         directory.append("metrics.jsonl", [{"run": "a", "seed": 1, "step": 3, "loss": 0.5}])
         directory.append("samples.jsonl", [{"run": "a", "seed": 1, "step": 3, "tau": 2.0, "text": "so"}])
+        directory.append("validation.jsonl", [{"run": "a", "seed": 1, "step": 3, "loss": 0.75}])
         directory.append("timing.jsonl", [{"seconds": 1.0}])
         directory.append("metrics.jsonl", [{"run": "b", "seed": 2, "step": 4, "loss": math.nan}])
     found = scalars(path / "tensorboard")
-    assert found["a"] == {"loss": [(3, 0.5)]}
+    assert found["a"] == {"loss": [(3, 0.5)], "validation/loss": [(3, 0.75)]}
     ((step, value),) = found["b"]["loss"]
     assert (step, math.isnan(value)) == (4, True)
 

@@ -14,6 +14,7 @@ import jaxrnn
 from configs.gradients import Config
 from experiments import gradients, gradients_report, launch, palindrome
 from jaxrnn.cells import CELLS
+from jaxrnn.loop import Interrupted
 from jaxrnn.report import Figure, Table, read_runs
 from jaxrnn.rundir import RunError
 from jaxrnn.seeds import Stream, stream_key
@@ -166,6 +167,15 @@ def test_interrupted_and_resumed_it_ends_in_the_same_numbers(binaries, finished,
     assert (done.returncode, done.stderr) == (0, "")
     for name in ("metrics.jsonl", "results.json", "gates.json"):
         assert (path / name).read_bytes() == (finished / name).read_bytes()
+
+
+def test_a_signal_that_came_before_a_training_is_answered_before_it(monkeypatch, tmp_path):
+    def stop():
+        raise Interrupted
+
+    monkeypatch.setattr(launch, "ensure", lambda *_: pytest.fail("trains"))
+    with pytest.raises(Interrupted):
+        list(gradients.trained_here(Config(), [], tmp_path, stop))
 
 
 def test_a_complete_run_is_left_alone_and_may_get_more_seeds(binaries, finished, tmp_path):

@@ -302,6 +302,12 @@ def test_dropout_zeroes_at_its_rate_and_keeps_the_mean(rate):
         assert all(abs(np.corrcoef(a, b)[0, 1]) < 0.012 for a, b in pairs)
 
 
+def test_dropout_of_nearly_everything_keeps_some():
+    y = np.asarray(graphs.dropout(jax.random.key(0), 0.999999, jnp.ones(2**19)))
+    assert 1 <= np.count_nonzero(y) <= 30  # 8 in the mean.
+    assert np.isfinite(y).all()
+
+
 @pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
 def test_dropout_refuses_what_is_no_rate(rate):
     with pytest.raises(ValueError, match="at least 0 and less than 1"):

@@ -133,6 +133,8 @@ def test_curves_cross_on_straight_lines_between_logarithms():
     assert study.crossing(nodes, nodes**2.0, 300.0 * nodes) == pytest.approx(300)
     assert study.crossing(nodes, nodes**2.0, nodes / 2) == 10
     assert study.crossing(nodes, nodes**2.0, 2000.0 * nodes) is None
+    noisy = np.where(nodes == nodes[0], 1e9, nodes**2.0)  # More at first, but not from there on.
+    assert study.crossing(nodes, noisy, 300.0 * nodes) == pytest.approx(300)
 
 
 def test_a_run_goes_as_far_as_memory_does(tmp_path, calls):

@@ -14,6 +14,7 @@ LAYERS = [
     {"modules"},
     {"models"},
     {"train", "sample", "checkpoint", "rundir", "plots"},
+    {"restore"},
     {"loop", "report", "events"},
 ]
 DOORS = {"orbax": "jaxrnn/checkpoint.py", "matplotlib": "jaxrnn/plots.py", "jraph": "jaxrnn/graph.py"} | {

@@ -19,7 +19,7 @@ import tiny
 from processes import ROOT
 
 import jaxrnn
-from jaxrnn import loop
+from jaxrnn import loop, restore
 from jaxrnn.checkpoint import CheckpointError, CheckpointStore
 from jaxrnn.loop import Interrupted, train
 from jaxrnn.rundir import RunDirectory, RunError
@@ -315,7 +315,7 @@ def test_a_checkpoint_of_another_version_is_refused_in_one_line(tmp_path, monkey
         crash_at(patch, CheckpointStore, "save", 4)
         with pytest.raises(Crash):
             run(path)
-    monkeypatch.setattr(loop, "_META", {*loop._META, "new in this version"})
+    monkeypatch.setattr(restore, "_META", {*restore._META, "new in this version"})
     for go_on in (lambda: run(path), lambda: jaxrnn.load(path, run=LANES[0].name)):
         with pytest.raises(CheckpointError, match=r"checkpoint \d was saved by another version of jaxrnn") as error:
             go_on()
@@ -420,6 +420,28 @@ def test_more_seeds_join_a_finished_run(whole, tmp_path):
     assert rows == whole[1]
 
 
+def test_more_seeds_join_a_run_in_training(tmp_path, monkeypatch):
+    lanes = product(range(5), [0.02])
+    with monkeypatch.context() as patch:
+        crash_at(patch, CheckpointStore, "save", 3)
+        with pytest.raises(Crash):
+            run(tmp_path / "a", lanes=lanes[:2], seeds_per_program=4)
+    rows = run(tmp_path / "a", lanes=lanes, seeds_per_program=4)
+    timing = [json.loads(line) for line in (tmp_path / "a/timing.jsonl").read_text().splitlines()]
+    assert max(row["lanes"] for row in timing) == 4
+    for row, expected in zip(rows, run(tmp_path / "b", lanes=lanes), strict=True):
+        assert row == {**expected, "test_accuracy": pytest.approx(expected["test_accuracy"], rel=1e-5)}
+
+
+def test_what_cannot_be_measured_is_null(tmp_path):
+    study = tiny.study()
+    study = study._replace(evaluate=lambda state: {"test_accuracy": jax.numpy.nan * state.params["w"].mean()})
+    with RunDirectory.create(tmp_path / "a", {"experiment": "tiny", "config": {}}) as directory:
+        (row,) = train(study, LANES[:1], directory)
+    assert row["converged"]
+    assert row["test_accuracy"] is None
+
+
 def test_numbers_without_a_checkpoint_are_left_alone(whole, tmp_path):
     path = shutil.copytree(whole[0], tmp_path / "kept")
     shutil.rmtree(path / "checkpoints")
@@ -454,6 +476,8 @@ def test_load_names_a_lane_by_its_values(whole):
     path, rows = whole
     config, params = jaxrnn.load(path, run="seed=1,learning_rate=0.3")
     assert config.max_steps == 40
+    _, by_part = jaxrnn.load(path, run="learning_rate=0.3", seed=1)
+    np.testing.assert_array_equal(by_part["w"], params["w"])
     row = next(row for row in rows if row["run"] == "seed=1,learning_rate=0.3")
     np.testing.assert_allclose(params["w"].mean(), row["test_accuracy"], rtol=1e-6)
 

@@ -57,13 +57,19 @@ def write_arm(path: Path, steps: list[int | None], *, accuracy: float = 1.0, wai
         name = f"seed={seed},learning_rate=0.001"
         result = {"run": name, "seed": seed, "learning_rate": 0.001, "steps": end, "converged": end is not None}
         result |= {"last_step": 3000 if end is None else end, "test_accuracy": accuracy if end is not None else 0.7}
-        curve = losses(end, wait) if end is None or end >= 0 else losses(None)[: -end // 60]
+        curve = losses(end, wait) if end is None or end >= 0 else losses(None)[: -(end // 60)]
         if end is not None and end < 0:
             curve.append(None)
             result |= {"steps": None, "converged": False, "last_step": -end, "test_accuracy": None, "failed_at": -end}
         results.append(result)
         for i, loss in enumerate(curve):
-            look = {"run": name, "seed": seed, "step": 60 * i, "loss": loss, "accuracy": loss and 1 - loss / 2}
+            look = {
+                "run": name,
+                "seed": seed,
+                "step": -end if loss is None else 60 * i,
+                "loss": loss,
+                "accuracy": loss and 1 - loss / 2,
+            }
             lines.append(json.dumps(look))
     document = {"experiment": "palindrome", "complete": True, "runs": results, "summary": []}
     (path / "results.json").write_text(json.dumps(document))
@@ -199,8 +205,8 @@ def test_claim_b_measures_the_plateau(tmp_path):
 
     evidence = verdicts(tmp_path)["b"].evidence
 
-    assert "T=20: 0.55 [0.55, 0.55] of the looks on the plateau, the drop takes 2.0 [2.0, 2.0] looks" in evidence
-    assert "T=10: 0.17 [0.17, 0.17] of the looks on the plateau" in evidence
+    assert "T=20: 0.55 of the looks on the plateau, the drop takes 2.0 looks" in evidence
+    assert "T=10: 0.17 of the looks on the plateau" in evidence
 
 
 def test_claim_b_without_a_drop(tmp_path):
@@ -275,8 +281,8 @@ def test_seeds_to_clear(share, threshold):
     seeds = study.seeds_to_clear(share, threshold)
 
     assert seeds is not None
-    assert decides(seeds)
-    assert not decides(seeds // 2)
+    assert all(decides(runs) for runs in range(seeds, seeds + 20))
+    assert not decides(seeds - 1)
     assert study.seeds_to_clear(threshold, threshold) is None
 
 
@@ -307,7 +313,7 @@ def test_nothing_was_run():
 
 def test_seeds_stand_beside_the_published_ones(tmp_path, no_pictures):
     write_arm(tmp_path / "kept" / "all", [420, None, 600, 300])
-    write_arm(tmp_path / "own" / "some", [480, -600])
+    write_arm(tmp_path / "own" / "some", [480, -617])
     write_arm(tmp_path / "own" / "elsewhere", [300, 300, 360], digits=10, accuracy=0.999)
 
     sections = study.sections(read(tmp_path))
@@ -315,7 +321,7 @@ def test_seeds_stand_beside_the_published_ones(tmp_path, no_pictures):
     table = table_rows(sections, "Table 1 of the report")
     of_20 = [row for row in table if row["T"] == "20"]
     assert [row["steps, kept"] for row in of_20] == ["420", "> 3000", "600", "≥ 1340"]
-    assert [row["steps, this machine"] for row in of_20] == ["480", "NaN at 600", "not run", "not run"]
+    assert [row["steps, this machine"] for row in of_20] == ["480", "NaN at 617", "not run", "not run"]
     assert [row["test accuracy, kept"] for row in of_20] == ["1.0000", "0.7000", "1.0000", "0.9000"]
     assert [row["test accuracy, this machine"] for row in of_20] == ["1.0000", "-", "not run", "not run"]
     kept, own = f"`{tmp_path}/kept/all`", f"`{tmp_path}/own/some`"
@@ -362,7 +368,7 @@ def test_plateau_table(tmp_path, no_pictures):
     assert (row["cell"], row["runs"], row["curves"]) == ("Peephole LSTM", "this machine", "3")
     # 6 of 11 looks, 11 of 16, and 51 of 51.
     assert row["share of looks with loss 0.5 to 0.7"].startswith(f"{(6 / 11 + 11 / 16 + 1) / 3:.2f} [")
-    assert row["looks from 0.5 to 0.05"] == "2.0 [2.0, 2.0]"
+    assert row["looks from 0.5 to 0.05"] == "2.0"
     assert row["longest wait for a new minimum in looks: median, most"] == "5, 5"
     assert row["stopped too early with a patience of 5"].startswith("2 of 2")
 

@@ -191,6 +191,18 @@ def test_table_markdown_keeps_cells_apart():
     assert table_markdown(table) == "*Caption*\n\n| a | b |\n| --- | --- |\n| x \\| y | two lines |"
 
 
+def test_runs_on_other_data_are_kept_apart_and_that_is_said(tmp_path):
+    for seed, name, digest in ((0, "a", "x"), (1, "b", "x"), (2, "c", "y")):
+        write_run(tmp_path / name, seeds=(seed,))
+        file = tmp_path / name / "config.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "data": {"sha256": digest}}))
+
+    arms, remarks = merge_arms(read_runs(tmp_path, "kept"))
+
+    assert [[lane.seed for lane in arm.lanes] for arm in arms] == [[0, 1], [2]]
+    assert remarks == [f"`{tmp_path}/a`, `{tmp_path}/c` have the same settings, but other data: they are kept apart"]
+
+
 class Tags(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
@@ -202,7 +214,7 @@ class Tags(HTMLParser):
 
 def test_the_page_needs_no_other_file(tmp_path):
     sections = [
-        Section("One", ["Some **text** with `a < b`.", Table(("a",), [("1",), ("2",)], "Numbers")]),
+        Section("One", ["Some **text** with `a < b`.", Table(("a",), [("1",), ("`x|y`",)], "Numbers")]),
         Section("Two", [Figure("figures/x_y.png", PNG, "What it shows", 'a "curve" & more')]),
     ]
 
@@ -211,6 +223,8 @@ def test_the_page_needs_no_other_file(tmp_path):
     text, page = markdown_path.read_text(), html_path.read_text()
     assert (tmp_path / "new" / "out" / "figures" / "x_y.png").read_bytes() == PNG
     assert "](figures/x_y.png)" in text
+    assert r"| `x\|y` |" in text
+    assert "<code>x|y</code>" in page
     tags = Tags()
     tags.feed(page)
     counts = {name: sum(tag == name for tag, _ in tags.found) for name in ("h2", "table", "tr", "strong", "img")}

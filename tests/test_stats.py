@@ -387,7 +387,8 @@ class TestMean:
         assert estimate.note == ""
 
     def test_degenerate(self):
-        assert stats.mean([1.0, 1.0, 1.0]) == stats.Estimate(1, 1, 1, "all values alike")
+        assert stats.mean([1.0] * stats.FEW_SEEDS) == stats.Estimate(1, 1, 1, "all values alike")
+        assert stats.mean([1.0] * (stats.FEW_SEEDS - 1)) == stats.Estimate(1, None, None, "all values alike")
         low, high = stats.mean([0.5, 1.0]).low, stats.mean([0.5, 1.0]).high
         assert low < 0 < 1 < high
         bounded = stats.mean([0.5, 1.0], within=(0, 1))

@@ -114,7 +114,12 @@ def holding() -> dict[str, dict]:
 
 
 def write_claims(path: Path, entries, seed=0, completions=()) -> None:
-    document = {"seed": seed, "digest": "0", "texts": list(entries), "completions": list(completions)}
+    document = {
+        "run": f"seed={seed},learning_rate=0.002",
+        "digest": "0",
+        "texts": list(entries),
+        "completions": list(completions),
+    }
     (path / "claims.json").write_text(json.dumps(document))
 
 
@@ -458,6 +463,13 @@ def sample(step, tau, length, text, seed=0):
     return {**run, "tau": tau, "length": length, "text": text}
 
 
+def test_every_character_of_a_text_is_seen():
+    assert study.visible("a b") == "`a b`"
+    assert study.visible(" a  b   c ") == "`␣a␣␣b␣␣␣c␣`"
+    assert study.visible("a \n b\t") == "`a ⏎ b\N{REPLACEMENT CHARACTER}`"
+    assert study.visible("") == ""
+
+
 def test_samples_show_the_texts(tmp_path, no_pictures):
     greedy = [
         sample(step, None, length, f"{step} {length} {i}\n|`<b>", seed)
@@ -484,7 +496,7 @@ def test_samples_show_the_texts(tmp_path, no_pictures):
     assert (row["sentence"], row["continued"]) == ("`Evolutie is`", "`Evolutie is\N{REPLACEMENT CHARACTER} a frog`")
     # On the page a text is one cell, whatever is in it.
     _, page = write_report(sections, tmp_path / "out")
-    assert re.search(r"<td>15</td>\s*<td><code>2000 15 0⏎\\?\|'&lt;b&gt;</code></td>\s*</tr>", page.read_text())
+    assert re.search(r"<td>15</td>\s*<td><code>2000 15 0⏎\|'&lt;b&gt;</code></td>\s*</tr>", page.read_text())
 
 
 # --- Remarks, figures and the binary ----------------------------------------------------------------------------------
@@ -493,7 +505,7 @@ def test_samples_show_the_texts(tmp_path, no_pictures):
 def test_what_is_damaged_is_remarked_upon(tmp_path, no_pictures):
     for name in ("claims", "samples", "validation", "setting", "result"):
         write_run(tmp_path / "own" / name, [len(name)], batch_size=len(name), validation=True)
-    (tmp_path / "own" / "claims" / "claims.json").write_text('{"seed": 0}')
+    (tmp_path / "own" / "claims" / "claims.json").write_text('{"run": "seed=0"}')
     (tmp_path / "own" / "samples" / "samples.jsonl").write_text('{"run": 1}\n')
     (tmp_path / "own" / "validation" / "validation.jsonl").write_text("{")
     for name, file, old, new in (
