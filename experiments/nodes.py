@@ -70,6 +70,9 @@ def check(config: Config) -> None:
     launch.check_runs(config)
     launch.choice("model", config.model, ["gcn", "gat"])
     launch.choice("split", config.split, ["public", "random"])
+    for field in ("num_heads", "num_output_heads") if config.model == "gcn" else ():
+        if getattr(config, field) > 1:
+            raise launch.bad_value(field, getattr(config, field), "a gcn has no attention heads; a gat has")
     known = [*EMBEDDED, "cora", "citeseer"]
     if not config.dataset.startswith("planetoid:"):
         launch.choice("dataset", config.dataset, [*known, "planetoid:DIR/NAME"])
