@@ -4,7 +4,7 @@ What is looked at are cells as initialised and as trained, in float64, on sequen
 
 - ``metrics.jsonl``: steps are distances ``T - t``, and `h` and `c` are the norm of the loss's gradient with respect to
   that field of the carry after position ``t``, the root mean square over the sequences.
-- ``timing.jsonl``: steps are lengths T; median seconds of a forward pass and of one with its gradient, and the bytes
+- ``costs.jsonl``: steps are lengths T; median seconds of a forward pass and of one with its gradient, and the bytes
   that XLA plans for either besides arguments and results.
 - ``gates.json``: the gates of some units over one sequence.
 - ``trained/``: the cells that were trained here, runs of the palindrome study.
@@ -33,13 +33,13 @@ import configs.palindrome
 import jaxrnn
 from configs.gradients import Config
 from experiments import gradients_report, launch, palindrome
-from experiments.gradients_report import GATES
+from experiments.gradients_report import COSTS, GATES
 from jaxrnn import distributed, losses
 from jaxrnn.arrays import Array, Key, PyTree
 from jaxrnn.cells import CELLS, INITIALIZERS, orthogonal
 from jaxrnn.loop import Interrupted, signals
 from jaxrnn.report import read_runs, write_report
-from jaxrnn.rundir import METRICS, TIMING, RunDirectory, RunError, read_config
+from jaxrnn.rundir import METRICS, RunDirectory, RunError, read_config
 from jaxrnn.seeds import Stream, stream_key
 from jaxrnn.through_time import Terms, carry_gradients, gates, weight_gradient_terms
 from jaxrnn.unroll import unroll
@@ -383,7 +383,7 @@ def _carry_out(
     results = {"experiment": gradients_report.EXPERIMENT, "complete": False, "runs": []}
     directory.write("results.json", results, indent=None)
     directory.write_config()
-    directory.truncate({METRICS: 0, TIMING: 0})
+    directory.truncate({METRICS: 0, COSTS: 0})
     rows, looked_into = [], {}
     subjects = itertools.chain(initial(config), given, trained_here(config, given, directory.path, pause))
     for subject in tqdm(subjects, unit="cell", disable=None if distributed.is_first() else True):
@@ -396,7 +396,7 @@ def _carry_out(
             looked_into[state] = look_at_gates(subject)
     for row in costs(config):
         pause()
-        directory.append(TIMING, [row])
+        directory.append(COSTS, [row])
     directory.write(GATES, [found for found in looked_into.values() if found is not None], indent=None)
     directory.write("results.json", {**results, "complete": True, "runs": rows}, indent=None)
     return rows

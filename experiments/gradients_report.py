@@ -28,7 +28,7 @@ from jaxrnn.report import (
 EXPERIMENT = "gradients"
 GATES = "gates.json"
 """A file of a run directory: a list of `_Gates`."""
-COSTS = "timing.jsonl"
+COSTS = "costs.jsonl"
 """A file of a run directory: by the name of a cell, what its gradient costs at each length."""
 CELL_NAMES = {
     "rnn": "Vanilla RNN",

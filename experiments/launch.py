@@ -154,7 +154,11 @@ def define_flags(config_file: str, schema: type[Any]) -> None:
     config_flags.DEFINE_config_file("config", None, f"Config file. --config.FIELD=VALUE sets a field:{fields}")
     flags.FLAGS["config"].schema = schema
     flags.DEFINE_string("workdir", None, "Directory of the run: created, and refused if it holds a run already.")
-    flags.DEFINE_bool("resume", False, "Go on with the run in --workdir, with its own config.")
+    growing, harmless = (
+        ", ".join(name for name in names if name in schema.__pydantic_fields__) for names in (_GROWING, _HARMLESS)
+    )
+    may = f"; {growing} may grow" + (f", {harmless} may change" if harmless else "")
+    flags.DEFINE_bool("resume", False, f"Go on with the run in --workdir, with its own config{may}.")
 
 
 def define_training_flags() -> None:

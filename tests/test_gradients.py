@@ -137,7 +137,7 @@ def test_the_rate_is_the_slope_of_the_logarithm():
 
 
 def test_costs_grow_with_the_length(finished):
-    found = [json.loads(line) for line in (finished / "timing.jsonl").read_text().splitlines()]
+    found = [json.loads(line) for line in (finished / "costs.jsonl").read_text().splitlines()]
     assert {line["run"] for line in found} == {"lstm"}
     assert [line["step"] for line in found] == list(gradients.COST_LENGTHS)
     for short, long in itertools.pairwise(found):
