@@ -20,9 +20,9 @@ from jaxrnn import distributed, graph, losses, plots, stats
 from jaxrnn.arrays import Array, Key, PyTree
 from jaxrnn.data import graphs, planetoid
 from jaxrnn.data.graphs import NodeTask, Split
-from jaxrnn.loop import Study
+from jaxrnn.loop import Study, summary
 from jaxrnn.models import GATClassifier, GCNClassifier
-from jaxrnn.report import read_runs
+from jaxrnn.report import interval, read_runs
 from jaxrnn.rundir import RunDirectory, RunError
 from jaxrnn.seeds import Stream, stream_key
 from jaxrnn.train import TrainState, above_recent_mean, best_validation, make_trainer
@@ -171,22 +171,13 @@ def build_study(config: Config) -> Study:
     )
 
 
-def summarize(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the seeds of each learning rate say together; intervals are at 95 %."""
-    summary = []
-    for rate in dict.fromkeys(row["learning_rate"] for row in rows):
-        runs = [row for row in rows if row["learning_rate"] == rate]
-        accuracies = [row["test_accuracy"] for row in runs if row["test_accuracy"] is not None]
-        summary.append(
-            {
-                "learning_rate": rate,
-                "runs": len(runs),
-                "failed": sum("failed_at" in row for row in runs),
-                "test_accuracy": stats.mean(accuracies, within=(0, 1)).record(),
-                "test_accuracy_standard_deviation": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
-            }
-        )
-    return summary
+def summarize(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """What seeds say together; intervals are at 95 %."""
+    accuracies = [row["test_accuracy"] for row in runs if row["test_accuracy"] is not None]
+    return {
+        "test_accuracy": stats.mean(accuracies, within=(0, 1)).record(),
+        "test_accuracy_standard_deviation": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
+    }
 
 
 # --- Pictures ---------------------------------------------------------------------------------------------------------
@@ -271,14 +262,14 @@ def main(argv: list[str]) -> None:
         if "failed_at" in row:
             print(f"{row['run']}: failed (NaN) at epoch {row['failed_at']}")
         else:
-            print(f"{row['run']}: {row['steps']} epochs, test accuracy {row['test_accuracy']:.4f}")
-    for one in summarize(rows):
-        accuracy, deviation = one["test_accuracy"], one["test_accuracy_standard_deviation"]
+            accuracy = "-" if row["test_accuracy"] is None else f"{row['test_accuracy']:.4f}"
+            print(f"{row['run']}: {row['steps']} epochs, test accuracy {accuracy}")
+    for one in summary(rows, summarize):
+        mean, deviation = stats.Estimate(**one["test_accuracy"]), one["test_accuracy_standard_deviation"]
         if deviation is not None:
             print(
-                f"learning rate {one['learning_rate']:g}: mean {accuracy['value']:.4f}"
-                f" [{accuracy['low']:.4f}, {accuracy['high']:.4f}], standard deviation {deviation:.4f},"
-                f" over {one['runs']} runs"
+                f"learning rate {one['learning_rate']:g}: mean {interval(mean, '.4f')},"
+                f" standard deviation {deviation:.4f}, over {one['runs']} runs"
             )
     print(f"Figures: {', '.join(map(str, sorted(launch.workdir().glob('*.png'))))}")
 

@@ -121,31 +121,22 @@ def build_study(config: Config) -> Study:
     return Study(
         trainer=build_trainer(config, model.clone(phases=phases)),
         evaluate=evaluate,
-        summarize=lambda rows: summarize(rows, config.max_steps),
+        summarize=lambda runs: summarize(runs, config.max_steps),
         max_steps=config.max_steps,
         seeds_per_program=seeds_per_program,
         data_devices=config.data_devices,
     )
 
 
-def summarize(rows: list[dict[str, Any]], max_steps: int) -> list[dict[str, Any]]:
-    """What the seeds of each learning rate say together; intervals are at 95 %."""
-    summary = []
-    for rate in dict.fromkeys(row["learning_rate"] for row in rows):
-        runs = [row for row in rows if row["learning_rate"] == rate]
-        sample = stats.steps_sample([row["steps"] for row in runs], max_steps)
-        accuracies = [row["test_accuracy"] for row in runs if row["test_accuracy"] is not None]
-        summary.append(
-            {
-                "learning_rate": rate,
-                "runs": len(runs),
-                "converged": sum(row["converged"] for row in runs),
-                "failed": sum("failed_at" in row for row in runs),
-                "restricted_mean_steps": stats.restricted_mean(sample).record(),
-                "test_accuracy": stats.mean(accuracies, within=(0, 1)).record(),
-            }
-        )
-    return summary
+def summarize(runs: list[dict[str, Any]], max_steps: int) -> dict[str, Any]:
+    """What seeds say together; intervals are at 95 %."""
+    sample = stats.steps_sample([row["steps"] for row in runs], max_steps)
+    accuracies = [row["test_accuracy"] for row in runs if row["test_accuracy"] is not None]
+    return {
+        "converged": sum(row["converged"] for row in runs),
+        "restricted_mean_steps": stats.restricted_mean(sample).record(),
+        "test_accuracy": stats.mean(accuracies, within=(0, 1)).record(),
+    }
 
 
 EXPERIMENT = launch.Experiment("palindrome", Config, check, launch.trains(build_study))

@@ -212,15 +212,10 @@ def build_study(config: Config) -> Study:
     )
 
 
-def summarize(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the seeds of each learning rate say together; intervals are at 95 %."""
-    summary = []
-    for rate in dict.fromkeys(row["learning_rate"] for row in rows):
-        runs = [row for row in rows if row["learning_rate"] == rate]
-        measured = {name: [row[name] for row in runs if row[name] is not None] for name in runs[0] if "_bits_" in name}
-        estimates = {name: stats.mean(values).record() for name, values in measured.items()}
-        summary.append({"learning_rate": rate, "runs": len(runs), **estimates})
-    return summary
+def summarize(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """What seeds say together; intervals are at 95 %."""
+    measured = {name: [row[name] for row in runs if row[name] is not None] for name in runs[0] if "_bits_" in name}
+    return {name: stats.mean(values).record() for name, values in measured.items()}
 
 
 # --- Samples ----------------------------------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ class Study(NamedTuple):
         trainer: its pure functions.
         evaluate: ``evaluate(state of one lane) -> {name: scalar}``, once, when a lane ends otherwise than by a NaN; its
             parameters are those that the stop rule has chosen.
-        summarize: from the rows of ``results.json`` to its "summary".
+        summarize: of the rows of ``results.json`` with one learning rate, what they say together, for its "summary".
         max_steps: index of the last step.
         seeds_per_program: how many lanes share a program.
         visits: what happens at chosen steps.
@@ -67,7 +67,7 @@ class Study(NamedTuple):
 
     trainer: Trainer
     evaluate: Callable[[TrainState], dict[str, Array]]
-    summarize: Callable[[list[dict[str, Any]]], Any]
+    summarize: Callable[[list[dict[str, Any]]], dict[str, Any]]
     max_steps: int
     seeds_per_program: int
     visits: Visits = NO_VISITS
@@ -398,7 +398,7 @@ class _Loop:
             "experiment": self.directory.record["experiment"],
             "complete": complete,
             "runs": rows,
-            "summary": self.study.summarize(rows),
+            "summary": summary(rows, self.study.summarize),
         }
         self.directory.write("results.json", results)
 
@@ -509,6 +509,18 @@ class _Loop:
         for key in ("loss", *looks.metrics):
             shown[key] = f"{looks.metrics[key][active, last][taken[:, last]].mean():.4f}"
         bar.set_postfix(shown, refresh=False)
+
+
+def summary(
+    rows: list[dict[str, Any]], summarize: Callable[[list[dict[str, Any]]], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """For each learning rate how many runs ended, how many of them by a NaN, and what `summarize` says of them."""
+    found = []
+    for rate in dict.fromkeys(row["learning_rate"] for row in rows):
+        runs = [row for row in rows if row["learning_rate"] == rate]
+        failed = sum("failed_at" in row for row in runs)
+        found.append({"learning_rate": rate, "runs": len(runs), "failed": failed, **summarize(runs)})
+    return found
 
 
 def _next_step(status: np.ndarray, step: np.ndarray) -> np.ndarray:

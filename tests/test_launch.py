@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 from processes import ROOT, command_line
 
@@ -350,7 +351,10 @@ def test_a_notebook_can_load_and_apply_a_lane(finished):
 
 
 def test_the_notebook_in_the_readme_runs(finished):
-    (snippet,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    first, text, cells = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     names = {}
-    exec(snippet.replace("runs/peephole20", str(finished)), names)
+    exec(first.replace("runs/peephole20", str(finished)), names)
     assert names["logits"].shape == (64, 2)
+    exec("\n".join(line for line in text.splitlines() if "import" in line) + "\n" + cells, names)
+    assert names["hidden"].shape == (41, 32, 256)
+    np.testing.assert_array_equal(names["hidden"][-1], names["last"].h)

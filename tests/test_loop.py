@@ -77,7 +77,11 @@ def test_results_say_how_each_lane_ended(whole):
         "experiment": "tiny",
         "complete": True,
         "runs": json.loads(json.dumps(rows)),
-        "summary": {"runs": 5},
+        "summary": [
+            {"learning_rate": 0.3, "runs": 2, "failed": 0, "seeds": [0, 1]},
+            {"learning_rate": 0.02, "runs": 2, "failed": 0, "seeds": [0, 1]},
+            {"learning_rate": 1e30, "runs": 1, "failed": 1, "seeds": [0]},
+        ],
     }
 
 
@@ -410,7 +414,7 @@ def test_a_run_that_grows_is_not_complete_until_it_has_grown(tmp_path, monkeypat
         "experiment": "tiny",
         "complete": False,
         "runs": [],
-        "summary": {"runs": 0},
+        "summary": [],
     }
 
 

@@ -1,6 +1,7 @@
 """The binary that writes: a model that knows eight characters in a circle, so that its texts are known beforehand."""
 
 import json
+import re
 import runpy
 import shutil
 import string
@@ -257,6 +258,14 @@ def test_flags_that_cannot_be_used(write, run, arguments, complaint):
         write(*arguments, workdir=run if arguments else "")
     assert str(error.value).startswith(complaint)
     assert "\n" not in str(error.value)
+
+
+def test_the_notebook_in_the_readme_restores_a_model(run):
+    (snippet,) = re.findall(r"```python\n(from pathlib.*?)```", (launch.ROOT / "README.md").read_text(), re.DOTALL)
+    names = {}
+    exec(snippet.replace('"runs/grimm"), run=None', f'"{run}"), run="seed=1"').replace("Once upon", "abc"), names)
+    assert names["run"].startswith("seed=1,")
+    assert names["logits"].shape == (3, 1, len(names["characters"]))
 
 
 def test_runs_and_steps_that_are_not_there_list_those_that_are(run, write):

@@ -29,7 +29,7 @@ def study(max_steps=40, seeds_per_program=1, chunk_steps=13, eval_every=5, toler
     return Study(
         trainer=trainer,
         evaluate=lambda state: {"test_accuracy": jnp.mean(state.params["w"])},
-        summarize=lambda rows: {"runs": len(rows)},
+        summarize=lambda runs: {"seeds": [row["seed"] for row in runs]},
         max_steps=max_steps,
         seeds_per_program=seeds_per_program,
         visits=Visits(
