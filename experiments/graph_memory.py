@@ -72,7 +72,6 @@ METRICS = (
 )
 
 _STATUS, _FORGET, _MEMINFO = Path("/proc/self/status"), Path("/proc/self/clear_refs"), Path("/proc/meminfo")
-_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 # --- Layers -----------------------------------------------------------------------------------------------------------
@@ -214,8 +213,7 @@ def available_bytes() -> int:
         return stats["bytes_limit"] - stats["bytes_in_use"]
     found = re.search(r"MemAvailable:\s+(\d+) kB", _MEMINFO.read_text())
     assert found is not None
-    limits = [path.read_text().strip() for path in _LIMITS if path.exists()]
-    return min([1024 * int(found[1]), *(int(limit) for limit in limits if limit != "max")])
+    return min([1024 * int(found[1]), *launch.memory_limits()])
 
 
 def _device_stats() -> dict[str, int] | None:

@@ -44,6 +44,7 @@ _GROWING = ("max_steps", "num_seeds")
 _HARMLESS = ("chunk_steps", "data_devices")
 _DEVICE_FLAG = "xla_force_host_platform_device_count"
 _OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|Out of memory")
+_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _HELP = ("--help", "-help", "--helpshort", "--helpfull", "--helpxml", "-h", "-?")
 
 
@@ -311,7 +312,14 @@ def _memory() -> int:
     limits = [int(found["bytes_limit"]) for found in statistics if "bytes_limit" in found]
     if limits:
         return sum(limits) * jax.process_count()
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * jax.process_count()
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([physical, *memory_limits()]) * jax.process_count()
+
+
+def memory_limits() -> list[int]:
+    """Bytes that the control group of this process, such as a container's or a Slurm job's, may take, if it says."""
+    found = [path.read_text().strip() for path in _LIMITS if path.exists()]
+    return [int(limit) for limit in found if limit != "max"]
 
 
 def launch(experiment: Experiment, given: dict[str, Any] | None = None) -> list[dict[str, Any]]:

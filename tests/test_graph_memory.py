@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from experiments import graph_memory as study
+from experiments import launch
 from experiments.launch import ROOT, UsageError
 from jaxrnn.report import Figure, Table, read_runs
 from jaxrnn.rundir import RunError
@@ -106,7 +107,7 @@ def test_a_process_that_dies_is_reported():
 @pytest.mark.parametrize(("limits", "expected"), [([], 8e9), (["max"], 8e9), (["3000000000"], 3e9), (["9" * 19], 8e9)])
 def test_what_is_available_is_the_systems_or_the_control_groups(tmp_path, monkeypatch, limits, expected):
     monkeypatch.setattr(study, "_MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(study, "_LIMITS", [tmp_path / "absent", *(tmp_path / str(i) for i in range(len(limits)))])
+    monkeypatch.setattr(launch, "_LIMITS", [tmp_path / "absent", *(tmp_path / str(i) for i in range(len(limits)))])
     (tmp_path / "meminfo").write_text("MemTotal:       16000000 kB\nMemAvailable:    7812500 kB\n")
     for i, limit in enumerate(limits):
         (tmp_path / str(i)).write_text(f"{limit}\n")
