@@ -18,6 +18,8 @@ from jaxrnn import plots, stats
 from jaxrnn.report import (
     KINDS,
     NONE,
+    NOT_RUN,
+    UNDECIDED,
     Arm,
     Block,
     Curve,
@@ -26,12 +28,14 @@ from jaxrnn.report import (
     Run,
     Section,
     Table,
+    Verdict,
     code,
     describe,
     interval,
     merge_arms,
     paths,
     side,
+    study_figure,
     valid_runs,
 )
 
@@ -77,7 +81,6 @@ WITHOUT_PUBLIC_SPLIT = ("karate", "sbm")
 
 MODEL_NAMES = {"gcn": "GCN", "gat": "GAT"}
 COLOURS = {"gcn": plots.BLUE, "gat": plots.ORANGE}
-NOT_RUN = "not run"
 _METRICS = {
     "loss": "training loss",
     "validation_loss": "validation loss",
@@ -86,8 +89,6 @@ _METRICS = {
 }
 _COLUMNS = 3
 T = TypeVar("T")
-
-Verdict = Literal["holds", "does not hold", "undecided with this many seeds"]
 
 
 class Hidden(BaseModel, extra="forbid"):
@@ -219,7 +220,7 @@ def _place(arm: Arm) -> tuple[bool, str, str, int]:
 def _differences(arm: Arm) -> dict[str, Any]:
     """The fields in which the arm differs from its paper's settings, other than data and split, with its values."""
     wanted = PROTOCOLS[arm.config["model"]] | (PUBMED_GAT if _pair(arm) == ("gat", "pubmed") else {})
-    return {name: arm.config.get(name) for name, value in wanted.items() if arm.config.get(name) != value}
+    return arm.differences(wanted)
 
 
 def _title(arm: Arm) -> str:
@@ -258,7 +259,7 @@ def judge(arms: Iterable[Arm]) -> list[Judgement]:
     judged = []
     for pair, (low, high) in EXPECTED.items():
         arm = kept.get(pair)
-        verdict: Verdict = "undecided with this many seeds"
+        verdict: Verdict = UNDECIDED
         if arm:
             mean = mean_percent(_accuracies(arm).values())
             above_low, above_high = side(mean, low), side(mean, high)
@@ -437,12 +438,7 @@ def pictures(arms: Sequence[Arm], hidden: Mapping[Path, Hidden]) -> list[Picture
 
 def _figures(kind: Kind, found: Collected) -> list[Figure]:
     return [
-        Figure(
-            f"figures/nodes_{kind.replace(' ', '_')}_{one.name}.png",
-            plots.png(one.plot),
-            f"{one.caption} ({kind})",
-            one.alt,
-        )
+        study_figure("nodes", kind, one.name, plots.png(one.plot), one.caption, one.alt)
         for one in pictures([arm for arm in found.arms if arm.kind == kind], found.hidden)
     ]
 

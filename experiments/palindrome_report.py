@@ -6,7 +6,7 @@ after the runs were seen.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from jaxrnn.data import palindrome
 from jaxrnn.report import (
     KINDS,
     NONE,
+    NOT_RUN,
+    UNDECIDED,
     Arm,
     Block,
     Curve,
@@ -26,6 +28,7 @@ from jaxrnn.report import (
     Run,
     Section,
     Table,
+    Verdict,
     code,
     describe,
     fraction,
@@ -33,6 +36,7 @@ from jaxrnn.report import (
     merge_arms,
     paths,
     side,
+    study_figure,
 )
 
 EXPERIMENT = "palindrome"
@@ -75,8 +79,6 @@ STOPPED_SHARE = 0.5  # (e): likewise, the share of runs that would have been sto
 PATIENCE = 5  # (e): looks without a new minimum
 MOST_SEEDS = 1000  # beyond this a number of seeds is not worth naming
 
-Verdict = Literal["holds", "does not hold", "undecided with this many seeds"]
-UNDECIDED: Verdict = "undecided with this many seeds"
 
 CLAIMS = {
     "a": "Both cells reach perfect test accuracy at both lengths",
@@ -89,7 +91,6 @@ CLAIMS = {
 CELL_NAMES = {"lstm": "LSTM", "peephole": "Peephole LSTM"}
 COLOURS = {"lstm": plots.BLUE, "peephole": plots.ORANGE}
 _METRICS = ("loss", "accuracy")
-NOT_RUN = "not run"
 
 
 class Slot(NamedTuple):
@@ -233,12 +234,7 @@ def _slot(arm: Arm) -> Slot | None:
     """The report's arm that this is, or None where its setting is another one."""
     slot = Slot(arm.config["cell"], arm.config["digits"], arm.config["embedding_size"])
     known = slot in TABLED or slot in WIDTHS
-    return slot if known and not _differences(arm) else None
-
-
-def _differences(arm: Arm) -> list[str]:
-    """In what the arm's setting differs from that of Tables 1 and 2, other than its cell, length and width."""
-    return [f"{name}={arm.config.get(name)}" for name, value in REPORTED.items() if arm.config.get(name) != value]
+    return slot if known and not arm.differences(REPORTED) else None
 
 
 # --- What an arm says -------------------------------------------------------------------------------------------------
@@ -687,7 +683,10 @@ def _other_setting(arm: Arm) -> str:
     """What sets the arm apart, besides the fields that have a column of their own."""
     if _slot(arm) is not None:
         return "as an arm above but for a field that the report does not know: see config.json"
-    return ", ".join(code(one) for one in _differences(arm) if not one.startswith("task=")) or NONE
+    return (
+        ", ".join(code(f"{name}={value}") for name, value in arm.differences(REPORTED).items() if name != "task")
+        or NONE
+    )
 
 
 def _sentence(*parts: str) -> str:
@@ -703,8 +702,7 @@ def _figures(kind: Kind, arms: Arms) -> list[Figure]:
 
 
 def _figure(kind: Kind, name: str, plot: plots.Figure, caption: str, alt: str) -> Figure:
-    path = f"figures/palindrome_{kind.replace(' ', '_')}_{name}.png"
-    return Figure(path, plots.png(plot), f"{caption} ({kind})", alt)
+    return study_figure("palindrome", kind, name, plots.png(plot), caption, alt)
 
 
 def _curve_figures(kind: Kind, arms: Arms) -> list[Figure]:

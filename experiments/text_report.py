@@ -45,6 +45,7 @@ from jaxrnn import plots, stats
 from jaxrnn.report import (
     KINDS,
     NONE,
+    NOT_RUN,
     Arm,
     Block,
     Curve,
@@ -62,6 +63,7 @@ from jaxrnn.report import (
     paths,
     read_curves,
     side,
+    study_figure,
     valid_runs,
 )
 
@@ -107,7 +109,6 @@ CLAIMS_MADE = {
     "d": "Sampling with a tau of 1 or 2 escapes the loops",
 }
 
-NOT_RUN = "not run"
 NEWLINE, SPACE, UNPRINTABLE = "\N{RETURN SYMBOL}", "\N{OPEN BOX}", "\N{REPLACEMENT CHARACTER}"
 _SIGNS = f"{NEWLINE} is a new line, {SPACE} a space beside another or at an end"
 _UNSEEN_SPACE = re.compile("(?<![^ ]) | (?![^ ])")
@@ -262,7 +263,7 @@ def _differences(arm: Arm) -> dict[str, Any]:
     """The fields in which the arm differs from Table 3, with its values; for the number of steps by its corpus."""
     corpus = arm.config["corpus"]
     wanted = {**REPORTED, "max_steps": REPORTED_STEPS.get(corpus)}
-    different = {name: arm.config.get(name) for name, value in wanted.items() if arm.config.get(name) != value}
+    different = arm.differences(wanted)
     return different if corpus in REPORTED_STEPS else {"corpus": corpus, **different}
 
 
@@ -800,7 +801,8 @@ def _curve_figures(kind: Kind, name: str, columns: Sequence[plots.Curves], capti
     for first in range(0, len(columns), _COLUMNS):
         some = columns[first : first + _COLUMNS]
         number = f"_{first // _COLUMNS + 1}" if first else ""
-        path = f"figures/text_{kind.replace(' ', '_')}_{name}{number}.png"
         alt = f"{caption}, against the training step: {'; '.join(column.title for column in some)}"
-        figures.append(Figure(path, plots.png(plots.seed_curves(some, plots.BLUE)), f"{caption} ({kind})", alt))
+        figures.append(
+            study_figure("text", kind, f"{name}{number}", plots.png(plots.seed_curves(some, plots.BLUE)), caption, alt)
+        )
     return figures

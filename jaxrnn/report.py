@@ -220,6 +220,10 @@ class Arm:
         """The run directories that the lanes come from."""
         return sorted({lane.path for lane in self.lanes})
 
+    def differences(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of the config that have another value than in `wanted`, with theirs."""
+        return {name: self.config.get(name) for name, value in wanted.items() if self.config.get(name) != value}
+
 
 def merge_arms(runs: Iterable[Run]) -> tuple[list[Arm], list[str]]:
     """Puts the runs of complete directories together that differ in nothing but the seed.
@@ -295,6 +299,18 @@ class Figure:
 
 NONE = "-"
 """A cell of a table that has nothing to say."""
+NOT_RUN = "not run"
+"""A cell for what a study asks for and no directory has."""
+
+Verdict = Literal["holds", "does not hold", "undecided with this many seeds"]
+"""On a claim, by an interval over seeds."""
+UNDECIDED: Verdict = "undecided with this many seeds"
+
+
+def study_figure(study: str, kind: Kind, name: str, png: bytes, caption: str, alt: str) -> Figure:
+    """A study's figure of one kind of runs."""
+    return Figure(f"figures/{study}_{kind.replace(' ', '_')}_{name}.png", png, f"{caption} ({kind})", alt)
+
 
 Block = str | Table | Figure
 """A paragraph (or several) of Markdown, a table, or a figure."""
