@@ -22,5 +22,7 @@ Samples = Annotated[int, Field(ge=1, le=10_000_000)]
 Steps = Annotated[int, Field(ge=1, le=100_000)]
 """Of a chunk, whose metrics are held until it ends."""
 Seeds = Annotated[int, Field(ge=1, le=100_000)]
-Rate = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
+# Floats that a float32 on the device can tell from zero and from infinity, squared too.
+Rate = Annotated[float, Field(ge=1e-12, le=100, allow_inf_nan=False)]
+ClipNorm = Annotated[float, Field(ge=1e-12, le=1e12, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]

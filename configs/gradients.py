@@ -14,7 +14,7 @@ from pydantic import ConfigDict as Schema
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from configs.fields import Batch, Names, Rate, Seeds, Width
+from configs.fields import Batch, ClipNorm, Names, Rate, Seeds, Width
 
 
 @dataclass(frozen=True, config=Schema(strict=True, extra="forbid", use_attribute_docstrings=True))
@@ -41,7 +41,7 @@ class Config:
     """0 is the report's rule, twice the input's length."""
     batch_size: Batch = 256
     """Sequences of a measurement, and of a training step."""
-    clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
+    clip_norm: ClipNorm = 10.0
     """Largest global norm of the gradient."""
     trained: Names = ()
     """Directories of palindrome runs with trained cells, also given as --trained=DIR, once for each."""

@@ -14,7 +14,7 @@ from pydantic import ConfigDict as Schema
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from configs.fields import Batch, Positive, Rate, Samples, Seeds, Steps, Width
+from configs.fields import Batch, ClipNorm, Positive, Rate, Samples, Seeds, Steps, Width
 
 
 @dataclass(frozen=True, config=Schema(strict=True, extra="forbid", use_attribute_docstrings=True))
@@ -39,7 +39,7 @@ class Config:
     """Samples of a step."""
     learning_rate: Annotated[tuple[Rate, ...], Field(min_length=1)] = (1e-3,)
     """One run for each learning rate and seed."""
-    clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
+    clip_norm: ClipNorm = 10.0
     """Largest global norm of the gradient."""
     max_steps: Annotated[int, Field(ge=0, lt=2**31 - 1)] = 3000
     """Index of the last step."""

@@ -12,7 +12,7 @@ from pydantic import ConfigDict as Schema
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from configs.fields import Batch, Fraction, Layers, Positive, Rate, Seeds, Steps, Width
+from configs.fields import Batch, ClipNorm, Fraction, Layers, Positive, Rate, Seeds, Steps, Width
 
 
 @dataclass(frozen=True, config=Schema(strict=True, extra="forbid", use_attribute_docstrings=True))
@@ -43,7 +43,7 @@ class Config:
     """One run for each learning rate and seed."""
     learning_rate_decay: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 1.0
     """The learning rate's factor over 1000 steps."""
-    clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5.0
+    clip_norm: ClipNorm = 5.0
     """Largest global norm of the gradient."""
     max_steps: Annotated[int, Field(ge=0, lt=2**31 - 1)] = 40_000
     """Index of the last step."""

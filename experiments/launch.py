@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import absl.logging
 import jax
+import numpy as np
 import pydantic
 from absl import app, flags
 from ml_collections import config_flags
@@ -152,7 +153,10 @@ def define_flags(config_file: str, schema: type[Any]) -> None:
     fields = "".join(
         f"\n  {name}={field.default!r}: {field.description}" for name, field in schema.__pydantic_fields__.items()
     )
-    config_flags.DEFINE_config_file("config", None, f"Config file. --config.FIELD=VALUE sets a field:{fields}")
+    try:
+        config_flags.DEFINE_config_file("config", None, f"Config file. --config.FIELD=VALUE sets a field:{fields}")
+    except flags.Error as error:  # It reads a --flagfile at once.
+        _fail(error, 2)
     flags.FLAGS["config"].schema = schema
     flags.DEFINE_string("workdir", None, "Directory of the run: created, and refused if it holds a run already.")
     growing, harmless = (
@@ -254,7 +258,7 @@ def check_runs(config: Any) -> None:
     choice("precision", config.precision, ("highest", "high", "default"))
     if config.first_seed + config.num_seeds > 2**31:
         raise bad_value("first_seed", config.first_seed, "all seeds should stay below 2**31")
-    if len(set(config.learning_rate)) < len(config.learning_rate):
+    if len({np.float32(rate) for rate in config.learning_rate}) < len(config.learning_rate):
         raise bad_value("learning_rate", config.learning_rate, "has the same value twice")
 
 
@@ -517,8 +521,10 @@ def use_all_cores() -> None:
 
 def cache_dir() -> Path:
     """Where programs and fetched data are kept."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("JAXRNN_CACHE_DIR") or Path(base) / "jaxrnn")
+    if given := os.environ.get("JAXRNN_CACHE_DIR"):
+        return Path(given)
+    # Not every account has a home, and only this asks for it.
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxrnn"
 
 
 def use_compilation_cache() -> None:

@@ -55,7 +55,7 @@ def main(argv: list[str]) -> None:
     del argv
     runs_dir, kept_dir = Path(flags.FLAGS.runs), Path(flags.FLAGS.kept)
     for name, path in (("runs", runs_dir), ("kept", kept_dir)):
-        if not path.is_dir():
+        if not path.is_dir() and flags.FLAGS[name].present:
             raise RunError(f"--{name}={path}: no such directory; it should hold run directories")
     report(runs_dir, kept_dir, Path(flags.FLAGS.out))
 

@@ -108,6 +108,8 @@ def train(study: Study, lanes: Sequence[Lane], directory: RunDirectory) -> list[
         Interrupted: after SIGINT or SIGTERM, within a fraction of a minute; everything is saved.
         RunError, CheckpointError: if files cannot be read or written.
     """
+    if not (directory.path / RUNNING).parent.exists():
+        _refuse_numbers(directory, _files(study))  # Before the stores make their directories.
     with (
         CheckpointStore(directory.path / RUNNING, keep=2) as running,
         CheckpointStore(directory.path / FINISHED) as finished,
@@ -159,8 +161,7 @@ class _Loop:
         self.number = 0
         self.finished_number = 0
         self.environment = environment()
-        self.files = (METRICS, *study.visits.files)
-        """What a checkpoint knows the lengths of."""
+        self.files = _files(study)
         self._programs: dict[tuple[str, int], Any] = {}
         self._evaluate = seeds.over_lanes(study.evaluate, 1)
 
@@ -450,10 +451,7 @@ class _Loop:
 
     def _begin_run(self) -> None:
         """Saves the start, before anything is measured: what has numbers but no checkpoint has lost it."""
-        path = self.directory.path
-        has_numbers = any(self.directory.lengths(self.files).values()) or (path / "results.json").exists()
-        if distributed.any_process([has_numbers])[0]:
-            raise CheckpointError(f"{path}: has results, but no checkpoint to go on from; take another --workdir")
+        _refuse_numbers(self.directory, self.files)
         self.directory.write_config()
         self.block = self._begin()
         self.save()
@@ -509,6 +507,19 @@ class _Loop:
         for key in ("loss", *looks.metrics):
             shown[key] = f"{looks.metrics[key][active, last][taken[:, last]].mean():.4f}"
         bar.set_postfix(shown, refresh=False)
+
+
+def _files(study: Study) -> tuple[str, ...]:
+    """What a checkpoint knows the lengths of."""
+    return (METRICS, *study.visits.files)
+
+
+def _refuse_numbers(directory: RunDirectory, files: Sequence[str]) -> None:
+    """Refuses to begin in a directory that has numbers: it has lost its checkpoints."""
+    path = directory.path
+    has_numbers = any(directory.lengths(files).values()) or (path / "results.json").exists()
+    if distributed.any_process([has_numbers])[0]:
+        raise CheckpointError(f"{path}: has results, but no checkpoint to go on from; take another --workdir")
 
 
 def summary(

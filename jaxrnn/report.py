@@ -155,12 +155,12 @@ def read_curves(path: Path) -> tuple[dict[str, Curve], list[str]]:
     for number, line in enumerate(lines, start=1):
         try:
             look = json.loads(line)
-            run, step = look.pop("run"), int(look.pop("step"))
+            run, step = look.pop("run"), int(np.int64(int(look.pop("step"))))
             look.pop("seed", None)
             looks.setdefault(run, {})[step] = {
                 name: np.nan if value is None else float(value) for name, value in look.items()
             }
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             damaged.append(number)
     remarks = [f"{path.name}: {len(damaged)} damaged lines left out, the first is line {damaged[0]}"] if damaged else []
     return {run: _curve(by_step) for run, by_step in looks.items()}, remarks
@@ -326,7 +326,8 @@ class Section:
 
 def code(text: object) -> str:
     """Text as Markdown code, which may be a path with any characters in it."""
-    return f"`{str(text).replace('`', chr(39))}`"
+    printable = str(text).encode("utf-8", "backslashreplace").decode()
+    return f"`{printable.replace('`', chr(39))}`"
 
 
 def paths(sources: Iterable[Path]) -> str:

@@ -412,10 +412,11 @@ def _bootstrap_interval(*arms: NDArray[np.float64]) -> tuple[float | None, float
         means = [arm.mean(axis=axis) for arm in resampled]
         return means[0] - sum(means[1:])
 
-    if any(arm.size == 1 for arm in arms):
+    smallest = min(arm.size for arm in arms)
+    if smallest == 1:
         return None, None
     if all(np.ptp(arm) == 0 for arm in arms):  # BCa divides by a variance of zero
-        point = float(statistic(*arms))
+        point = float(statistic(*arms)) if smallest >= FEW_SEEDS else None
         return point, point
     interval = scipy.stats.bootstrap(
         arms,

@@ -207,6 +207,15 @@ def test_a_read_only_directory_is_one_clear_line(binaries, finished, tally, tmp_
     tally["a directory that cannot be written"] += 2
 
 
+def test_the_cache_needs_no_home_where_it_is_given(monkeypatch):
+    monkeypatch.setattr(Path, "home", lambda: 1 / 0)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    monkeypatch.delenv("JAXRNN_CACHE_DIR", raising=False)
+    assert launch.cache_dir() == Path("/xdg/jaxrnn")
+    monkeypatch.setenv("JAXRNN_CACHE_DIR", "/given")
+    assert launch.cache_dir() == Path("/given")
+
+
 def rows(path):
     return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
 
@@ -217,13 +226,15 @@ BAD = [
     ({"digits": "x"}, [], "--config.digits=x", "int"),
     ({"learning_rate": "nan"}, [], "--config.learning_rate=nan", "number"),
     ({"learning_rate": "1e-3,x"}, [], "--config.learning_rate=1e-3,x", "number"),
-    ({"learning_rate": "1e-3,1e-3"}, [], "--config.learning_rate=1e-3,1e-3", "twice"),
+    ({"learning_rate": "1e-3,1.000000000001e-3"}, [], "--config.learning_rate=1e-3,1.000000000001e-3", "twice"),
+    ({"clip_norm": "1e300"}, [], "--config.clip_norm=1e300", "less than or equal to 1000000000000"),
     ({"tolerance": "nan"}, [], "--config.tolerance=nan", "finite"),
     ({"cell": "transformer"}, [], "--config.cell=transformer", "gers_peephole"),
     ({"task": "random_combinations", "digits": 1}, [], "--config.digits=1", ">= 2"),
     ({}, ["stray"], "'stray'", "--NAME=VALUE"),
     ({}, ["--config=missing.py"], "--config", "missing.py"),
     ({}, ["--nonsense=3"], "nonsense", "flag"),
+    ({}, ["--flagfile=/nowhere"], "/nowhere", "flagfile"),
 ]
 
 
@@ -271,7 +282,7 @@ def test_bad_directories_are_one_clear_line(call, finished, tmp_path):
         ("batch_size", -3, "greater than or equal to 1"),
         ("batch_size", 2.5, "integer"),
         ("bidirectional", 1, "boolean"),
-        ("learning_rate", (-1e-3,), "greater than 0"),
+        ("learning_rate", (-1e-3,), "greater than or equal to 0.000000000001"),
         ("learning_rate", (), "at least 1"),
         ("learning_rate", (float("inf"),), "finite"),
         ("task", "parity", "baum_sweet"),

@@ -245,7 +245,8 @@ def test_claim_d(tmp_path, narrow, wide, verdict, needed, evidence):
         (spread(1200, 6), 5, "holds", "-", "6 of 6: 1.00 [0.54, 1.00]"),
         (spread(1200, 6), 4, "does not hold", "-", "0 of 6: 0.00 [0.00, 0.46]"),
         (spread(1200, 5), 5, UNDECIDED, "about 6", "5 of 5: 1.00 [0.48, 1.00]"),
-        ([*spread(1200, 5), None, -900], 5, UNDECIDED, "about 6", "5 of 5"),
+        # Those that do not converge do not count: 6 that do are among 6 * 7 / 5 runs.
+        ([*spread(1200, 5), None, -900], 5, UNDECIDED, "about 9", "5 of 5"),
         ([None, None], 5, UNDECIDED, "-", "no converged run of LSTM T=20 with a whole curve"),
     ],
 )
@@ -356,6 +357,14 @@ def test_medians_beyond_the_horizon(tmp_path, no_pictures):
 
     assert row["median steps"].startswith("> 3000 [")
     assert row["median steps"].endswith("> 3000]")
+
+
+def test_an_end_of_an_interval_that_is_not_known_is_not_beyond_the_horizon(tmp_path, no_pictures):
+    write_arm(tmp_path / "kept" / "lstm", [360, 300, 300])
+
+    (row,) = (row for row in table_rows(study.sections(read(tmp_path)), "The arms") if row["seeds"] != "not run")
+
+    assert row["median steps"] == "300 [300, -]"
 
 
 def test_plateau_table(tmp_path, no_pictures):

@@ -1,17 +1,22 @@
 import json
+import os
 import re
+import subprocess
+import sys
 from base64 import b64decode
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import ROOT
 
 from experiments import report as binary
 from jaxrnn.report import (
     Figure,
     Section,
     Table,
+    code,
     directories_section,
     fraction,
     interval,
@@ -80,6 +85,10 @@ def damage(file: str, text: str | None):
         (damage("results.json", '{"complete": false, "runs": []}'), "unfinished, 0 runs have ended"),
         (damage("metrics.jsonl", None), "metrics.jsonl cannot be read (No such file or directory)"),
         (damage("metrics.jsonl", "\x00\n[1]\n{}\n"), "3 damaged lines left out, the first is line 1"),
+        (damage("metrics.jsonl", '{"run": "x", "step": 1e999}'), "1 damaged lines left out"),
+        (damage("metrics.jsonl", f'{{"run": "x", "step": {10**30}}}'), "1 damaged lines left out"),
+        (damage("metrics.jsonl", f'{{"run": "x", "step": 0, "loss": {10**400}}}'), "1 damaged lines left out"),
+        (damage("metrics.jsonl", "[" * 100_000), "1 damaged lines left out"),
         (damage("metrics.jsonl", '{"run": "other", "step": 0}'), "1 runs have no curve, the first is `seed=0"),
     ],
 )
@@ -266,13 +275,28 @@ def test_nothing_to_report_and_nowhere_to_write(tmp_path):
         binary.report(tmp_path / "runs", tmp_path / "kept", occupied)
 
 
+def test_a_path_that_is_no_text_can_be_written(tmp_path):
+    path = tmp_path / os.fsdecode(b"a`\xff")
+    assert code(path) == f"`{tmp_path}/a'\\udcff`"
+    code(path).encode()
+
+
+def test_without_runs_of_ones_own_the_kept_ones_are_shown(tmp_path):
+    write_run(tmp_path / "kept" / "first")
+    command = [sys.executable, "-m", "experiments.report", "--kept=kept", "--out=out"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "first" in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_binary_refuses_bad_input_in_one_line(binaries, tmp_path):
     missing = tmp_path / "nowhere"
-    for arguments, code, complaint in [
+    for arguments, status, complaint in [
         ([f"--runs={missing}"], 1, f"error: --runs={missing}: no such directory; it should hold run directories"),
         ([f"--runs={tmp_path}", "stray"], 2, "error: unexpected argument 'stray'"),
     ]:
         done = binaries.run("report", f"--out={tmp_path / 'out'}", *arguments)
-        assert (done.returncode, len(done.stderr.splitlines())) == (code, 1)
+        assert (done.returncode, len(done.stderr.splitlines())) == (status, 1)
         assert done.stderr.startswith(complaint)
     assert list(tmp_path.iterdir()) == []

@@ -177,6 +177,8 @@ class TestRestrictedMean:
         assert stats.restricted_mean(sample(*many)) == stats.Estimate(3000, 3000, 3000, "no run converged")
         assert stats.restricted_mean(sample(*[300] * 12)) == stats.Estimate(300, 300, 300, "all values alike")
         assert stats.restricted_mean(sample(300)) == stats.Estimate(300, None, None, "one seed; no interval")
+        few = stats.restricted_mean(sample(None, None))
+        assert (few.value, few.low, few.high) == (3000, None, None)
 
     def test_rejects_early_censoring(self):
         with pytest.raises(ValueError, match="censored at the horizon"):
@@ -253,6 +255,8 @@ class TestCompareRestrictedMeans:
         apart = stats.compare_restricted_means(censored, alike)
         assert (apart.difference, apart.low, apart.high) == (2700, 2700, 2700)
         assert apart.note == "first arm: no run converged; second arm: all values alike"
+        few = stats.compare_restricted_means(censored, sample(300, 300))
+        assert (few.difference, few.low, few.high) == (2700, None, None)
         one = stats.compare_restricted_means(sample(300), sample(360, 420))
         assert (one.low, one.high) == (None, None)
         assert one.note == "first arm: one seed; no interval"
