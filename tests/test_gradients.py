@@ -211,7 +211,7 @@ def test_trained_cells_may_be_given(binaries, finished, tmp_path):
         ({"cells": ("lstm", "transformer")}, "--config.cells=transformer: should be one of rnn, "),
         ({"cells": ("lstm", "lstm")}, "has the same value twice"),
         ({"cells": ()}, "--config.cells=(): "),
-        ({"spectral_radius": (0.0,)}, "--config.spectral_radius=(0.0,): input should be greater than 0"),
+        ({"spectral_radius": (0.0,)}, "--config.spectral_radius=(0.0,): input should be greater than or equal"),
         ({"spectral_radius": (float("nan"),)}, "--config.spectral_radius=(nan,): input should be"),
         ({"spectral_radius": (0.5, 0.5)}, "has the same value twice"),
         ({"digits": 0}, "--config.digits=0: input should be greater than or equal to 1"),

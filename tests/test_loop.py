@@ -218,6 +218,15 @@ def test_a_clock_that_jumps_loses_nothing(whole, tally, tmp_path, monkeypatch, d
     tally["a clock that jumps by a day or a year"] += 1
 
 
+@pytest.fixture
+def unignored():
+    """SIGINT as in a terminal: a shell that starts the tests in the background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("unignored")
 @pytest.mark.parametrize(("number", "seeds_per_program"), [(signal.SIGINT, 1), (signal.SIGTERM, 3)])
 def test_a_signal_ends_a_call_and_saves(whole, whole_in_blocks, tmp_path, monkeypatch, number, seeds_per_program):
     before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
