@@ -34,7 +34,7 @@ import configs.text
 from configs.palindrome import Config
 from experiments import launch, nodes, text
 from experiments.palindrome import TASKS, build_model, build_study, build_trainer
-from jaxrnn import __version__, plots
+from jaxrnn import plots
 from jaxrnn.arrays import Array, PyTree
 from jaxrnn.cells import CELLS, INITIALIZERS, LSTMCarry, LSTMParams, ProductCell
 from jaxrnn.data import graphs, planetoid
@@ -762,7 +762,10 @@ def _torch_nodes(config: configs.nodes.Config, task: NodeTask) -> Variant:
 def settings() -> dict[str, Any]:
     """What the numbers depend on: versions, device, precision, CPU threads, and the load average of the last minute."""
     record = environment()
-    record["versions"] |= {"jaxrnn": __version__, **{name: installed(name) for name in ("torch", "torch_geometric")}}
+    record["versions"] |= {
+        "jaxrnn": launch.version(),
+        **{name: installed(name) for name in ("torch", "torch_geometric")},
+    }
     load = round(os.getloadavg()[0], 2)
     return {**record, "precision": f"float32, products {PRECISION}", "threads": os.cpu_count(), "load": load}
 

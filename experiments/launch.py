@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import re
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -46,6 +47,8 @@ _HARMLESS = ("chunk_steps", "data_devices")
 _DEVICE_FLAG = "xla_force_host_platform_device_count"
 _OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|Out of memory")
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_OLD_QUOTA = (Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us"))
 _HELP = ("--help", "-help", "--helpshort", "--helpfull", "--helpxml", "-h", "-?")
 
 
@@ -419,8 +422,30 @@ def _asked_for_events() -> bool:
 def record(experiment: str, config: dict[str, Any]) -> dict[str, Any]:
     """What ``config.json`` says of every run; starts JAX."""
     found = {"experiment": experiment, "config": config, **environment()}
-    found["versions"]["jaxrnn"] = __version__
+    found["versions"]["jaxrnn"] = version()
     return found
+
+
+def version() -> str:
+    """Of this code, with the commit where it is a checkout: ``0.1.0+g1a2b3c4d5e6f``, ``.dirty`` if it was changed."""
+    if not (ROOT / ".git").exists():
+        return __version__
+    ask = [
+        "git",
+        "--no-optional-locks",
+        "-C",
+        str(ROOT),
+        "describe",
+        "--always",
+        "--exclude=*",
+        "--abbrev=12",
+        "--dirty=.dirty",
+    ]
+    try:
+        commit = subprocess.run(ask, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return __version__
+    return f"{__version__}+g{commit}"
 
 
 def interrupted(how: str) -> NoReturn:
@@ -515,8 +540,20 @@ def lanes_in_a_program(seeds_per_program: int, lanes: int, data_devices: int = 1
 def use_all_cores() -> None:
     """Makes each core of a CPU a device; must come before JAX starts, and gives way to the user's own setting."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = min(cores, _core_limit() or cores)
     if "JAX_NUM_CPU_DEVICES" not in os.environ and _DEVICE_FLAG not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", cores)
+
+
+def _core_limit() -> int | None:
+    """Cores that the control group of this process, such as a container's, may keep busy, if it says."""
+    if _QUOTA.exists():
+        quota, period = _QUOTA.read_text().split()
+    elif all(path.exists() for path in _OLD_QUOTA):
+        quota, period = (path.read_text().strip() for path in _OLD_QUOTA)
+    else:
+        return None
+    return None if quota in ("max", "-1") else max(1, math.ceil(int(quota) / int(period)))
 
 
 def cache_dir() -> Path:

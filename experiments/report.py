@@ -31,7 +31,10 @@ def report(runs_dir: Path, kept_dir: Path, out_dir: Path) -> None:
         RunError: if there is nothing to report, or the page cannot be written.
     """
     # Relative paths read better on the page, and say nothing of this machine.
-    runs = [*read_runs(Path(os.path.relpath(kept_dir)), "kept"), *read_runs(runs_dir, "this machine")]
+    kept = read_runs(Path(os.path.relpath(kept_dir)), "kept")
+    known = {run.path.resolve() for run in kept}
+    own = [run for run in read_runs(runs_dir, "this machine") if run.path.resolve() not in known]
+    runs = [*kept, *own]
     if not runs:
         raise RunError(f"--runs={runs_dir}: no run found there, and no kept results in {kept_dir}")
     unknown = "no study reports on this experiment"

@@ -229,13 +229,14 @@ def merge_arms(runs: Iterable[Run]) -> tuple[list[Arm], list[str]]:
     """Puts the runs of complete directories together that differ in nothing but the seed.
 
     Returns:
-        The arms in the order of their first runs, and remarks on runs that were there twice, of which one is kept, and
-        on equal settings with different data.
+        The arms in the order of their first runs, and remarks on runs that were there twice, of which one is kept, on
+        equal settings with different data, and on seeds from different devices or versions of JAX.
     """
     arms: dict[tuple[str, ...], Arm] = {}
     lanes: dict[tuple[str, ...], dict[int, Lane]] = {}
     settings: dict[tuple[str, ...], dict[tuple[str, ...], Path]] = {}
     twice: dict[tuple[Path, Path], list[tuple[str, bool]]] = {}
+    origins: dict[tuple[str, ...], dict[str, Path]] = {}
     for run in runs:
         if not run.complete:
             continue
@@ -250,6 +251,8 @@ def merge_arms(runs: Iterable[Run]) -> tuple[list[Arm], list[str]]:
             key = (*setting, json.dumps(run.data, sort_keys=True))
             settings.setdefault(setting, {}).setdefault(key, run.path)
             arms.setdefault(key, Arm(run.experiment, run.kind, config, ()))
+            origin = f"jax {run.versions.get('jax', 'unknown')} on {run.device.get('kind', 'an unknown device')}"
+            origins.setdefault(key, {}).setdefault(origin, run.path)
             lane = Lane(result["seed"], result, run.curves.get(result["run"]), run.path)
             first = lanes.setdefault(key, {}).setdefault(lane.seed, lane)
             if first is not lane:
@@ -261,10 +264,17 @@ def merge_arms(runs: Iterable[Run]) -> tuple[list[Arm], list[str]]:
         for (path, used), those in twice.items()
     ]
     remarks += [
-        f"{paths(by_data.values())} have the same settings, but other data: they are kept apart"
+        f"{', '.join(map(code, by_data.values()))} have the same settings, but other data: they are kept apart"
         for by_data in settings.values()
         if len(by_data) > 1
     ]
+    # Swept values come from the same directories: said once.
+    remarks += dict.fromkeys(
+        "seeds are put together that were made with "
+        + " and ".join(f"{origin} ({code(path)})" for origin, path in by_origin.items())
+        for by_origin in origins.values()
+        if len(by_origin) > 1
+    )
     return [replace(arm, lanes=[lanes[key][seed] for seed in sorted(lanes[key])]) for key, arm in arms.items()], remarks
 
 
@@ -331,8 +341,16 @@ def code(text: object) -> str:
 
 
 def paths(sources: Iterable[Path]) -> str:
-    """Directories, as a cell of a table."""
-    return ", ".join(code(path) for path in sources)
+    """Directories, as a cell of a table; those with the same parent are named after it."""
+    siblings: dict[Path, list[Path]] = {}
+    for path in sources:
+        siblings.setdefault(path.parent, []).append(path)
+    return "; ".join(
+        ", ".join(code(path) for path in group)
+        if len(group) == 1
+        else f"{code(parent)}: {', '.join(code(path.name) for path in group)}"
+        for parent, group in siblings.items()
+    )
 
 
 def interval(estimate: stats.Estimate, form: str, beyond: str = NONE) -> str:

@@ -369,3 +369,49 @@ def test_the_notebook_in_the_readme_runs(finished):
     exec("\n".join(line for line in text.splitlines() if "import" in line) + "\n" + cells, names)
     assert names["hidden"].shape == (41, 32, 256)
     np.testing.assert_array_equal(names["hidden"][-1], names["last"].h)
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({}, 6),
+        ({"cpu.max": "max 100000\n"}, 6),
+        ({"cpu.max": "250000 100000\n"}, 3),
+        ({"cpu.max": "50000 100000\n"}, 1),
+        ({"cpu.max": "1000000 100000\n"}, 6),
+        ({"quota": "-1\n", "period": "100000\n"}, 6),
+        ({"quota": "200000\n", "period": "100000\n"}, 2),
+    ],
+)
+def test_devices_are_the_cores_that_the_process_may_use(tmp_path, monkeypatch, files, cores):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(launch, "_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(launch, "_OLD_QUOTA", (tmp_path / "quota", tmp_path / "period"))
+    monkeypatch.setattr(launch.os, "sched_getaffinity", lambda process: range(6), raising=False)
+    monkeypatch.delenv("JAX_NUM_CPU_DEVICES", raising=False)
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    asked = []
+    monkeypatch.setattr(jax.config, "update", lambda name, value: asked.append((name, value)))
+
+    launch.use_all_cores()
+
+    assert asked == [("jax_num_cpu_devices", cores)]
+
+
+def test_the_version_names_the_commit_of_a_checkout(tmp_path, monkeypatch):
+    monkeypatch.setattr(launch, "ROOT", tmp_path)
+    assert launch.version() == jaxrnn.__version__
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x"]
+    if not shutil.which("git"):
+        pytest.skip("git is not installed")
+    (tmp_path / "file").write_text("as committed")
+    for arguments in (["init", "-q"], ["add", "file"], ["commit", "-q", "-m", "first"]):
+        subprocess.run([*git, *arguments], check=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout
+
+    assert launch.version() == f"{jaxrnn.__version__}+g{commit[:12]}"
+    (tmp_path / "file").write_text("changed")
+    assert launch.version() == f"{jaxrnn.__version__}+g{commit[:12]}.dirty"
+    (tmp_path / ".git" / "HEAD").write_text("damaged")
+    assert launch.version() == jaxrnn.__version__

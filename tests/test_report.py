@@ -21,6 +21,7 @@ from jaxrnn.report import (
     fraction,
     interval,
     merge_arms,
+    paths,
     read_curves,
     read_runs,
     side,
@@ -212,6 +213,26 @@ def test_runs_on_other_data_are_kept_apart_and_that_is_said(tmp_path):
     assert remarks == [f"`{tmp_path}/a`, `{tmp_path}/c` have the same settings, but other data: they are kept apart"]
 
 
+def test_seeds_of_several_devices_or_versions_are_put_together_and_that_is_said(tmp_path):
+    for seed, name, jax, device in ((0, "a", "0.10.2", "cpu"), (1, "b", "0.10.2", "cpu"), (2, "c", "0.12.0", "H100")):
+        write_run(tmp_path / name, seeds=(seed,), rates=(0.1, 0.2))
+        file = tmp_path / name / "config.json"
+        origin = {"versions": {"jax": jax}, "device": {"kind": device}}
+        file.write_text(json.dumps({**json.loads(file.read_text()), **origin}))
+
+    arms, remarks = merge_arms(read_runs(tmp_path, "kept"))
+
+    assert [[lane.seed for lane in arm.lanes] for arm in arms] == [[0, 1, 2], [0, 1, 2]]
+    assert remarks == [
+        f"seeds are put together that were made with jax 0.10.2 on cpu (`{tmp_path}/a`) and jax 0.12.0 on H100 "
+        f"(`{tmp_path}/c`)"
+    ]
+
+
+def test_directories_are_named_after_their_parent():
+    assert paths([Path("x/a"), Path("x/b"), Path("y/a")]) == "`x`: `a`, `b`; `y/a`"
+
+
 class Tags(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
@@ -288,6 +309,15 @@ def test_without_runs_of_ones_own_the_kept_ones_are_shown(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "first" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_kept_runs_among_ones_own_are_not_counted_twice(tmp_path, capsys):
+    write_run(tmp_path / "kept" / "first")
+    write_run(tmp_path / "runs" / "second")
+    binary.report(tmp_path, tmp_path / "kept", tmp_path / "out")
+    out = capsys.readouterr().out
+    assert (out.count("first` | kept"), out.count("first` | this machine")) == (1, 0)
+    assert out.count("second` | this machine") == 1
 
 
 def test_binary_refuses_bad_input_in_one_line(binaries, tmp_path):
