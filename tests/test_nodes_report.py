@@ -105,7 +105,7 @@ def test_directories_that_differ_in_seeds_are_one_row(tmp_path, no_pictures):
     assert (kept["seeds"], kept["standard deviation"], kept["runs"]) == ("4, 1 met a NaN", "1.00", "kept")
     assert (kept["mean epochs"], kept["validation accuracy"]) == ("101", "80.00")
     assert kept["the published mean is"] == "in our interval"
-    assert kept["source"] == f"`{tmp_path}/kept/a`, `{tmp_path}/kept/b`"
+    assert kept["source"] == f"`{tmp_path}/kept`: `a`, `b`"
     assert (own["test accuracy"], own["standard deviation"], own["the published mean is"]) == ("70.00", "-", "-")
     assert own["runs"] == "this machine"
 

@@ -326,7 +326,7 @@ def test_seeds_stand_beside_the_published_ones(tmp_path, no_pictures):
     assert [row["test accuracy, kept"] for row in of_20] == ["1.0000", "0.7000", "1.0000", "0.9000"]
     assert [row["test accuracy, this machine"] for row in of_20] == ["1.0000", "-", "not run", "not run"]
     kept, own = f"`{tmp_path}/kept/all`", f"`{tmp_path}/own/some`"
-    assert [row["source"] for row in of_20] == [f"{kept}, {own}", f"{kept}, {own}", kept, kept]
+    assert [row["source"] for row in of_20] == [f"{kept}; {own}", f"{kept}; {own}", kept, kept]
     of_10 = [row for row in table if row["T"] == "10"]
     assert [row["steps, this machine"] for row in of_10] == ["300", "300", "360", "320"]
     assert of_10[-1]["test accuracy, this machine"] == "0.9990"
@@ -347,7 +347,7 @@ def test_arms_over_all_seeds(tmp_path, no_pictures):
     assert row["mean test accuracy"].endswith(", 1.0000]")
     assert row["test accuracy ≥ 0.995"] == row["converged"]
     assert row["note"] == "4 seeds: the bootstrap interval is too narrow"
-    assert row["source"] == f"`{tmp_path}/kept/first`, `{tmp_path}/kept/second`"
+    assert row["source"] == f"`{tmp_path}/kept`: `first`, `second`"
 
 
 def test_medians_beyond_the_horizon(tmp_path, no_pictures):

@@ -422,7 +422,7 @@ def test_runs_table(tmp_path, no_pictures):
     # Student's t: 1.9 plus or minus 4.303 * 0.1 / sqrt(3).
     assert first["bits per character, train"] == "1.900 [1.652, 2.148]"
     assert first["bits per character, validation"] == "-"
-    assert first["source"] == f"`{tmp_path}/kept/a`, `{tmp_path}/kept/b`"
+    assert first["source"] == f"`{tmp_path}/kept`: `a`, `b`"
     by_corpus = {row["corpus"]: row for row in others if row["runs"] == "this machine"}
     tiny, split = by_corpus["`tale.txt`"], by_corpus["`grimm`"]
     assert (tiny["layers"], tiny["steps"], tiny["training accuracy, report"]) == ("2 x 8", "100", "-")
