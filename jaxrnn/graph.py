@@ -12,7 +12,7 @@ Features are an array ``[N, D]`` or `SparseRows`, a matrix of which only the ent
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -98,25 +98,42 @@ def pad(graph: GraphsTuple, num_nodes: int, num_edges: int) -> tuple[GraphsTuple
 # --- Features ---------------------------------------------------------------------------------------------------------
 
 
-@functools.partial(jax.tree_util.register_dataclass, data_fields=["values", "columns", "rows"], meta_fields=["shape"])
-@dataclasses.dataclass(frozen=True)
-class SparseRows:
-    """A matrix ``[N, D]`` in which each row is stored as pieces of at most L entries.
+class Pieces(NamedTuple):
+    """Where the entries of a sparse matrix stand, each row cut into pieces of at most L entries.
 
     Few rows are as long as the longest, and whole rows of its length would mostly be padding. Entries one by one would
-    make the product a scatter of all of them: a GAT's epoch on a CPU then takes about a fifth longer.
+    make a product a scatter of all of them, which a CPU does in one thread.
+
+    Attributes:
+        columns: integers ``[L, pieces]``; 0 where a piece is shorter than L.
+        rows: the row of each piece, integers ``[pieces]``, sorted.
+    """
+
+    columns: Array | np.ndarray
+    rows: Array | np.ndarray
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["values", "pieces", "slots", "transposed"], meta_fields=["shape"]
+)
+@dataclasses.dataclass(frozen=True)
+class SparseRows:
+    """A matrix ``[N, D]`` of which only the entries that are not zero are stored.
 
     Attributes:
         values: ``[L, pieces]``, or ``[L, pieces, K]`` where each of K heads has values of its own; 0 where a piece is
             shorter than L.
-        columns: integers ``[L, pieces]``.
-        rows: the row of each piece, integers ``[pieces]``, sorted.
+        pieces: where they stand.
+        slots: the same entries by column, for the product's gradient: their places in `values`, flattened to
+            ``[L * pieces]``, which is also what stands for none; integers ``[L', pieces']``.
+        transposed: where they stand in the transposed matrix.
         shape: ``(N, D)``.
     """
 
     values: Array | np.ndarray
-    columns: Array | np.ndarray
-    rows: Array | np.ndarray
+    pieces: Pieces
+    slots: Array | np.ndarray
+    transposed: Pieces
     shape: tuple[int, int]
 
 
@@ -128,7 +145,33 @@ def sparse_rows(matrix: Any) -> SparseRows:
     """`SparseRows` of anything that `scipy.sparse.csr_array` takes, float32, as NumPy arrays."""
     matrix = scipy.sparse.csr_array(matrix)
     matrix.sum_duplicates()
-    lengths = np.diff(matrix.indptr)
+    # Behind the entries of the matrix stands the one that fills pieces which are shorter.
+    data, columns = np.append(matrix.data, 0).astype(np.float32), np.append(matrix.indices, 0).astype(np.int32)
+    entries, rows = _cut(np.diff(matrix.indptr))
+    slots = np.empty(data.size, np.int32)
+    slots[entries] = np.arange(entries.size).reshape(entries.shape)
+    slots[-1] = entries.size
+
+    by_column = np.append(np.argsort(columns[:-1], kind="stable"), matrix.nnz)
+    row_of = np.append(np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr)), 0).astype(np.int32)
+    nth, column_of_piece = _cut(np.bincount(columns[:-1], minlength=matrix.shape[1]))
+    transposed = by_column[nth]
+    return SparseRows(
+        values=data[entries],
+        pieces=Pieces(columns[entries], rows),
+        slots=slots[transposed],
+        transposed=Pieces(row_of[transposed], column_of_piece),
+        shape=matrix.shape,
+    )
+
+
+def _cut(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts rows of some `lengths` that stand one after the other into pieces.
+
+    Returns:
+        Places of the entries ``[L, pieces]``, the sum of the lengths where a piece is shorter than L, and the row of
+        each piece ``[pieces]``.
+    """
 
     def cost(width: int) -> int:
         # A piece costs its slots, padded ones too, and to be added to its row about one more.
@@ -138,11 +181,9 @@ def sparse_rows(matrix: Any) -> SparseRows:
     pieces = -(-lengths // width)
     rows = np.repeat(np.arange(len(lengths)), pieces)
     nth = np.arange(rows.size) - np.repeat(np.cumsum(pieces) - pieces, pieces)
-    slots = matrix.indptr[rows] + width * nth + np.arange(width)[:, None]
-    real = slots < matrix.indptr[rows + 1]
-    values, columns = np.zeros(slots.shape, np.float32), np.zeros(slots.shape, np.int32)
-    values[real], columns[real] = matrix.data[slots[real]], matrix.indices[slots[real]]
-    return SparseRows(values, columns, rows.astype(np.int32), matrix.shape)
+    ends = np.cumsum(lengths)
+    places = (ends - lengths)[rows] + width * nth + np.arange(width)[:, None]
+    return np.where(places < ends[rows], places, lengths.sum()), rows.astype(np.int32)
 
 
 def project(x: Features, w: Array) -> Array:
@@ -157,41 +198,45 @@ def project(x: Features, w: Array) -> Array:
     """
     if isinstance(x, SparseRows):
         w = jnp.asarray(w)
-        return _sparse_product(x.shape[0], jnp.asarray(x.values, w.dtype), w, x.columns, x.rows)
+        return _sparse_product(dataclasses.replace(x, values=jnp.asarray(x.values, w.dtype)), w)
     return jnp.einsum("nkd,dkh->nkh", x, w) if x.ndim == 3 else jnp.tensordot(x, w, 1)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _sparse_product(num_rows: int, values: Array, w: Array, columns: Array, rows: Array) -> Array:
+@jax.custom_vjp
+def _sparse_product(x: SparseRows, w: Array) -> Array:
+    return _sum_of_pieces(jnp.asarray(x.values), x.pieces, w, x.shape[0])
+
+
+def _sum_of_pieces(values: Array, pieces: Pieces, w: Array, num_rows: int) -> Array:
     """Slot after slot of all pieces: what a step of the loop reads and writes stays in the cache."""
 
     def add(total: Array, slot: tuple[Array, Array]) -> tuple[Array, None]:
         v, column = slot
         return total + _like(v, w) * w[column], None
 
-    start = jnp.zeros((len(rows), *w.shape[1:]), w.dtype)
-    total, _ = jax.lax.scan(add, start, (values, columns))
-    return jraph.segment_sum(total, rows, num_rows, indices_are_sorted=True)
+    start = jnp.zeros((len(pieces.rows), *w.shape[1:]), w.dtype)
+    total, _ = jax.lax.scan(add, start, (values, jnp.asarray(pieces.columns)))
+    return jraph.segment_sum(total, pieces.rows, num_rows, indices_are_sorted=True)
 
 
-def _sparse_forward(num_rows: int, values: Array, w: Array, columns: Array, rows: Array) -> tuple[Array, Any]:
-    return _sparse_product(num_rows, values, w, columns, rows), (values, w, columns, rows)
+def _sparse_forward(x: SparseRows, w: Array) -> tuple[Array, tuple[SparseRows, Array]]:
+    return _sparse_product(x, w), (x, w)
 
 
-def _sparse_backward(num_rows: int, residuals: Any, d_y: Array) -> tuple[Array, Array, None, None]:
-    """Autodiff would carry a cotangent of ``w`` per slot and add it to a sum; here the slots are added to one sum."""
-    del num_rows
-    values, w, columns, rows = residuals
-    d_pieces = d_y[rows]
+def _sparse_backward(residuals: tuple[SparseRows, Array], d_y: Array) -> tuple[SparseRows, Array]:
+    """The gradient of ``w`` is the transposed matrix' product; autodiff would scatter entry by entry."""
+    x, w = residuals
+    flat = jnp.reshape(x.values, (-1, *x.values.shape[2:]))
+    values = flat.at[x.slots].get(mode="fill", fill_value=0)
+    d_w = _sum_of_pieces(values, x.transposed, d_y, x.shape[1])
 
-    def add(d_w: Array, slot: tuple[Array, Array]) -> tuple[Array, Array]:
-        v, column = slot
-        # Nearly always nobody asks for the values' cotangent, and the compiler drops it.
-        d_v = (d_pieces * w[column]).sum(range(v.ndim, d_pieces.ndim))
-        return d_w.at[column].add(_like(v, w) * d_pieces), d_v
+    def by_slot(column: Array) -> Array:
+        return (d_y[x.pieces.rows] * w[column]).sum(range(x.values.ndim - 1, d_y.ndim))
 
-    d_w, d_values = jax.lax.scan(add, jnp.zeros_like(w), (values, columns))
-    return d_values, d_w, None, None
+    # Nearly always nobody asks for this one, and the compiler drops it.
+    d_values = jax.lax.map(by_slot, x.pieces.columns)
+    blank = jax.tree.map(lambda a: np.zeros(np.shape(a), jax.dtypes.float0), x)
+    return dataclasses.replace(blank, values=d_values), d_w
 
 
 _sparse_product.defvjp(_sparse_forward, _sparse_backward)
@@ -200,20 +245,20 @@ _sparse_product.defvjp(_sparse_forward, _sparse_backward)
 def dropout(key: Key, rate: float, x: Array) -> Array:
     """`x` with each entry zeroed with probability `rate`, and the others divided by the probability to be kept.
 
-    The rate is rounded to a multiple of ``2^-16`` below 1: an entry takes half a word of Threefry's, of which
-    `jax.random.bernoulli` computes four times as many.
+    The rate is rounded to a multiple of ``2^-10`` below 1: an entry takes a third of a word of Threefry's, of which
+    `jax.random.bernoulli` computes six times as many.
 
     Raises:
         ValueError: for a rate outside of ``[0, 1)``.
     """
     if not 0 <= rate < 1:
         raise ValueError(f"a dropout rate is at least 0 and less than 1, not {rate}")
-    dropped = min(round(rate * 2**16), 2**16 - 1)
-    words = threefry_2x32(jax.random.key_data(key), jnp.arange(-(-x.size // 2), dtype=jnp.uint32))
+    dropped = min(round(rate * 2**10), 2**10 - 1)
+    words = threefry_2x32(jax.random.key_data(key), jnp.arange(-(-x.size // 3), dtype=jnp.uint32))
+    keep = jnp.stack([words >> shift & (2**10 - 1) >= dropped for shift in (0, 10, 20)])
     # Else XLA draws them again for every use, forward and backward: a GAT's gradient takes a third longer.
-    words = jax.lax.optimization_barrier(words)
-    bits = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[: x.size].reshape(x.shape)
-    return jnp.where(bits >= dropped, x * (2**16 / (2**16 - dropped)), 0)
+    keep = jax.lax.optimization_barrier(keep).reshape(-1)[: x.size].reshape(x.shape)
+    return jnp.where(keep, x * (2**10 / (2**10 - dropped)), 0)
 
 
 def drop_features(key: Key, rate: float, x: Features, num_heads: int | None = None) -> Features:

@@ -107,7 +107,7 @@ def test_a_run_leaves_what_the_interface_promises(gcn, gat, planetoid):
     (summary,), (one, other) = read(gcn)["summary"], (row["test_accuracy"] for row in read(gcn)["runs"])
     middle, half = (one + other) / 2, 12.7062 * abs(one - other) / 2
     assert summary["test_accuracy"] == pytest.approx(
-        {"value": middle, "low": middle - half, "high": min(1, middle + half)}, rel=1e-5
+        {"value": middle, "low": max(0, middle - half), "high": min(1, middle + half)}, rel=1e-5
     )
     assert summary["test_accuracy_standard_deviation"] == pytest.approx(abs(one - other) / 2**0.5)
     assert one != other, "take other settings: two runs should differ"
