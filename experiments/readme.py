@@ -1,24 +1,101 @@
 """Writes the README's results and its pictures from the kept results: ``python -m experiments.readme``."""
 
+import json
+from typing import Any, NamedTuple
+
 from experiments import gradients_report, launch, nodes_report, palindrome_report
+from experiments.benchmark import FLAX, OURS, PYG
 from experiments.report import KEPT
-from jaxrnn.report import Table, read_runs, table_markdown
+from jaxrnn.report import NONE, Table, read_runs, table_markdown
 
 README = launch.ROOT / "README.md"
 DOCS = launch.ROOT / "docs"
-BEGIN, END = "<!-- results: make readme -->", "<!-- end of results -->"
+
+MACHINES = {"benchmark": "AMD Milan", "benchmark_avx512": "Intel Xeon with AVX-512"}
+"""The kept benchmarks by directory; each is of 2 cores."""
+
+
+class Work(NamedTuple):
+    """Rows of the table of speed.
+
+    Attributes:
+        name: in the table.
+        comparison: how the comparison's title begins.
+        group: the variants' group.
+        ours: our variant, whose time is 1.
+        peers: the variants beside it.
+    """
+
+    name: str
+    comparison: str
+    group: str
+    ours: str
+    peers: tuple[str, ...]
+
+
+PALINDROME, TEXT, WRITING = "Palindrome training step", "Character LSTM training step", "Generation"
+SMALL, CORA = "A seed's palindrome training step, T=41, B=32, H=32", "Node classification, cora"
+LSTM, LOOP, CALLS, ONE_SEED = (
+    f"PyTorch{what}" for what in (" nn.LSTM", ", loop over t", ", a call a character", " nn.LSTM, one seed")
+)
+WORKS = (
+    Work("palindrome training step, LSTM (T=81, batch 256, hidden 256)", PALINDROME, "lstm", OURS, (FLAX, LSTM, LOOP)),
+    Work("the same, padding not shared", PALINDROME, "lstm", f"{OURS}, padding not shared", (FLAX, LSTM, LOOP)),
+    Work("palindrome training step, the report's peephole", PALINDROME, "peephole", OURS, (LOOP,)),
+    Work("a small one (T=41, batch 32, hidden 32), a seed on each core", SMALL, "lstm", OURS, (ONE_SEED,)),
+    Work("the same, one seed alone", SMALL, "lstm", f"{OURS}, 1 in a program", (ONE_SEED,)),
+    Work("character LSTM training step (2 layers of 512, T=30, batch 64)", TEXT, "lstm", OURS, (FLAX, LSTM)),
+    Work("generating a character, one text", WRITING, "batch 1", OURS, (CALLS,)),
+    Work("generating a character, 64 texts", WRITING, "batch 64", OURS, (CALLS,)),
+    Work("an epoch on Cora, GCN", CORA, "gcn", OURS, (PYG,)),
+    Work("an epoch on Cora, GAT", CORA, "gat", OURS, (PYG,)),
+)
 
 
 def with_results(text: str) -> tuple[str, dict[str, bytes]]:
-    """The README's text with the results between its two marks renewed, and the pictures that go with it, by name."""
+    """The README's text with what stands between its marks renewed, and the pictures that go with it, by name."""
     runs = read_runs(KEPT, "kept")
     blocks, survival = palindrome_report.summary(runs)
     blocks += nodes_report.summary(runs)
     results = "\n\n".join(table_markdown(block) if isinstance(block, Table) else str(block) for block in blocks)
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
+    text = _renewed(text, "results", results)
+    text = _renewed(text, "speed", table_markdown(_speed()))
     pictures = {"survival.png": survival, "gradients.png": gradients_report.picture(runs)}
-    return f"{before}{BEGIN}\n\n{results}\n\n{END}{after}", {name: png for name, png in pictures.items() if png}
+    return text, {name: png for name, png in pictures.items() if png}
+
+
+def _renewed(text: str, name: str, content: str) -> str:
+    begin, end = f"<!-- {name}: make readme -->", f"<!-- end of {name} -->"
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n\n{content}\n\n{end}{after}"
+
+
+def _speed() -> Table:
+    """What the others take on each machine."""
+    kept = [json.loads((KEPT / name / "benchmark.json").read_text())["comparisons"] for name in MACHINES]
+    rows = [
+        ["" if nth else work.name, peer, *(_ratio(comparisons, work, peer) for comparisons in kept)]
+        for work in WORKS
+        for nth, peer in enumerate(work.peers)
+    ]
+    return Table(
+        ("work", "beside", *MACHINES.values()), rows, "The time of others, ours being 1; more is better for us"
+    )
+
+
+def _ratio(comparisons: list[dict[str, Any]], work: Work, peer: str) -> str:
+    ratios = {
+        row["name"]: row["ratio"]
+        for comparison in comparisons
+        if comparison["title"].startswith(work.comparison)
+        for row in comparison["rows"]
+        if row["group"] == work.group
+    }
+    if not ratios:
+        return NONE
+    ratio = ratios[peer] / ratios[work.ours]
+    return f"{ratio:.2f}" if ratio < 1 else f"{ratio:.1f}" if ratio < 10 else f"{ratio:.0f}"
 
 
 def main(argv: list[str]) -> None:
