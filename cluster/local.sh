@@ -14,7 +14,7 @@ num_processes=$1 workdir=$2 experiment=$3
 shift 3
 cd "$(dirname "$0")/.." || exit 1
 python=${PYTHON:-.venv/bin/python}
-cores=$(getconf _NPROCESSORS_ONLN)
+cores=$("$python" -c 'from experiments.launch import num_cores; print(num_cores())') || exit 1
 export JAX_NUM_CPU_DEVICES=${JAX_NUM_CPU_DEVICES:-$((cores > num_processes ? cores / num_processes : 1))}
 port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])') || exit 1
 if [ -e "$workdir/config.json" ]; then

@@ -556,7 +556,7 @@ def _torch() -> Any | None:
     if installed("torch") is None:
         return None
     torch: Any = importlib.import_module("torch")
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(launch.num_cores())
     torch.backends.cudnn.allow_tf32 = False  # PyTorch's default for products, but not in its recurrent layers.
     return torch
 
@@ -767,7 +767,7 @@ def settings() -> dict[str, Any]:
         **{name: installed(name) for name in ("torch", "torch_geometric")},
     }
     load = round(os.getloadavg()[0], 2)
-    return {**record, "precision": f"float32, products {PRECISION}", "threads": os.cpu_count(), "load": load}
+    return {**record, "precision": f"float32, products {PRECISION}", "threads": launch.num_cores(), "load": load}
 
 
 def table(measured: Measurement, used: Mapping[str, Any]) -> Table:

@@ -324,7 +324,7 @@ def _memory() -> int:
 
 
 def memory_limits() -> list[int]:
-    """Bytes that the control group of this process, such as a container's or a Slurm job's, may take, if it says."""
+    """Bytes that the container that this process is in may take, if it says."""
     found = [path.read_text().strip() for path in _LIMITS if path.exists()]
     return [int(limit) for limit in found if limit != "max"]
 
@@ -376,8 +376,11 @@ def run(experiment: Experiment, config: Any, path: Path, *, resume: bool) -> lis
     found = record(experiment.name, dataclasses.asdict(config))
     if data := experiment.data(config):
         found["data"] = data
-    if resume and (before := read_config(path).get("data", {})) != data:
-        raise RunError(f"{path}: the run was started on other data: {_difference(before, data)}")
+    if resume:
+        saved = read_config(path)
+        if (before := saved.get("data", {})) != data:
+            raise RunError(f"{path}: the run was started on other data: {_difference(before, data)}")
+        found |= _origin(saved, found, is_complete(path))
     with jax.default_matmul_precision(config.precision):
         carry_out = experiment.prepare(config)
         with RunDirectory.resume(path) if resume else RunDirectory.create(path, found) as directory:
@@ -441,11 +444,25 @@ def version() -> str:
         "--abbrev=12",
         "--dirty=.dirty",
     ]
+    # In a hook, git's own variables name the repository that the hook is of.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
-        commit = subprocess.run(ask, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        done = subprocess.run(ask, capture_output=True, text=True, check=True, timeout=10, env=environment)
     except (OSError, subprocess.SubprocessError):
         return __version__
-    return f"{__version__}+g{commit}"
+    return f"{__version__}+g{done.stdout.strip()}"
+
+
+def _origin(saved: dict[str, Any], now: dict[str, Any], complete: bool) -> dict[str, Any]:
+    """Versions and device for the ``config.json`` of a resumed run, and under "earlier" others that it had before."""
+    then = {name: saved.get(name, {}) for name in ("versions", "device")}
+    earlier = saved.get("earlier", [])
+    grows = any(saved["config"].get(name) != now["config"].get(name) for name in _GROWING)
+    if complete and not grows:  # There is nothing left to do, here and now.
+        now = then
+    elif then != {name: now[name] for name in then} and then not in earlier:
+        earlier = [*earlier, then]
+    return {**{name: now[name] for name in then}, **({"earlier": earlier} if earlier else {})}
 
 
 def interrupted(how: str) -> NoReturn:
@@ -539,14 +556,18 @@ def lanes_in_a_program(seeds_per_program: int, lanes: int, data_devices: int = 1
 
 def use_all_cores() -> None:
     """Makes each core of a CPU a device; must come before JAX starts, and gives way to the user's own setting."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores = min(cores, _core_limit() or cores)
     if "JAX_NUM_CPU_DEVICES" not in os.environ and _DEVICE_FLAG not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", cores)
+        jax.config.update("jax_num_cpu_devices", num_cores())
+
+
+def num_cores() -> int:
+    """Cores that this process may keep busy, by its affinity and its container's quota."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, _core_limit() or cores)
 
 
 def _core_limit() -> int | None:
-    """Cores that the control group of this process, such as a container's, may keep busy, if it says."""
+    """The quota of the container that this process is in, if there is one."""
     if _QUOTA.exists():
         quota, period = _QUOTA.read_text().split()
     elif all(path.exists() for path in _OLD_QUOTA):

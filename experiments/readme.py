@@ -3,10 +3,13 @@
 import json
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from experiments import gradients_report, launch, nodes_report, palindrome_report
 from experiments.benchmark import FLAX, OURS, PYG
 from experiments.report import KEPT
 from jaxrnn.report import NONE, Table, read_runs, table_markdown
+from jaxrnn.rundir import RunError
 
 README = launch.ROOT / "README.md"
 DOCS = launch.ROOT / "docs"
@@ -67,7 +70,9 @@ def with_results(text: str) -> tuple[str, dict[str, bytes]]:
 def _renewed(text: str, name: str, content: str) -> str:
     begin, end = f"<!-- {name}: make readme -->", f"<!-- end of {name} -->"
     before, _, rest = text.partition(begin)
-    _, _, after = rest.partition(end)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise RunError(f"{README}: should have the lines {begin!r} and {end!r}, in this order")
     return f"{before}{begin}\n\n{content}\n\n{end}{after}"
 
 
@@ -79,23 +84,23 @@ def _speed() -> Table:
         for work in WORKS
         for nth, peer in enumerate(work.peers)
     ]
-    return Table(
-        ("work", "beside", *MACHINES.values()), rows, "The time of others, ours being 1; more is better for us"
-    )
+    caption = "The time of others, ours being 1: median of 5 turns (least to most)"
+    return Table(("work", "beside", *MACHINES.values()), rows, caption)
 
 
 def _ratio(comparisons: list[dict[str, Any]], work: Work, peer: str) -> str:
-    ratios = {
-        row["name"]: row["ratio"]
+    seconds = {
+        row["name"]: np.array(row["seconds"])
         for comparison in comparisons
         if comparison["title"].startswith(work.comparison)
         for row in comparison["rows"]
-        if row["group"] == work.group
+        if row["group"] == work.group and row["seconds"]
     }
-    if not ratios:
+    if not {peer, work.ours} <= seconds.keys():
         return NONE
-    ratio = ratios[peer] / ratios[work.ours]
-    return f"{ratio:.2f}" if ratio < 1 else f"{ratio:.1f}" if ratio < 10 else f"{ratio:.0f}"
+    ratios = seconds[peer] / seconds[work.ours]
+    median, low, high = (f"{ratio:#.2g}".rstrip(".") for ratio in (np.median(ratios), ratios.min(), ratios.max()))
+    return f"{median} ({low} to {high})"
 
 
 def main(argv: list[str]) -> None:

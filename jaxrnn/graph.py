@@ -143,7 +143,7 @@ Features = Array | SparseRows
 
 def sparse_rows(matrix: Any) -> SparseRows:
     """`SparseRows` of anything that `scipy.sparse.csr_array` takes, float32, as NumPy arrays."""
-    matrix = scipy.sparse.csr_array(matrix)
+    matrix = scipy.sparse.csr_array(matrix, copy=True)
     matrix.sum_duplicates()
     # Behind the entries of the matrix stands the one that fills pieces which are shorter.
     data, columns = np.append(matrix.data, 0).astype(np.float32), np.append(matrix.indices, 0).astype(np.int32)
@@ -254,7 +254,11 @@ def dropout(key: Key, rate: float, x: Array) -> Array:
     if not 0 <= rate < 1:
         raise ValueError(f"a dropout rate is at least 0 and less than 1, not {rate}")
     dropped = min(round(rate * 2**10), 2**10 - 1)
-    words = threefry_2x32(jax.random.key_data(key), jnp.arange(-(-x.size // 3), dtype=jnp.uint32))
+    num_words, data = -(-x.size // 3), jax.random.key_data(key)
+    if data.shape == (2,):
+        words = threefry_2x32(data, jnp.arange(num_words, dtype=jnp.uint32))
+    else:  # Not a key of Threefry's.
+        words = jax.random.bits(key, (num_words,), jnp.uint32)
     keep = jnp.stack([words >> shift & (2**10 - 1) >= dropped for shift in (0, 10, 20)])
     # Else XLA draws them again for every use, forward and backward: a GAT's gradient takes a third longer.
     keep = jax.lax.optimization_barrier(keep).reshape(-1)[: x.size].reshape(x.shape)

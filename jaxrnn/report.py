@@ -51,6 +51,7 @@ class Run:
         data: what they were trained on, where that is a file.
         versions: of Python and the libraries.
         device: what it ran on.
+        earlier: other versions and devices that it had before it was resumed.
         complete: True once every run has ended.
         results: per run that has ended, its entry in `results.json`, with at least `run` and `seed`.
         curves: by `run`.
@@ -64,6 +65,7 @@ class Run:
     data: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, Any] = field(default_factory=dict)
     device: Mapping[str, Any] = field(default_factory=dict)
+    earlier: Sequence[Mapping[str, Any]] = ()
     complete: bool = False
     results: Sequence[Mapping[str, Any]] = ()
     curves: Mapping[str, Curve] = field(default_factory=dict)
@@ -76,6 +78,7 @@ class _ConfigFile(BaseModel):
     data: dict[str, Any] = {}
     versions: dict[str, Any] = {}
     device: dict[str, Any] = {}
+    earlier: list[dict[str, dict[str, Any]]] = []
 
 
 class _Result(BaseModel, extra="allow"):
@@ -106,7 +109,7 @@ def _read_run(path: Path, kind: Kind) -> Run:
         config = _ConfigFile.model_validate_json((path / "config.json").read_bytes())
     except (OSError, ValidationError) as error:
         return Run(path, kind, remarks=[f"config.json is damaged ({describe(error)}): left out"])
-    run = Run(path, kind, config.experiment, config.config, config.data, config.versions, config.device)
+    run = Run(path, kind, **dict(config))
     try:
         results = _ResultsFile.model_validate_json((path / "results.json").read_bytes())
     except FileNotFoundError:
@@ -251,12 +254,13 @@ def merge_arms(runs: Iterable[Run]) -> tuple[list[Arm], list[str]]:
             key = (*setting, json.dumps(run.data, sort_keys=True))
             settings.setdefault(setting, {}).setdefault(key, run.path)
             arms.setdefault(key, Arm(run.experiment, run.kind, config, ()))
-            origin = f"jax {run.versions.get('jax', 'unknown')} on {run.device.get('kind', 'an unknown device')}"
-            origins.setdefault(key, {}).setdefault(origin, run.path)
             lane = Lane(result["seed"], result, run.curves.get(result["run"]), run.path)
             first = lanes.setdefault(key, {}).setdefault(lane.seed, lane)
             if first is not lane:
                 twice.setdefault((lane.path, first.path), []).append((result["run"], first.result == lane.result))
+                continue
+            for origin in ({"versions": run.versions, "device": run.device}, *run.earlier):
+                origins.setdefault(key, {}).setdefault(_origin(**origin), run.path)
     remarks = [
         f"{len(those)} runs of {code(path)} are also in {code(used)}, the first is {code(those[0][0])}: "
         + "the latter are used"
@@ -276,6 +280,10 @@ def merge_arms(runs: Iterable[Run]) -> tuple[list[Arm], list[str]]:
         if len(by_origin) > 1
     )
     return [replace(arm, lanes=[lanes[key][seed] for seed in sorted(lanes[key])]) for key, arm in arms.items()], remarks
+
+
+def _origin(versions: Mapping[str, Any], device: Mapping[str, Any]) -> str:
+    return f"jax {versions.get('jax', 'unknown')} on {device.get('kind', 'an unknown device')}"
 
 
 # --- Documents --------------------------------------------------------------------------------------------------------

@@ -151,11 +151,17 @@ def test_lanes_over_several_devices_also_after_a_start_on_one(call, start, finis
         time.sleep(0.01)
     process.terminate()
     assert process.wait() == 75
-    assert json.loads((path / "config.json").read_text())["device"]["count"] == 1
+    started = json.loads((path / "config.json").read_text())
+    assert started["device"]["count"] == 1
     done = call("--resume", f"--workdir={path}", environment=four)
     assert done.returncode == 0, done.stderr
     assert "devices have changed" in done.stderr
-    assert json.loads((path / "config.json").read_text())["device"]["count"] == 4
+    resumed = json.loads((path / "config.json").read_text())
+    assert resumed["device"]["count"] == 4
+    assert resumed["earlier"] == [{"versions": started["versions"], "device": started["device"]}]
+    # A complete run has nothing left to do on another device, and does not name it.
+    assert call("--resume", f"--workdir={path}", environment=one).returncode == 0
+    assert json.loads((path / "config.json").read_text()) == resumed
     ours = {(row["seed"], row["step"]): row["loss"] for row in rows(path)}
     single = {(row["seed"], row["step"]): row["loss"] for row in rows(finished)}
     for seed in range(3):
@@ -410,6 +416,7 @@ def test_the_version_names_the_commit_of_a_checkout(tmp_path, monkeypatch):
         subprocess.run([*git, *arguments], check=True)
     commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout
 
+    monkeypatch.setenv("GIT_DIR", str(launch.ROOT / "nowhere"))
     assert launch.version() == f"{jaxrnn.__version__}+g{commit[:12]}"
     (tmp_path / "file").write_text("changed")
     assert launch.version() == f"{jaxrnn.__version__}+g{commit[:12]}.dirty"

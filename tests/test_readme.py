@@ -3,13 +3,22 @@
 import importlib
 import re
 
+import pytest
+
 from experiments import launch, readme
+from jaxrnn.rundir import RunError
 
 TEXT = readme.README.read_text()
 
 
 def test_results_are_those_that_are_kept():
     assert readme.with_results(TEXT)[0] == TEXT, "run `make readme`"
+
+
+def test_a_mark_that_is_missing_costs_nothing():
+    for mark in ("<!-- speed: make readme -->", "<!-- end of speed -->"):
+        with pytest.raises(RunError, match="in this order"):
+            readme.with_results(TEXT.replace(mark, ""))
 
 
 def test_files_and_targets_exist():

@@ -214,17 +214,17 @@ def test_runs_on_other_data_are_kept_apart_and_that_is_said(tmp_path):
 
 
 def test_seeds_of_several_devices_or_versions_are_put_together_and_that_is_said(tmp_path):
-    for seed, name, jax, device in ((0, "a", "0.10.2", "cpu"), (1, "b", "0.10.2", "cpu"), (2, "c", "0.12.0", "H100")):
+    old, new = ({"versions": {"jax": jax}, "device": {"kind": kind}} for jax, kind in (("1.0", "cpu"), ("1.1", "H100")))
+    for seed, name, origin in ((0, "a", old), (1, "b", old), (2, "c", {**old, "earlier": [new]}), (2, "d", new)):
         write_run(tmp_path / name, seeds=(seed,), rates=(0.1, 0.2))
         file = tmp_path / name / "config.json"
-        origin = {"versions": {"jax": jax}, "device": {"kind": device}}
         file.write_text(json.dumps({**json.loads(file.read_text()), **origin}))
 
-    arms, remarks = merge_arms(read_runs(tmp_path, "kept"))
+    arms, (_, *remarks) = merge_arms(read_runs(tmp_path, "kept"))  # The first is about d, which is not used.
 
     assert [[lane.seed for lane in arm.lanes] for arm in arms] == [[0, 1, 2], [0, 1, 2]]
     assert remarks == [
-        f"seeds are put together that were made with jax 0.10.2 on cpu (`{tmp_path}/a`) and jax 0.12.0 on H100 "
+        f"seeds are put together that were made with jax 1.0 on cpu (`{tmp_path}/a`) and jax 1.1 on H100 "
         f"(`{tmp_path}/c`)"
     ]
 
