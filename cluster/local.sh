@@ -14,9 +14,14 @@ num_processes=$1 workdir=$2 experiment=$3
 shift 3
 cd "$(dirname "$0")/.." || exit 1
 python=${PYTHON:-.venv/bin/python}
-cores=$("$python" -c 'from experiments.launch import num_cores; print(num_cores())') || exit 1
+found=$("$python" -c '
+import socket
+from experiments.launch import num_cores
+s = socket.socket()
+s.bind(("127.0.0.1", 0))
+print(num_cores(), s.getsockname()[1])') || exit 1
+read -r cores port <<<"$found"
 export JAX_NUM_CPU_DEVICES=${JAX_NUM_CPU_DEVICES:-$((cores > num_processes ? cores / num_processes : 1))}
-port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])') || exit 1
 if [ -e "$workdir/config.json" ]; then
   set -- --resume "$@"
 fi

@@ -433,21 +433,11 @@ def version() -> str:
     """Of this code, with the commit where it is a checkout: ``0.1.0+g1a2b3c4d5e6f``, ``.dirty`` if it was changed."""
     if not (ROOT / ".git").exists():
         return __version__
-    ask = [
-        "git",
-        "--no-optional-locks",
-        "-C",
-        str(ROOT),
-        "describe",
-        "--always",
-        "--exclude=*",
-        "--abbrev=12",
-        "--dirty=.dirty",
-    ]
+    ask = ["git", "--no-optional-locks", "describe", "--always", "--exclude=*", "--abbrev=12", "--dirty=.dirty"]
     # In a hook, git's own variables name the repository that the hook is of.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
-        done = subprocess.run(ask, capture_output=True, text=True, check=True, timeout=10, env=environment)
+        done = subprocess.run(ask, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return __version__
     return f"{__version__}+g{done.stdout.strip()}"
@@ -455,14 +445,13 @@ def version() -> str:
 
 def _origin(saved: dict[str, Any], now: dict[str, Any], complete: bool) -> dict[str, Any]:
     """Versions and device for the ``config.json`` of a resumed run, and under "earlier" others that it had before."""
-    then = {name: saved.get(name, {}) for name in ("versions", "device")}
+    then, here = ({name: one.get(name, {}) for name in ("versions", "device")} for one in (saved, now))
     earlier = saved.get("earlier", [])
-    grows = any(saved["config"].get(name) != now["config"].get(name) for name in _GROWING)
-    if complete and not grows:  # There is nothing left to do, here and now.
-        now = then
-    elif then != {name: now[name] for name in then} and then not in earlier:
+    if complete and all(saved["config"].get(name) == now["config"].get(name) for name in _GROWING):
+        here = then  # There is nothing left to do.
+    elif then not in (here, *earlier):
         earlier = [*earlier, then]
-    return {**{name: now[name] for name in then}, **({"earlier": earlier} if earlier else {})}
+    return {**here, "earlier": earlier} if earlier else here
 
 
 def interrupted(how: str) -> NoReturn:
