@@ -11,6 +11,7 @@ Features are an array ``[N, D]`` or `SparseRows`, a matrix of which only the ent
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -290,7 +291,7 @@ def propagate(graph: GraphsTuple, x: Array, weights: Array | None = None) -> Arr
         weights: ``[E]``, or ``[E, K]`` for ``x [N, K, ...]``; by default those of the graph.
     """
     weights = jnp.asarray(graph.edges if weights is None else weights, x.dtype)
-    return _sum_by_receiver(graph, _like(weights, x) * x[graph.senders], x.shape[0])
+    return _sum_by_receiver(graph, _spread(weights, x) * x[graph.senders], x.shape[0])
 
 
 def gcn(graph: GraphsTuple, x: Features, w: Array) -> Array:
@@ -385,6 +386,17 @@ def _leaky(x: Array) -> Array:
 
 def _sum_by_receiver(graph: GraphsTuple, x: Array, num_nodes: int) -> Array:
     return jraph.segment_sum(x, graph.receivers, num_nodes, indices_are_sorted=True)
+
+
+def _spread(weights: Array, x: Array) -> Array:
+    """`weights` for each of the features of `x`, as a product with ones, exactly.
+
+    Its gradient, a sum over few features for each edge, is a product too. XLA's CPU compiler gives sums to a library
+    that takes several times as long for rows as short as these: a seventh of a GAT's epoch.
+    """
+    ones = jnp.ones((1, math.prod(x.shape[weights.ndim :])), weights.dtype)
+    spread = jnp.matmul(weights[..., None], ones, precision="highest")
+    return spread.reshape(*weights.shape, *x.shape[weights.ndim :])
 
 
 def _like(x: Array, y: Array) -> Array:
