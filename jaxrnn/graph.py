@@ -210,13 +210,12 @@ def _sparse_product(x: SparseRows, w: Array) -> Array:
 
 def _sum_of_pieces(values: Array, pieces: Pieces, w: Array, num_rows: int) -> Array:
     """Slot after slot of all pieces: what a step of the loop reads and writes stays in the cache."""
+    columns = jnp.asarray(pieces.columns)
 
-    def add(total: Array, slot: tuple[Array, Array]) -> tuple[Array, None]:
-        v, column = slot
-        return total + _like(v, w) * w[column], None
+    def product(slot: Array | int) -> Array:
+        return _like(values[slot], w) * w[columns[slot]]
 
-    start = jnp.zeros((len(pieces.rows), *w.shape[1:]), w.dtype)
-    total, _ = jax.lax.scan(add, start, (values, jnp.asarray(pieces.columns)))
+    total = jax.lax.fori_loop(1, len(columns), lambda slot, total: total + product(slot), product(0))
     return jraph.segment_sum(total, pieces.rows, num_rows, indices_are_sorted=True)
 
 
