@@ -1,7 +1,7 @@
 """A cell over time, under `jax.lax.scan`, with a gradient that keeps weight sums out of the loop.
 
-The transpose of a scan adds the whole weight cotangent at every step. Here the reverse scan only stacks the cotangents
-of the step's product, ``du [T, *batch, U]``, and the weight gradient is one large product over time and batch.
+The transpose of a scan adds the whole weight cotangent at every step. Here the reverse scan only keeps the cotangents of
+the step's product, ``du [T, *batch, U]``, and the weight gradient is one large product over time and batch.
 """
 
 import functools
@@ -93,7 +93,7 @@ def unroll(
     if carry is None:
         hidden_size = cell.weight(params).shape[0]
         carry = cell.initial_carry(hidden_size, batch_shape, inputs.values.dtype)
-    if isinstance(cell, ProductCell) and cell.stacked_gradient:
+    if isinstance(cell, ProductCell) and cell.stacked_gradient and len(xs) > 0:
         elementwise = {name: getattr(params, name) for name in cell.elementwise}
         return _stacked(cell, reverse, _Problem(elementwise, cell.weight(params), carry, inputs, mask))
 
@@ -263,9 +263,9 @@ def _stacked_backward(cell: ProductCell, reverse: bool, residuals: Any, cotangen
     elementwise, weight, _, inputs, mask = problem
     d_last, d_ys = cotangents
 
-    def step(state: tuple[PyTree, PyTree], x: Any) -> tuple[tuple[PyTree, PyTree], tuple[Array, Array | None]]:
-        d_elementwise, d_carry = state
-        x_t, m, carry, u, d_y = x
+    def step(state: Any, x: Any) -> tuple[Any, Array | None]:
+        d_elementwise, d_carry, us, u = state
+        t, x_t, m, carry, d_y = x
 
         def pointwise(e: dict[str, Array], c: PyTree, z: Array, u: Array) -> tuple[PyTree, Array]:
             return _pointwise(cell, e, c, z, u, m)
@@ -274,13 +274,17 @@ def _stacked_backward(cell: ProductCell, reverse: bool, residuals: Any, cotangen
         more, d_carry, d_z, d_u = pull_back((d_carry, d_y))
         _, pull_source = jax.vjp(cell.source, carry)
         (d_source,) = pull_source(d_u @ weight.T)
-        state = jax.tree.map(jnp.add, (d_elementwise, d_carry), (more, d_source))
+        d_elementwise, d_carry = jax.tree.map(jnp.add, (d_elementwise, d_carry), (more, d_source))
+        us = jax.lax.dynamic_update_index_in_dim(us, d_u, t, axis=0)
+        # Read by the next step itself, XLA could take it for a use of the stack after it is written, and copy all of it.
+        u = jax.lax.dynamic_index_in_dim(us, t + 1 if reverse else t - 1, keepdims=False)
         # Where a cell only adds z and u, their cotangents are one array: it is stacked once.
-        return state, (d_u, None if d_z is d_u else d_z)
+        return (d_elementwise, d_carry, us, u), None if d_z is d_u else d_z
 
-    start = (jax.tree.map(jnp.zeros_like, elementwise), d_last)
-    xs = (_scanned(inputs), mask, carries, us, d_ys)
-    (d_elementwise, d_carry), (d_us, d_zs) = jax.lax.scan(step, start, xs, reverse=not reverse)
+    # A product's cotangent takes its place: another stack of their size would be filled with zeros, and then written.
+    start = (jax.tree.map(jnp.zeros_like, elementwise), d_last, us, us[0 if reverse else -1])
+    xs = (jnp.arange(len(us)), _scanned(inputs), mask, carries, d_ys)
+    (d_elementwise, d_carry, d_us, _), d_zs = jax.lax.scan(step, start, xs, reverse=not reverse)
     axes = tuple(range(d_us.ndim - 1))
     d_weight = jnp.tensordot(cell.source(carries), d_us, (axes, axes))
     d_zs = d_us if d_zs is None else d_zs

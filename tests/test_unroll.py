@@ -181,6 +181,30 @@ def test_gradients_to_second_order_are_finite_differences(name, cell, form, x64)
     np.testing.assert_allclose(curvature, (g_1 - g_2) / (2 * step), rtol=0, atol=1e-7)
 
 
+@pytest.mark.parametrize("name", CELLS)
+def test_no_steps_are_the_initial_carry_and_its_gradient(name, x64):
+    problem = draw_problem(name, 0, (2,))
+    (last, ys), gradient = results_and_gradient(from_vectors, CELLS[name], problem)
+    oracles.assert_close(last, problem.carry, 0)
+    assert ys.shape == (0, 2, 3)
+    oracles.assert_close(gradient.carry, jax.grad(lambda carry: weighted_sum((carry, ys)))(problem.carry), 1e-12)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves((gradient.params, gradient.xs)))
+
+
+@pytest.mark.parametrize(("name", "stacks"), [("lstm", 4 + 2 + 1), ("gru", 3 + 1 + 3 + 1)])
+def test_a_gradient_holds_the_products_or_their_cotangents_but_not_both(name, stacks):
+    """In stacks ``[T, B, H]``: products, carries, the GRU's cotangents of z, and what the weight gradient reads."""
+    num_steps, batch_size, hidden_size = 64, 16, 32
+    problem = draw_problem(name, num_steps, (batch_size,), hidden_size=hidden_size, dtype=np.float32)
+
+    def loss(params, embedding):
+        return weighted_sum(unroll(CELLS[name], params, problem.indices, embedding=embedding)[0])
+
+    program = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(problem.params, problem.embedding).compile()
+    held = program.memory_analysis().temp_size_in_bytes / (4 * num_steps * batch_size * hidden_size)
+    assert held < stacks + 1
+
+
 SIZES = {"num_steps": 12, "batch_shape": (3, 2), "hidden_size": 8}
 """Larger than what finite differences see, and shared, so that each program is compiled for several tests."""
 MASKS = {
