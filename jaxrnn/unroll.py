@@ -1,7 +1,7 @@
 """A cell over time, under `jax.lax.scan`, with a gradient that keeps weight sums out of the loop.
 
-The transpose of a scan adds the whole weight cotangent at every step. Here the reverse scan only keeps the cotangents of
-the step's product, ``du [T, *batch, U]``, and the weight gradient is one large product over time and batch.
+The transpose of a scan adds the whole weight cotangent at every step. Here the reverse scan only keeps the cotangents
+of the step's product, ``du [T, *batch, U]``, and the weight gradient is one large product over time and batch.
 """
 
 import functools
@@ -276,7 +276,7 @@ def _stacked_backward(cell: ProductCell, reverse: bool, residuals: Any, cotangen
         (d_source,) = pull_source(d_u @ weight.T)
         d_elementwise, d_carry = jax.tree.map(jnp.add, (d_elementwise, d_carry), (more, d_source))
         us = jax.lax.dynamic_update_index_in_dim(us, d_u, t, axis=0)
-        # Read by the next step itself, XLA could take it for a use of the stack after it is written, and copy all of it.
+        # Were it read by the next step, XLA might see a use of the stack beside its change, and copy all of it.
         u = jax.lax.dynamic_index_in_dim(us, t + 1 if reverse else t - 1, keepdims=False)
         # Where a cell only adds z and u, their cotangents are one array: it is stacked once.
         return (d_elementwise, d_carry, us, u), None if d_z is d_u else d_z
