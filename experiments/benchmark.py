@@ -50,6 +50,7 @@ PRECISION = "highest"
 OURS = "jaxrnn"
 """The variant that the others of its group are compared with."""
 FLAX = "Flax nn.RNN(OptimizedLSTMCell)"
+TORCH_LOOP = "PyTorch, loop over t"
 WITHOUT_GATES = "jaxrnn, without gates"
 """The same products and nearly nothing beside them: what these sizes leave of the limit."""
 Problems = Sequence[tuple[Mapping[str, Any], Sequence[int]]]
@@ -58,6 +59,13 @@ SEEDS_TOGETHER: Problems = (
     ({"digits": 10, "batch_size": 256, "hidden_size": 256, "chunk_steps": 3}, (1, 2, 4, 8)),
 )
 """A problem where overhead rules and one where products do, and the numbers of seeds in a program."""
+TABLE_STEPS: Mapping[tuple[str, int], int] = {
+    ("lstm", 10): 3,
+    ("lstm", 20): 27,
+    ("peephole", 10): 5,
+    ("peephole", 20): 6,
+}
+"""Hundreds of steps that a run of Tables 1 and 2 takes, the mean over seeds, by its cell and number of digits."""
 
 
 class Variant(NamedTuple):
@@ -227,9 +235,9 @@ def recurrent(
             _trained(WITHOUT_GATES, "lstm", lstm, build_trainer(lstm, gateless), recurrent_flops(lstm)),
             _trained(FLAX, "lstm", lstm, build_trainer(lstm, flax), recurrent_flops(lstm)),
             _torch_classifier("PyTorch nn.LSTM", lstm, None),
-            _torch_classifier("PyTorch, loop over t", lstm, LSTM_LOOP),
+            _torch_classifier(TORCH_LOOP, lstm, LOOPS["lstm"]),
             _trained(OURS, "peephole", peephole, build_study(peephole).trainer, recurrent_flops(peephole)),
-            _torch_classifier("PyTorch, loop over t", peephole, PEEPHOLE_LOOP),
+            _torch_classifier(TORCH_LOOP, peephole, LOOPS["peephole"]),
         ],
         product=_product(product_size),
         unit="step",
@@ -244,6 +252,67 @@ def recurrent_flops(config: Config) -> int:
     initializer = INITIALIZERS[config.initializer]
     weight = jax.eval_shape(lambda: cell.weight(cell.init(jax.random.key(0), 1, config.hidden_size, initializer)))
     return 6 * steps * config.batch_size * weight.size
+
+
+# --- Suite: tables ----------------------------------------------------------------------------------------------------
+
+
+def tables(
+    *,
+    batch_size: int = 256,
+    hidden_size: int = 256,
+    steps: Mapping[tuple[str, int], int] = TABLE_STEPS,
+    product_size: int = 2048,
+) -> Iterator[Comparison]:
+    """All of the report's Tables 1 and 2: every arm's training steps, as many of each as its runs take of them.
+
+    Both sides take the same steps, and ours are of as many seeds at once as the study trains in a program.
+    """
+    seeds = launch.lanes_in_a_program(0, 3)
+    ours, loops = [], []
+    for (cell, digits), chunk_steps in steps.items():
+        config = Config(
+            cell=cell,
+            digits=digits,
+            batch_size=batch_size,
+            hidden_size=hidden_size,
+            chunk_steps=chunk_steps,
+            precision=PRECISION,
+            tolerance=0.0,
+            max_steps=2**31 - 2,
+        )
+        flops = recurrent_flops(config)
+        ours.append(_trained(OURS, cell, config, build_study(config).trainer, flops, seeds))
+        loops.append(_torch_classifier(TORCH_LOOP, config, LOOPS[cell]))
+    arms = ", ".join(f"{cell} at T={digits} {count}" for (cell, digits), count in steps.items())
+    yield Comparison(
+        title=f"Tables 1 and 2, a seed's training step, B={batch_size}, H={hidden_size}, {seeds} seeds in a program, "
+        f"steps of each arm in a call: {arms}",
+        variants=[_one_after_another(ours), _one_after_another(loops)],
+        product=_product(product_size),
+        unit="seed's step",
+        counted="the recurrent products, of padding too,",
+    )
+
+
+def _one_after_another(variants: Sequence[Variant]) -> Variant:
+    """A call of each of the variants, which are of one name."""
+    calls = [variant.step for variant in variants if variant.step is not None]
+    total = sum(variant.steps_per_call for variant in variants)
+    compiled = [variant.compile_seconds for variant in variants if variant.compile_seconds is not None]
+
+    def step() -> None:
+        for call in calls:
+            call()
+
+    return Variant(
+        variants[0].name,
+        "all arms",
+        step if calls else None,
+        total,
+        sum(variant.flops * variant.steps_per_call for variant in variants) // total,
+        sum(compiled) if compiled else None,
+    )
 
 
 # --- Suite: seeds -----------------------------------------------------------------------------------------------------
@@ -539,8 +608,10 @@ def _peephole_loop(w: Mapping[str, Any], xs_tbd: Any) -> Any:
     return h
 
 
-LSTM_LOOP = TorchLoop([gate + role for gate in "gifo" for role in "xhb"], _lstm_loop)
-PEEPHOLE_LOOP = TorchLoop([*(gate + role for gate in "fio" for role in "xhb"), "cx", "cb"], _peephole_loop)
+LOOPS = {
+    "lstm": TorchLoop([gate + role for gate in "gifo" for role in "xhb"], _lstm_loop),
+    "peephole": TorchLoop([*(gate + role for gate in "fio" for role in "xhb"), "cx", "cb"], _peephole_loop),
+}
 
 
 def installed(package: str) -> str | None:
@@ -826,6 +897,7 @@ def write(out: Path, record: Mapping[str, Any], measured: Sequence[Measurement])
 
 SUITES: dict[str, Callable[[], Iterator[Comparison]]] = {
     "recurrent": recurrent,
+    "tables": tables,
     "text": text_training,
     "sampling": sampling,
     "seeds": many_seeds,

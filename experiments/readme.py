@@ -37,6 +37,7 @@ class Work(NamedTuple):
 
 
 PALINDROME, TEXT, WRITING = "Palindrome training step", "Character LSTM training step", "Generation"
+TABLES = "Tables 1 and 2"
 SMALL, CORA = "A seed's palindrome training step, T=41, B=32, H=32", "Node classification, cora"
 LSTM, LOOP, CALLS, ONE_SEED = (
     f"PyTorch{what}" for what in (" nn.LSTM", ", loop over t", ", a call a character", " nn.LSTM, one seed")
@@ -45,6 +46,7 @@ WORKS = (
     Work("palindrome training step, LSTM (T=81, batch 256, hidden 256)", PALINDROME, "lstm", OURS, (FLAX, LSTM, LOOP)),
     Work("the same, padding not shared", PALINDROME, "lstm", f"{OURS}, padding not shared", (FLAX, LSTM, LOOP)),
     Work("palindrome training step, the report's peephole", PALINDROME, "peephole", OURS, (LOOP,)),
+    Work("the steps of all runs of Tables 1 and 2, a seed on each core", TABLES, "all arms", OURS, (LOOP,)),
     Work("a small one (T=41, batch 32, hidden 32), a seed on each core", SMALL, "lstm", OURS, (ONE_SEED,)),
     Work("the same, one seed alone", SMALL, "lstm", f"{OURS}, 1 in a program", (ONE_SEED,)),
     Work("character LSTM training step (2 layers of 512, T=30, batch 64)", TEXT, "lstm", OURS, (FLAX, LSTM)),

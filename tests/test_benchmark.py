@@ -104,6 +104,25 @@ def test_the_recurrent_suite_end_to_end(tmp_path):
     assert (tmp_path / "benchmark.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_suite_of_tables_takes_every_arms_steps(monkeypatch):
+    pytest.importorskip("torch")
+    taken = []
+    monkeypatch.setattr(jax, "block_until_ready", lambda result: taken.append(result[0].step.tolist()) or result)
+    steps = {("lstm", 1): 3, ("peephole", 3): 1}
+    (comparison,) = benchmark.tables(batch_size=2, hidden_size=3, steps=steps, product_size=8)
+    ours, loop = comparison.variants
+    ours.step()
+    # Two CPU devices, a lane on each.
+    assert taken == [[3, 3], [1, 1]]
+    assert (ours.steps_per_call, loop.steps_per_call) == (8, 4)
+    # T=9 and 17, B=2, H=3, U=4H and 3H, with weights 3 and 1.
+    assert ours.flops == loop.flops == (3 * 6 * 9 * 2 * 3 * 12 + 6 * 17 * 2 * 3 * 9) // 4
+    assert (ours.compile_seconds > 0, loop.compile_seconds) == (True, None)
+    assert "lstm at T=1 3, peephole at T=3 1" in comparison.title
+    monkeypatch.undo()
+    assert all(row.seconds[0] > 0 for row in benchmark.measure(comparison, 1).rows)
+
+
 def test_the_suite_of_seeds_is_by_their_number():
     problems = [({"digits": 1, **TINY}, (1, 4)), ({"digits": 3, **TINY}, (2,))]
     small, large = benchmark.many_seeds(problems, product_size=8)
@@ -346,15 +365,15 @@ def test_the_table_is_in_milliseconds_and_percent(seconds, cells):
 
 
 @pytest.mark.parametrize(
-    ("cell", "loop", "fields"),
+    ("cell", "fields"),
     [
-        ("lstm", benchmark.LSTM_LOOP, {"w_x": ("ifgo", "x"), "w_h": ("ifgo", "h"), "b": ("ifgo", "b")}),
-        ("peephole", benchmark.PEEPHOLE_LOOP, {"w_x": ("fioc", "x"), "w_c": ("fio", "h"), "b": ("fioc", "b")}),
+        ("lstm", {"w_x": ("ifgo", "x"), "w_h": ("ifgo", "h"), "b": ("ifgo", "b")}),
+        ("peephole", {"w_x": ("fioc", "x"), "w_c": ("fio", "h"), "b": ("fioc", "b")}),
     ],
 )
-def test_the_loops_in_pytorch_are_the_same_cells(cell, loop, fields):
+def test_the_loops_in_pytorch_are_the_same_cells(cell, fields):
     torch = pytest.importorskip("torch")
-    generator = np.random.default_rng(0)
+    generator, loop = np.random.default_rng(0), benchmark.LOOPS[cell]
     shapes = {"x": (5, 3), "h": (3, 3), "b": (3,)}
     weights = {name: generator.normal(size=shapes[name[1]]).astype(np.float32) for name in loop.weights}
     xs_tbd = generator.normal(size=(7, 2, 5)).astype(np.float32)
