@@ -331,10 +331,12 @@ def _init_gru(key: Key, input_size: int, hidden_size: int, initializer: Initiali
 
 def _gru_pointwise(params: GRUParams, carry: RNNCarry, z: Array, u: Array) -> tuple[RNNCarry, Array, dict[str, Array]]:
     """``h = (1-u)*n + u*h'`` with ``n = tanh(W_nx x + b + r*(W_nh h' + b_n))``, as in cuDNN and PyTorch."""
-    z_r, z_u, z_n = jnp.split(z, 3, axis=-1)
     u_r, u_u, u_n = jnp.split(u, 3, axis=-1)
-    reset, update = jax.nn.sigmoid(z_r + u_r), jax.nn.sigmoid(z_u + u_u)
-    candidate = jnp.tanh(z_n + reset * (u_n + params.b_n))
+    reset = jax.nn.sigmoid(z[..., : u_r.shape[-1]] + u_r)
+    # Put together, they reach memory: else XLA's CPU compiler makes one loop of the step, scalar and half as fast.
+    u = jnp.concatenate([u_r, u_u, reset * (u_n + params.b_n)], axis=-1)
+    _, update, candidate = jnp.split(z + u, 3, axis=-1)
+    update, candidate = jax.nn.sigmoid(update), jnp.tanh(candidate)
     h = (1 - update) * candidate + update * carry.h
     return RNNCarry(h), h, {"r": reset, "u": update, "n": candidate}
 

@@ -262,6 +262,8 @@ def _stacked_backward(cell: ProductCell, reverse: bool, residuals: Any, cotangen
     problem, carries, us = residuals
     elementwise, weight, _, inputs, mask = problem
     d_last, d_ys = cotangents
+    # Else XLA makes it part of the loop's product, which then transposes it at every step.
+    weight_t = jax.lax.optimization_barrier(weight.T)
 
     def step(state: Any, x: Any) -> tuple[Any, Array | None]:
         d_elementwise, d_carry, us, u = state
@@ -273,7 +275,7 @@ def _stacked_backward(cell: ProductCell, reverse: bool, residuals: Any, cotangen
         _, pull_back = jax.vjp(pointwise, elementwise, carry, _projected(inputs, x_t), u)
         more, d_carry, d_z, d_u = pull_back((d_carry, d_y))
         _, pull_source = jax.vjp(cell.source, carry)
-        (d_source,) = pull_source(d_u @ weight.T)
+        (d_source,) = pull_source(d_u @ weight_t)
         d_elementwise, d_carry = jax.tree.map(jnp.add, (d_elementwise, d_carry), (more, d_source))
         us = jax.lax.dynamic_update_index_in_dim(us, d_u, t, axis=0)
         # Were it read by the next step, XLA might see a use of the stack beside its change, and copy all of it.
