@@ -5,7 +5,7 @@ The peers are Flax and, where they are installed, PyTorch and PyTorch Geometric.
     python -m experiments.benchmark --suite=text --suite=sampling --repeats=5 --out=runs/benchmark
 
 Variants take turns in one process, because a machine's speed drifts: only what was timed in the same turn is compared.
-Expect a few minutes on two idle CPU cores, and take no numbers from busy ones: PyTorch's threads wait for each other at
+Expect ten minutes on two idle CPU cores, and take no numbers from busy ones: PyTorch's threads wait for each other at
 every operation, so other work on their cores slows them far more than XLA's. The load before the start stands with the
 numbers. Without ``--out`` the tables are printed and nothing is written.
 """
@@ -50,7 +50,7 @@ PRECISION = "highest"
 OURS = "jaxrnn"
 """The variant that the others of its group are compared with."""
 FLAX = "Flax nn.RNN(OptimizedLSTMCell)"
-TORCH_LOOP = "PyTorch, loop over t"
+TORCH_LSTM, TORCH_LOOP = "PyTorch nn.LSTM", "PyTorch, loop over t"
 WITHOUT_GATES = "jaxrnn, without gates"
 """The same products and nearly nothing beside them: what these sizes leave of the limit."""
 Problems = Sequence[tuple[Mapping[str, Any], Sequence[int]]]
@@ -59,6 +59,8 @@ SEEDS_TOGETHER: Problems = (
     ({"digits": 10, "batch_size": 256, "hidden_size": 256, "chunk_steps": 3}, (1, 2, 4, 8)),
 )
 """A problem where overhead rules and one where products do, and the numbers of seeds in a program."""
+_TABLE_SEEDS = 3
+"""Of each arm in the tables."""
 TABLE_STEPS: Mapping[tuple[str, int], int] = {
     ("lstm", 10): 3,
     ("lstm", 20): 27,
@@ -199,17 +201,7 @@ def recurrent(
     """The palindrome study's training step (report, Tables 1 and 2)."""
     task = TASKS["palindrome"](digits)
     lstm, peephole = (
-        Config(
-            cell=cell,
-            digits=digits,
-            batch_size=batch_size,
-            hidden_size=hidden_size,
-            chunk_steps=chunk_steps,
-            precision=PRECISION,
-            # A lane that has ended does no work: none ends here.
-            tolerance=0.0,
-            max_steps=2**31 - 2,
-        )
+        _endless(cell=cell, digits=digits, batch_size=batch_size, hidden_size=hidden_size, chunk_steps=chunk_steps)
         for cell in ("lstm", "peephole")
     )
     model = build_model(lstm)
@@ -234,7 +226,7 @@ def recurrent(
             ),
             _trained(WITHOUT_GATES, "lstm", lstm, build_trainer(lstm, gateless), recurrent_flops(lstm)),
             _trained(FLAX, "lstm", lstm, build_trainer(lstm, flax), recurrent_flops(lstm)),
-            _torch_classifier("PyTorch nn.LSTM", lstm, None),
+            _torch_classifier(TORCH_LSTM, lstm, None),
             _torch_classifier(TORCH_LOOP, lstm, LOOPS["lstm"]),
             _trained(OURS, "peephole", peephole, build_study(peephole).trainer, recurrent_flops(peephole)),
             _torch_classifier(TORCH_LOOP, peephole, LOOPS["peephole"]),
@@ -264,27 +256,19 @@ def tables(
     steps: Mapping[tuple[str, int], int] = TABLE_STEPS,
     product_size: int = 2048,
 ) -> Iterator[Comparison]:
-    """All of the report's Tables 1 and 2: every arm's training steps, as many of each as its runs take of them.
+    """The report's Tables 1 and 2: a call takes `steps` of every arm, in the proportions of the arms' mean runs.
 
-    Both sides take the same steps, and ours are of as many seeds at once as the study trains in a program.
+    Ours takes them for as many seeds at once as the study trains in a program. Looks and tests are left out.
     """
-    seeds = launch.lanes_in_a_program(0, 3)
+    seeds = launch.lanes_in_a_program(0, _TABLE_SEEDS)
     ours, loops = [], []
     for (cell, digits), chunk_steps in steps.items():
-        config = Config(
-            cell=cell,
-            digits=digits,
-            batch_size=batch_size,
-            hidden_size=hidden_size,
-            chunk_steps=chunk_steps,
-            precision=PRECISION,
-            tolerance=0.0,
-            max_steps=2**31 - 2,
+        config = _endless(
+            cell=cell, digits=digits, batch_size=batch_size, hidden_size=hidden_size, chunk_steps=chunk_steps
         )
-        flops = recurrent_flops(config)
-        ours.append(_trained(OURS, cell, config, build_study(config).trainer, flops, seeds))
+        ours.append(_together(OURS, config, seeds))
         loops.append(_torch_classifier(TORCH_LOOP, config, LOOPS[cell]))
-    arms = ", ".join(f"{cell} at T={digits} {count}" for (cell, digits), count in steps.items())
+    arms = ", ".join(f"{cell} of {digits} digits {count}" for (cell, digits), count in steps.items())
     yield Comparison(
         title=f"Tables 1 and 2, a seed's training step, B={batch_size}, H={hidden_size}, {seeds} seeds in a program, "
         f"steps of each arm in a call: {arms}",
@@ -321,20 +305,17 @@ def _one_after_another(variants: Sequence[Variant]) -> Variant:
 def many_seeds(problems: Problems = SEEDS_TOGETHER, product_size: int = 2048) -> Iterator[Comparison]:
     """The palindrome step by the number of seeds in a program; `problems` as in `SEEDS_TOGETHER`."""
     for sizes, numbers in problems:
-        config = Config(**sizes, precision=PRECISION, tolerance=0.0, max_steps=2**31 - 2)
-        flops, trainer = recurrent_flops(config), build_study(config).trainer
+        config = _endless(**sizes)
         default = launch.lanes_in_a_program(0, max(numbers))
-        variants = [_trained(OURS, config.cell, config, trainer, flops, default)]
+        variants = [_together(OURS, config, default)]
         variants += [
-            _trained(f"jaxrnn, {number} in a program", config.cell, config, trainer, flops, number)
-            for number in numbers
-            if number != default
+            _together(f"jaxrnn, {number} in a program", config, number) for number in numbers if number != default
         ]
         yield Comparison(
             title=f"A seed's palindrome training step, T={TASKS['palindrome'](config.digits).input_length}, "
             f"B={config.batch_size}, H={config.hidden_size}, by the seeds in a program; the default is {default}, "
             f"{config.chunk_steps} steps a call",
-            variants=[*variants, _torch_classifier("PyTorch nn.LSTM, one seed", config, None)],
+            variants=[*variants, _torch_classifier(f"{TORCH_LSTM}, one seed", config, None)],
             product=_product(product_size),
             unit="seed's step",
             counted="the recurrent products, of padding too,",
@@ -410,7 +391,7 @@ def text_training(
                 flops,
             ),
             _trained(FLAX, config.cell, config, text.build_trainer(config, flax, tokens), flops),
-            _torch_text("PyTorch nn.LSTM", config, tokens, num_characters, flops),
+            _torch_text(TORCH_LSTM, config, tokens, num_characters, flops),
         ],
         product=_product(product_size),
         unit="step",
@@ -547,6 +528,17 @@ def _trained(name: str, group: str, config: Any, trainer: Trainer, flops: int, l
         assert (state.status == Status.RUNNING).all()
 
     return Variant(name, group, step, config.chunk_steps * lanes, flops, compile_seconds)
+
+
+def _endless(**sizes: Any) -> Config:
+    """The palindrome study's config; a lane that has ended would do no work, and none ends here."""
+    return Config(**sizes, precision=PRECISION, tolerance=0.0, max_steps=2**31 - 2)
+
+
+def _together(name: str, config: Config, seeds: int) -> Variant:
+    """The palindrome study's chunk with so many seeds in a program."""
+    study = build_study(dataclasses.replace(config, num_seeds=seeds, seeds_per_program=seeds))
+    return _trained(name, config.cell, config, study.trainer, recurrent_flops(config), seeds)
 
 
 def _product(size: int) -> Variant:

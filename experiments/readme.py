@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments import gradients_report, launch, nodes_report, palindrome_report
-from experiments.benchmark import FLAX, OURS, PYG
+from experiments.benchmark import FLAX, OURS, PYG, TORCH_LOOP, TORCH_LSTM
 from experiments.report import KEPT
 from jaxrnn.report import NONE, Table, read_runs, table_markdown
 from jaxrnn.rundir import RunError
@@ -39,17 +39,33 @@ class Work(NamedTuple):
 PALINDROME, TEXT, WRITING = "Palindrome training step", "Character LSTM training step", "Generation"
 TABLES = "Tables 1 and 2"
 SMALL, CORA = "A seed's palindrome training step, T=41, B=32, H=32", "Node classification, cora"
-LSTM, LOOP, CALLS, ONE_SEED = (
-    f"PyTorch{what}" for what in (" nn.LSTM", ", loop over t", ", a call a character", " nn.LSTM, one seed")
-)
+CALLS, ONE_SEED = "PyTorch, a call a character", f"{TORCH_LSTM}, one seed"
 WORKS = (
-    Work("palindrome training step, LSTM (T=81, batch 256, hidden 256)", PALINDROME, "lstm", OURS, (FLAX, LSTM, LOOP)),
-    Work("the same, padding not shared", PALINDROME, "lstm", f"{OURS}, padding not shared", (FLAX, LSTM, LOOP)),
-    Work("palindrome training step, the report's peephole", PALINDROME, "peephole", OURS, (LOOP,)),
-    Work("the steps of all runs of Tables 1 and 2, a seed on each core", TABLES, "all arms", OURS, (LOOP,)),
+    Work(
+        "palindrome training step, LSTM (T=81, batch 256, hidden 256)",
+        PALINDROME,
+        "lstm",
+        OURS,
+        (FLAX, TORCH_LSTM, TORCH_LOOP),
+    ),
+    Work(
+        "the same, padding not shared",
+        PALINDROME,
+        "lstm",
+        f"{OURS}, padding not shared",
+        (FLAX, TORCH_LSTM, TORCH_LOOP),
+    ),
+    Work("palindrome training step, the report's peephole", PALINDROME, "peephole", OURS, (TORCH_LOOP,)),
+    Work(
+        "the steps of a mean run of each arm of Tables 1 and 2, a seed on each core",
+        TABLES,
+        "all arms",
+        OURS,
+        (TORCH_LOOP,),
+    ),
     Work("a small one (T=41, batch 32, hidden 32), a seed on each core", SMALL, "lstm", OURS, (ONE_SEED,)),
     Work("the same, one seed alone", SMALL, "lstm", f"{OURS}, 1 in a program", (ONE_SEED,)),
-    Work("character LSTM training step (2 layers of 512, T=30, batch 64)", TEXT, "lstm", OURS, (FLAX, LSTM)),
+    Work("character LSTM training step (2 layers of 512, T=30, batch 64)", TEXT, "lstm", OURS, (FLAX, TORCH_LSTM)),
     Work("generating a character, one text", WRITING, "batch 1", OURS, (CALLS,)),
     Work("generating a character, 64 texts", WRITING, "batch 64", OURS, (CALLS,)),
     Work("an epoch on Cora, GCN", CORA, "gcn", OURS, (PYG,)),

@@ -5,7 +5,7 @@ of the step's product, ``du [T, *batch, U]``, and the weight gradient is one lar
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -93,6 +93,7 @@ def unroll(
     if carry is None:
         hidden_size = cell.weight(params).shape[0]
         carry = cell.initial_carry(hidden_size, batch_shape, inputs.values.dtype)
+    # A stack of no products has no first one to begin with.
     if isinstance(cell, ProductCell) and cell.stacked_gradient and len(xs) > 0:
         elementwise = {name: getattr(params, name) for name in cell.elementwise}
         return _stacked(cell, reverse, _Problem(elementwise, cell.weight(params), carry, inputs, mask))
@@ -260,14 +261,36 @@ def _stacked_forward(cell: ProductCell, reverse: bool, problem: _Problem) -> tup
 
 def _stacked_backward(cell: ProductCell, reverse: bool, residuals: Any, cotangents: tuple[PyTree, Array]) -> Any:
     problem, carries, us = residuals
+    inputs = problem.inputs
+    (d_elementwise, d_carry), (d_us, d_zs) = _walk_back_in_place(cell, reverse, problem, carries, us, cotangents)
+    axes = tuple(range(d_us.ndim - 1))
+    d_weight = jnp.tensordot(cell.source(carries), d_us, (axes, axes))
+    d_zs = d_us if d_zs is None else d_zs
+    d_values = d_zs if inputs.indices is None else _lookup_backward((inputs.values, inputs.indices), d_zs)[0]
+    return (_Problem(d_elementwise, d_weight, d_carry, _Inputs(d_values, None), None),)
+
+
+def _walk_back(
+    scan: Callable[..., Any],
+    cell: ProductCell,
+    reverse: bool,
+    problem: _Problem,
+    carries: PyTree,
+    us: Array,
+    cotangents: tuple[PyTree, Array],
+) -> tuple[tuple[PyTree, PyTree], tuple[Array, Array | None]]:
+    """The cotangents of the elementwise parameters, of the first carry, and, stacked, of every step's product and z.
+
+    Where a cell only adds z and u, their cotangents are one array, and that of z is None.
+    """
     elementwise, weight, _, inputs, mask = problem
     d_last, d_ys = cotangents
     # Else XLA makes it part of the loop's product, which then transposes it at every step.
     weight_t = jax.lax.optimization_barrier(weight.T)
 
-    def step(state: Any, x: Any) -> tuple[Any, Array | None]:
-        d_elementwise, d_carry, us, u = state
-        t, x_t, m, carry, d_y = x
+    def step(state: tuple[PyTree, PyTree], x: Any) -> tuple[tuple[PyTree, PyTree], tuple[Array, Array | None]]:
+        d_elementwise, d_carry = state
+        u, (x_t, m, carry, d_y) = x
 
         def pointwise(e: dict[str, Array], c: PyTree, z: Array, u: Array) -> tuple[PyTree, Array]:
             return _pointwise(cell, e, c, z, u, m)
@@ -276,22 +299,49 @@ def _stacked_backward(cell: ProductCell, reverse: bool, residuals: Any, cotangen
         more, d_carry, d_z, d_u = pull_back((d_carry, d_y))
         _, pull_source = jax.vjp(cell.source, carry)
         (d_source,) = pull_source(d_u @ weight_t)
-        d_elementwise, d_carry = jax.tree.map(jnp.add, (d_elementwise, d_carry), (more, d_source))
-        us = jax.lax.dynamic_update_index_in_dim(us, d_u, t, axis=0)
-        # Were it read by the next step, XLA might see a use of the stack beside its change, and copy all of it.
-        u = jax.lax.dynamic_index_in_dim(us, t + 1 if reverse else t - 1, keepdims=False)
-        # Where a cell only adds z and u, their cotangents are one array: it is stacked once.
-        return (d_elementwise, d_carry, us, u), None if d_z is d_u else d_z
+        state = jax.tree.map(jnp.add, (d_elementwise, d_carry), (more, d_source))
+        return state, (d_u, None if d_z is d_u else d_z)
 
-    # A product's cotangent takes its place: another stack of their size would be filled with zeros, and then written.
-    start = (jax.tree.map(jnp.zeros_like, elementwise), d_last, us, us[0 if reverse else -1])
-    xs = (jnp.arange(len(us)), _scanned(inputs), mask, carries, d_ys)
-    (d_elementwise, d_carry, d_us, _), d_zs = jax.lax.scan(step, start, xs, reverse=not reverse)
-    axes = tuple(range(d_us.ndim - 1))
-    d_weight = jnp.tensordot(cell.source(carries), d_us, (axes, axes))
-    d_zs = d_us if d_zs is None else d_zs
-    d_values = d_zs if inputs.indices is None else _lookup_backward((inputs.values, inputs.indices), d_zs)[0]
-    return (_Problem(d_elementwise, d_weight, d_carry, _Inputs(d_values, None), None),)
+    start = (jax.tree.map(jnp.zeros_like, elementwise), d_last)
+    return scan(step, start, (us, (_scanned(inputs), mask, carries, d_ys)), reverse=not reverse)
 
 
+def _scan_in_place(
+    step: Callable[..., Any], start: PyTree, xs: tuple[Array, PyTree], reverse: bool
+) -> tuple[PyTree, tuple[Array, PyTree]]:
+    """`jax.lax.scan` of ``step(state, (x, more)) -> state, (y, others)`` with the ``y`` written where the ``x`` stood.
+
+    Another stack of that size would be filled with zeros first.
+    """
+
+    def in_place(walked: Any, x: Any) -> tuple[Any, PyTree]:
+        (state, stack, x_t), (t, more) = walked, x
+        state, (y, others) = step(state, (x_t, more))
+        stack = jax.lax.dynamic_update_index_in_dim(stack, y, t, axis=0)
+        # Were it read by the next step, XLA might see a use of the stack beside its change, and copy all of it. The
+        # last step's is not used.
+        x_t = jax.lax.dynamic_index_in_dim(stack, t - 1 if reverse else t + 1, keepdims=False)
+        return (state, stack, x_t), others
+
+    stack, more = xs
+    first = (start, stack, stack[-1 if reverse else 0])
+    (state, stack, _), others = jax.lax.scan(in_place, first, (jnp.arange(len(stack)), more), reverse=reverse)
+    return state, (stack, others)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _walk_back_in_place(cell: ProductCell, reverse: bool, *args: Any) -> Any:
+    return _walk_back(_scan_in_place, cell, reverse, *args)
+
+
+def _walk_back_forward(cell: ProductCell, reverse: bool, *args: Any) -> tuple[Any, Any]:
+    """By a scan that is not in place: the transpose of that would pass over the whole stack at every step."""
+    return jax.vjp(functools.partial(_walk_back, jax.lax.scan, cell, reverse), *args)
+
+
+def _walk_back_backward(cell: ProductCell, reverse: bool, pull_back: Any, cotangents: Any) -> Any:
+    return pull_back(cotangents)
+
+
+_walk_back_in_place.defvjp(_walk_back_forward, _walk_back_backward)
 _stacked.defvjp(_stacked_forward, _stacked_backward)

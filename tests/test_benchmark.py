@@ -118,7 +118,7 @@ def test_the_suite_of_tables_takes_every_arms_steps(monkeypatch):
     # T=9 and 17, B=2, H=3, U=4H and 3H, with weights 3 and 1.
     assert ours.flops == loop.flops == (3 * 6 * 9 * 2 * 3 * 12 + 6 * 17 * 2 * 3 * 9) // 4
     assert (ours.compile_seconds > 0, loop.compile_seconds) == (True, None)
-    assert "lstm at T=1 3, peephole at T=3 1" in comparison.title
+    assert "lstm of 1 digits 3, peephole of 3 digits 1" in comparison.title
     monkeypatch.undo()
     assert all(row.seconds[0] > 0 for row in benchmark.measure(comparison, 1).rows)
 

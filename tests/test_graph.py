@@ -111,6 +111,20 @@ def assert_close(ours, expected, tolerance):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance), ours, expected)
 
 
+@pytest.mark.parametrize(
+    ("shape", "heads"), [((N,), ()), ((N, F), ()), ((N, K), (K,)), ((N, K, F), ()), ((N, K, F), (K,))]
+)
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_propagate_weighs_every_edge_exactly(shape, heads, dtype):
+    rng = np.random.default_rng(2)
+    senders = np.array([3, 0, 6, 2, 2, 1, 5])
+    graph = graphs.build(senders, np.arange(N), N, self_loops=False)  # one edge into each node: nothing is summed
+    weights, x = rng.normal(size=(N, *heads)).astype(dtype), rng.normal(size=shape).astype(dtype)
+    weights[0], x[6] = np.inf, np.nan
+    spread = weights.reshape(*weights.shape, *[1] * (x.ndim - weights.ndim))
+    np.testing.assert_array_equal(graphs.propagate(graph, x, weights), spread * x[senders])
+
+
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-12)])
 def test_layers_and_gradients_equal_their_dense_twins(name, dtype, tolerance, x64):

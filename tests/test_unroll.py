@@ -181,28 +181,53 @@ def test_gradients_to_second_order_are_finite_differences(name, cell, form, x64)
     np.testing.assert_allclose(curvature, (g_1 - g_2) / (2 * step), rtol=0, atol=1e-7)
 
 
+@pytest.mark.parametrize("form", [from_vectors, from_tokens])
 @pytest.mark.parametrize("name", CELLS)
-def test_no_steps_are_the_initial_carry_and_its_gradient(name, x64):
-    problem = draw_problem(name, 0, (2,))
-    (last, ys), gradient = results_and_gradient(from_vectors, CELLS[name], problem)
+def test_no_steps_are_the_initial_carry_and_its_gradient(name, form, x64):
+    problem, mask = draw_problem(name, 0, (2,)), np.ones((0, 2), bool)
+    (last, ys), gradient = results_and_gradient(form, CELLS[name], problem, mask, reverse=True)
     oracles.assert_close(last, problem.carry, 0)
     assert ys.shape == (0, 2, 3)
     oracles.assert_close(gradient.carry, jax.grad(lambda carry: weighted_sum((carry, ys)))(problem.carry), 1e-12)
-    assert not any(np.any(leaf) for leaf in jax.tree.leaves((gradient.params, gradient.xs)))
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient._replace(carry=None)))
 
 
+@pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize(("name", "stacks"), [("lstm", 4 + 2 + 1), ("gru", 3 + 1 + 3 + 1)])
-def test_a_gradient_holds_the_products_or_their_cotangents_but_not_both(name, stacks):
+def test_a_gradient_of_one_lane_holds_the_products_or_their_cotangents_but_not_both(name, stacks, reverse):
     """In stacks ``[T, B, H]``: products, carries, the GRU's cotangents of z, and what the weight gradient reads."""
     num_steps, batch_size, hidden_size = 64, 16, 32
     problem = draw_problem(name, num_steps, (batch_size,), hidden_size=hidden_size, dtype=np.float32)
 
     def loss(params, embedding):
-        return weighted_sum(unroll(CELLS[name], params, problem.indices, embedding=embedding)[0])
+        return weighted_sum(unroll(CELLS[name], params, problem.indices, embedding=embedding, reverse=reverse)[0])
 
     program = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(problem.params, problem.embedding).compile()
     held = program.memory_analysis().temp_size_in_bytes / (4 * num_steps * batch_size * hidden_size)
     assert held < stacks + 1
+
+
+def loop_bodies(jaxpr):
+    """Those of all scans in it."""
+    for eqn in jaxpr.eqns:
+        for inner in eqn.params.values():
+            if hasattr(inner, "jaxpr"):
+                if eqn.primitive.name == "scan":
+                    yield inner.jaxpr
+                yield from loop_bodies(inner.jaxpr)
+
+
+@pytest.mark.parametrize("name", STACKED)
+def test_no_step_of_a_gradients_gradient_passes_over_the_whole_sequence(name):
+    num_steps = 61
+    problem = draw_problem(name, num_steps, (2,), dtype=np.float32)
+
+    def slope(params):
+        return weighted_sum(jax.grad(lambda params: weighted_sum(unroll(STACKED[name], params, problem.xs)))(params))
+
+    bodies = list(loop_bodies(jax.make_jaxpr(jax.grad(slope))(problem.params).jaxpr))
+    assert len(bodies) >= 4  # forward and backward, of each order
+    assert not [eqn for body in bodies for eqn in body.eqns for var in eqn.outvars if num_steps in var.aval.shape]
 
 
 SIZES = {"num_steps": 12, "batch_shape": (3, 2), "hidden_size": 8}
