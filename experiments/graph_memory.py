@@ -114,7 +114,7 @@ LAYERS = {
     DENSE: Layer("dense GCN", plots.VERMILION, _dense_gcn, [(SIZE, SIZE)], True, 4, 0),
     SPARSE: Layer("sparse GCN", plots.BLUE, graph.gcn, [(SIZE, SIZE)], False, 3, 1),
     GAT: Layer(
-        "sparse GAT", plots.GREEN, _gat, [(SIZE, 1, SIZE), (1, SIZE), (1, SIZE)], False, 6, 4, largest_only=True
+        "sparse GAT", plots.GREEN, _gat, [(SIZE, 1, SIZE), (1, SIZE), (1, SIZE)], False, 6, 3, largest_only=True
     ),
 }
 

@@ -49,10 +49,10 @@ def calls(monkeypatch):
 def test_predictions_count_bytes():
     dense, sparse, gat = (study.LAYERS[name] for name in ("dense_gcn", "sparse_gcn", "sparse_gat"))
 
-    # 10^10 floats of the matrix, 4 arrays of 100 000 x 16; 600 000 edges of a weight, two ends and 1 or 4 messages.
+    # 10^10 floats of the matrix, 4 arrays of 100 000 x 16; 600 000 edges of a weight, two ends and 1 or 3 messages.
     assert study.predicted_bytes(dense, 100_000) == 40 * GB + 4 * 6_400_000
     assert study.predicted_bytes(sparse, 100_000) == 600_000 * (12 + 64) + 3 * 6_400_000
-    assert study.predicted_bytes(gat, 100_000) == 600_000 * (12 + 4 * 64) + 6 * 6_400_000
+    assert study.predicted_bytes(gat, 100_000) == 600_000 * (12 + 3 * 64) + 6 * 6_400_000
 
 
 @pytest.mark.parametrize("name", ["dense_gcn", "sparse_gcn", "sparse_gat"])
