@@ -219,7 +219,7 @@ def recurrent(
         title=f"Palindrome training step, T={task.input_length}, B={batch_size}, H={hidden_size}, "
         f"D={model.embedding_size}, {chunk_steps} steps a call",
         variants=[
-            _trained(OURS, "lstm", lstm, build_study(lstm).trainer, recurrent_flops(lstm)),
+            _studied(OURS, lstm, 1),
             _trained("jaxrnn, padding not shared", "lstm", lstm, build_trainer(lstm, model), recurrent_flops(lstm)),
             _trained(
                 "jaxrnn, that by plain autodiff", "lstm", lstm, build_trainer(lstm, autodiff), recurrent_flops(lstm)
@@ -228,7 +228,7 @@ def recurrent(
             _trained(FLAX, "lstm", lstm, build_trainer(lstm, flax), recurrent_flops(lstm)),
             _torch_classifier(TORCH_LSTM, lstm, None),
             _torch_classifier(TORCH_LOOP, lstm, LOOPS["lstm"]),
-            _trained(OURS, "peephole", peephole, build_study(peephole).trainer, recurrent_flops(peephole)),
+            _studied(OURS, peephole, 1),
             _torch_classifier(TORCH_LOOP, peephole, LOOPS["peephole"]),
         ],
         product=_product(product_size),
@@ -266,7 +266,7 @@ def tables(
         config = _endless(
             cell=cell, digits=digits, batch_size=batch_size, hidden_size=hidden_size, chunk_steps=chunk_steps
         )
-        ours.append(_together(OURS, config, seeds))
+        ours.append(_studied(OURS, config, seeds))
         loops.append(_torch_classifier(TORCH_LOOP, config, LOOPS[cell]))
     arms = ", ".join(f"{cell} of {digits} digits {count}" for (cell, digits), count in steps.items())
     yield Comparison(
@@ -307,9 +307,9 @@ def many_seeds(problems: Problems = SEEDS_TOGETHER, product_size: int = 2048) ->
     for sizes, numbers in problems:
         config = _endless(**sizes)
         default = launch.lanes_in_a_program(0, max(numbers))
-        variants = [_together(OURS, config, default)]
+        variants = [_studied(OURS, config, default)]
         variants += [
-            _together(f"jaxrnn, {number} in a program", config, number) for number in numbers if number != default
+            _studied(f"jaxrnn, {number} in a program", config, number) for number in numbers if number != default
         ]
         yield Comparison(
             title=f"A seed's palindrome training step, T={TASKS['palindrome'](config.digits).input_length}, "
@@ -535,8 +535,8 @@ def _endless(**sizes: Any) -> Config:
     return Config(**sizes, precision=PRECISION, tolerance=0.0, max_steps=2**31 - 2)
 
 
-def _together(name: str, config: Config, seeds: int) -> Variant:
-    """The palindrome study's chunk with so many seeds in a program."""
+def _studied(name: str, config: Config, seeds: int) -> Variant:
+    """The palindrome study's chunk with so many seeds in a program, which share padding where the study's do."""
     study = build_study(dataclasses.replace(config, num_seeds=seeds, seeds_per_program=seeds))
     return _trained(name, config.cell, config, study.trainer, recurrent_flops(config), seeds)
 

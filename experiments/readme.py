@@ -102,7 +102,7 @@ def _speed() -> Table:
         for work in WORKS
         for nth, peer in enumerate(work.peers)
     ]
-    caption = "The time of others, ours being 1: median of 5 turns (least to most)"
+    caption = "The time of others, ours being 1: median over turns (least to most)"
     return Table(("work", "beside", *MACHINES.values()), rows, caption)
 
 

@@ -279,7 +279,7 @@ def _walk_back(
     us: Array,
     cotangents: tuple[PyTree, Array],
 ) -> tuple[tuple[PyTree, PyTree], tuple[Array, Array | None]]:
-    """The cotangents of the elementwise parameters, of the first carry, and, stacked, of every step's product and z.
+    """The cotangents of the elementwise parameters, of the initial carry, and, stacked, of every step's product and z.
 
     Where a cell only adds z and u, their cotangents are one array, and that of z is None.
     """

@@ -327,6 +327,11 @@ def test_the_node_classifiers_in_pytorch_geometric_are_the_same_models(config):
 
 TORCH = [
     ("lstm", "PyTorch nn.LSTM", lambda name: benchmark._torch_classifier(name, Config(), None)),
+    (
+        "all arms",
+        benchmark.TORCH_LOOP,
+        lambda name: benchmark._one_after_another([benchmark._torch_classifier(name, Config(), None)] * 2),
+    ),
     ("lstm", "in text", lambda name: benchmark._torch_text(name, configs.text.Config(), np.zeros(99), 7, 1)),
     ("batch 2", "in sampling", lambda name: benchmark._torch_sampling(name, configs.text.Config(), 7, 2, 9, 1)),
     ("gcn", benchmark.PYG, lambda _: benchmark._torch_nodes(configs.nodes.Config(), nodes.load_task(KARATE))),
