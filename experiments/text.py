@@ -177,7 +177,8 @@ def build_study(config: Config) -> Study:
             )
         return found
 
-    validate = jax.jit(lambda params: bits_per_character(model, params, measured["validation"]))
+    prefixes = {"": "validation", "test_": "test"} if "test" in measured else {"": "validation"}
+    validate = jax.jit(lambda params, tokens: bits_per_character(model, params, tokens))
 
     def samples_due(step: int) -> bool:
         return step in config.sample_steps or step == config.max_steps
@@ -186,8 +187,11 @@ def build_study(config: Config) -> Study:
         params = jax.tree.map(lambda x: x[0], state.params)
         rows = {}
         if "validation" in measured and step % config.eval_every == 0:
-            bits, accuracy = validate(params)
-            rows[VALIDATION] = [{"bits_per_character": float(bits), "accuracy": float(accuracy)}]
+            row: dict[str, float] = {}
+            for prefix, part in prefixes.items():
+                bits, accuracy = validate(params, measured[part])
+                row |= {f"{prefix}bits_per_character": float(bits), f"{prefix}accuracy": float(accuracy)}
+            rows[VALIDATION] = [row]
         if samples_due(step):
             seed = int(state.seed[0])
             rows[SAMPLES] = samples(model, params, corpus.characters, stream_key(seed, Stream.SAMPLE, step))

@@ -167,7 +167,7 @@ def sections(runs: Sequence[Run]) -> list[Section]:
     judged = judge(found)
     models = [model for arm in found.arms if (model := found.model(arm))]
     blocks: dict[str, Sequence[Block]] = {
-        "Table 3": [_RUNS_NOTE, _runs_table(found.arms)],
+        "Table 3": [_RUNS_NOTE, _runs_table(found.arms), *_best_tables(found)],
         "the claims": [_verdicts_list(judged), _RULES, _verdicts_table(judged)],
         "Figures 3 to 5": [figure for kind in KINDS for figure in _figures(kind, found)],
         "measured texts": [_TEXTS_NOTE, _texts_table(models), _loops_table(models)] if models else [],
@@ -576,8 +576,8 @@ _RUNS_NOTE = f"""\
 Training loss (nats) and accuracy are those of the training windows, the mean of a run's last {LAST_LOOKS} looks. Bits
 per character are measured once a run has ended, with the state carried through the text: *train* on the first 100 000
 characters of what it was trained on, *validation* and *test* on contiguous parts behind it, which the report does not
-have. Brackets are 95 % intervals over seeds, where there are several. *kept* are the results that came with the code,
-*this machine* the runs made here."""
+have. A run with a validation text is measured on these two at each look as well. Brackets are 95 % intervals over
+seeds, where there are several. *kept* are the results that came with the code, *this machine* the runs made here."""
 
 # The page shows the rules as they stand at the top of this file.
 _RULES = (__doc__ or "").partition("\n\n")[2]
@@ -630,6 +630,48 @@ def _run_row(arm: Arm) -> list[str]:
         ", ".join(others) or NONE,
         paths(arm.sources),
     ]
+
+
+def _best_tables(found: Collected) -> list[Table]:
+    """A table of the looks at which runs with a validation text were best on it, if there are such runs."""
+    best = {
+        arm: [
+            (curve, int(np.nanargmin(curve.metrics[_BITS])))
+            for curve in _validation_curves(arm, found).values()
+            if np.isfinite(curve.metrics[_BITS]).any()
+        ]
+        for arm in found.arms
+    }
+    rows = [
+        [
+            _title(arm),
+            arm.kind,
+            f"{len(looks)}",
+            f"{np.median([curve.steps[look] for curve, look in looks]):g}",
+            *(interval(stats.mean(_values(looks, metric)), ".3f") for metric in _HELD_OUT),
+            paths(arm.sources),
+        ]
+        for arm, looks in best.items()
+        if looks
+    ]
+    columns = ("corpus", "runs", "seeds", "median step", *_HELD_OUT.values(), "source")
+    caption = "Where each run was best on its validation text, and how good it was there on its test text"
+    return [Table(columns, rows, caption)] if rows else []
+
+
+_BITS = "bits_per_character"
+_HELD_OUT = {
+    _BITS: "bits per character, validation",
+    "accuracy": "accuracy, validation",
+    f"test_{_BITS}": "bits per character, test",
+    "test_accuracy": "accuracy, test",
+}
+
+
+def _values(looks: Iterable[tuple[Curve, int]], metric: str) -> list[float]:
+    """What a metric was at a look of each curve; one that was not measured there is passed over."""
+    values = [float(curve.metrics[metric][look]) for curve, look in looks if metric in curve.metrics]
+    return [value for value in values if math.isfinite(value)]
 
 
 def _at_the_end(lanes: Iterable[Lane], metric: str) -> list[float]:

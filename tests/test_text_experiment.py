@@ -169,7 +169,8 @@ def test_a_run_leaves_what_the_interface_promises(finished, corpus):
         metrics, validation = (rows(finished, f"{name}.jsonl", seed=seed) for name in ("metrics", "validation"))
         assert [row["step"] for row in metrics] == [row["step"] for row in validation] == [0, 20, 40, 60]
         assert list(metrics[0]) == [*where, "step", "loss", "accuracy"]
-        assert list(validation[0]) == [*where, "step", "bits_per_character", "accuracy"]
+        measured = ["bits_per_character", "accuracy", "test_bits_per_character", "test_accuracy"]
+        assert list(validation[0]) == [*where, "step", *measured]
         assert all(row.items() >= where.items() for row in metrics + validation)
         assert metrics[0]["loss"] == pytest.approx(np.log(len(CHARACTERS)), abs=0.5), "nothing is known beforehand"
         assert metrics[-1]["loss"] < metrics[0]["loss"] - 0.5
@@ -185,7 +186,9 @@ def test_results_are_measured_on_each_part_of_the_text(finished):
             measured = row[f"{name}_bits_per_character"], row[f"{name}_accuracy"]
             np.testing.assert_allclose(measured, measured_by_hand(params, encode(part, CHARACTERS)), rtol=1e-5)
         last = rows(finished, "validation.jsonl", seed=row["seed"])[-1]
-        assert last["bits_per_character"] == pytest.approx(row["validation_bits_per_character"], rel=1e-6)
+        for name in ("bits_per_character", "accuracy"):
+            assert last[name] == pytest.approx(row[f"validation_{name}"], rel=1e-6)
+            assert last[f"test_{name}"] == pytest.approx(row[f"test_{name}"], rel=1e-6)
     (summary,) = found["summary"]
     for name in (f"{part}_bits_per_character" for part in PARTS):
         assert summary[name]["value"] == pytest.approx(np.mean([row[name] for row in found["runs"]]))

@@ -61,7 +61,9 @@ def write_run(path: Path, seeds=(0,), *, looks=12, failed=(), bits=(1.9,), sampl
         for i in range(looks):
             loss = None if seed in failed and i == looks - 1 else 4 - 0.1 * i
             lines.append({**where, "step": 100 * i, "loss": loss, "accuracy": 0.05 * i})
-            validated.append({**where, "step": 100 * i, "bits_per_character": 5 - 0.1 * i, "accuracy": 0.04 * i})
+            look = {**where, "step": 100 * i, "bits_per_character": 5 - 0.1 * i, "accuracy": 0.04 * i}
+            tested = {"test_bits_per_character": 6 - 0.1 * i, "test_accuracy": 0.03 * i}
+            validated.append(look | (tested if config["test_fraction"] else {}))
     (path / "results.json").write_text(json.dumps({"complete": True, "runs": results}))
     files = {
         "metrics.jsonl": lines,
@@ -431,6 +433,26 @@ def test_runs_table(tmp_path, no_pictures):
     assert (split["bits per character, validation"], split["bits per character, train"]) == ("2.125", "2.125")
     assert split["setting, where not the report's"] == "`validation_fraction=0.1`"
     assert [row["corpus"] for row in others if row["seeds"] == "not run"] == ["`darwin`", "`democracy`"]
+
+
+def test_the_best_look_at_the_validation_text(tmp_path, no_pictures):
+    write_run(tmp_path / "own" / "a", validation_fraction=0.1, validation=True)
+    write_run(tmp_path / "own" / "b", [0, 1], validation_fraction=0.1, validation=True, test_fraction=0.1)
+    path = tmp_path / "own" / "b" / "validation.jsonl"
+    looks = [json.loads(line) for line in path.read_text().splitlines()]
+    looks[5]["bits_per_character"], looks[12 + 4]["bits_per_character"] = 1.0, 3.0
+    looks[12 + 5]["bits_per_character"] = None
+    path.write_text("".join(json.dumps(look) + "\n" for look in looks))
+
+    without, with_test = table_rows(study.sections(read(tmp_path)), "Where each run was best")
+
+    # The bits of the first run fall to its end; the other two have twelve looks each.
+    assert (without["median step"], without["bits per character, validation"]) == ("1100", "3.900")
+    assert (without["bits per character, test"], without["accuracy, test"]) == ("-", "-")
+    assert (with_test["median step"], with_test["seeds"]) == ("450", "2")
+    assert with_test["bits per character, validation"].startswith("2.000 [")
+    assert with_test["bits per character, test"].startswith("5.550 [")
+    assert with_test["accuracy, test"].startswith("0.135 [")
 
 
 def test_measured_texts(tmp_path, no_pictures):
