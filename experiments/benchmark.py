@@ -1,6 +1,6 @@
 """What training and generation cost: jaxrnn beside its peers, and beside the rate of large matrix products.
 
-The peers are Flax and, where they are installed, PyTorch and PyTorch Geometric.
+The peers are Flax, cuDNN on a GPU and, where they are installed, PyTorch and PyTorch Geometric.
 
     python -m experiments.benchmark --suite=text --suite=sampling --repeats=5 --out=runs/benchmark
 
@@ -28,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from flax import linen as nn
+from jax.experimental import rnn
 
 import configs.nodes
 import configs.text
@@ -50,15 +51,11 @@ PRECISION = "highest"
 OURS = "jaxrnn"
 """The variant that the others of its group are compared with."""
 FLAX = "Flax nn.RNN(OptimizedLSTMCell)"
+CUDNN = "cuDNN, jax.experimental.rnn"
 TORCH_LSTM, TORCH_LOOP = "PyTorch nn.LSTM", "PyTorch, loop over t"
 WITHOUT_GATES = "jaxrnn, without gates"
 """The same products and nearly nothing beside them: what these sizes leave of the limit."""
 Problems = Sequence[tuple[Mapping[str, Any], Sequence[int]]]
-SEEDS_TOGETHER: Problems = (
-    ({"digits": 10, "batch_size": 32, "hidden_size": 32, "chunk_steps": 50}, (1, 2, 4, 8, 16, 64)),
-    ({"digits": 10, "batch_size": 256, "hidden_size": 256, "chunk_steps": 3}, (1, 2, 4, 8)),
-)
-"""A problem where overhead rules and one where products do, and the numbers of seeds in a program."""
 _TABLE_SEEDS = 3
 """Of each arm in the tables."""
 TABLE_STEPS: Mapping[tuple[str, int], int] = {
@@ -207,14 +204,7 @@ def recurrent(
     model = build_model(lstm)
     autodiff = model.clone(cell=dataclasses.replace(cast(ProductCell, CELLS["lstm"]), stacked_gradient=False))
     gateless = model.clone(cell=GATELESS)
-    flax = nn.Sequential(
-        [
-            nn.Embed(task.vocabulary_size, model.embedding_size, embedding_init=nn.initializers.normal(1.0)),
-            nn.RNN(nn.OptimizedLSTMCell(hidden_size), time_major=True),
-            lambda ys_tbh: ys_tbh[-1],
-            nn.Dense(task.num_classes),
-        ]
-    )
+    flax = nn.RNN(nn.OptimizedLSTMCell(hidden_size), time_major=True)
     yield Comparison(
         title=f"Palindrome training step, T={task.input_length}, B={batch_size}, H={hidden_size}, "
         f"D={model.embedding_size}, {chunk_steps} steps a call",
@@ -225,7 +215,8 @@ def recurrent(
                 "jaxrnn, that by plain autodiff", "lstm", lstm, build_trainer(lstm, autodiff), recurrent_flops(lstm)
             ),
             _trained(WITHOUT_GATES, "lstm", lstm, build_trainer(lstm, gateless), recurrent_flops(lstm)),
-            _trained(FLAX, "lstm", lstm, build_trainer(lstm, flax), recurrent_flops(lstm)),
+            _flax_classifier(FLAX, lstm, flax),
+            *_cudnn_classifier(CUDNN, lstm),
             _torch_classifier(TORCH_LSTM, lstm, None),
             _torch_classifier(TORCH_LOOP, lstm, LOOPS["lstm"]),
             _studied(OURS, peephole, 1),
@@ -302,9 +293,18 @@ def _one_after_another(variants: Sequence[Variant]) -> Variant:
 # --- Suite: seeds -----------------------------------------------------------------------------------------------------
 
 
-def many_seeds(problems: Problems = SEEDS_TOGETHER, product_size: int = 2048) -> Iterator[Comparison]:
-    """The palindrome step by the number of seeds in a program; `problems` as in `SEEDS_TOGETHER`."""
-    for sizes, numbers in problems:
+def seeds_together() -> Problems:
+    """A problem where overhead rules and one where products do, and the numbers of seeds in a program."""
+    small = {"digits": 10, "batch_size": 32, "hidden_size": 32, "chunk_steps": 50}
+    large = {"batch_size": 256, "hidden_size": 256}
+    if jax.default_backend() == "cpu":
+        return (small, (1, 2, 4, 8, 16, 64)), ({**large, "digits": 10, "chunk_steps": 3}, (1, 2, 4, 8))
+    return (small, (1, 8, 32, 128)), ({**large, "digits": 20, "chunk_steps": 10}, (1, 8, 32, 128))
+
+
+def many_seeds(problems: Problems | None = None, product_size: int = 2048) -> Iterator[Comparison]:
+    """The palindrome step by the number of seeds in a program; `problems` as in `seeds_together`."""
+    for sizes, numbers in seeds_together() if problems is None else problems:
         config = _endless(**sizes)
         default = launch.lanes_in_a_program(0, max(numbers))
         variants = [_studied(OURS, config, default)]
@@ -315,7 +315,11 @@ def many_seeds(problems: Problems = SEEDS_TOGETHER, product_size: int = 2048) ->
             title=f"A seed's palindrome training step, T={TASKS['palindrome'](config.digits).input_length}, "
             f"B={config.batch_size}, H={config.hidden_size}, by the seeds in a program; the default is {default}, "
             f"{config.chunk_steps} steps a call",
-            variants=[*variants, _torch_classifier(f"{TORCH_LSTM}, one seed", config, None)],
+            variants=[
+                *variants,
+                *_cudnn_classifier(f"{CUDNN}, one seed", config),
+                _torch_classifier(f"{TORCH_LSTM}, one seed", config, None),
+            ],
             product=_product(product_size),
             unit="seed's step",
             counted="the recurrent products, of padding too,",
@@ -539,6 +543,37 @@ def _studied(name: str, config: Config, seeds: int) -> Variant:
     """The palindrome study's chunk with so many seeds in a program, which share padding where the study's do."""
     study = build_study(dataclasses.replace(config, num_seeds=seeds, seeds_per_program=seeds))
     return _trained(name, config.cell, config, study.trainer, recurrent_flops(config), seeds)
+
+
+def _flax_classifier(name: str, config: Config, layer: nn.Module) -> Variant:
+    """The palindrome study's chunk with a layer ``xs [T, B, D] -> ys [T, B, H]``."""
+    task, width = TASKS[config.task](config.digits), build_model(config).embedding_size
+    embedding = nn.Embed(task.vocabulary_size, width, embedding_init=nn.initializers.normal(1.0))
+    model = nn.Sequential([embedding, layer, lambda ys_tbh: ys_tbh[-1], nn.Dense(task.num_classes)])
+    return _trained(name, config.cell, config, build_trainer(config, model), recurrent_flops(config))
+
+
+class CudnnLSTM(nn.Module):
+    """NVIDIA's layer as JAX has it: ``xs [T, B, D] -> ys [T, B, H]``, for one seed, since it has no batching rule."""
+
+    hidden_size: int
+
+    @nn.compact
+    def __call__(self, xs_tbd: Array) -> Array:
+        """From the zero state."""
+        length, batch_size, width = xs_tbd.shape
+        size = self.hidden_size
+        weights = self.param("weights", lambda key: rnn.init_lstm_weight(key, width, size, 1, False))
+        zeros = jnp.zeros((1, batch_size, size))
+        lengths = jnp.full((batch_size,), length, jnp.int32)
+        xs_btd = xs_tbd.swapaxes(0, 1)
+        ys_bth, _, _ = rnn.lstm(xs_btd, zeros, zeros, weights, lengths, width, size, 1, 0.0, False, PRECISION)
+        return ys_bth.swapaxes(0, 1)
+
+
+def _cudnn_classifier(name: str, config: Config) -> list[Variant]:
+    """The palindrome study's chunk with cuDNN's layer, where there is a GPU."""
+    return [_flax_classifier(name, config, CudnnLSTM(config.hidden_size))] if jax.default_backend() == "gpu" else []
 
 
 def _product(size: int) -> Variant:

@@ -3,6 +3,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from jax.experimental import rnn
 
 import configs.nodes
 import configs.text
@@ -134,6 +135,44 @@ def test_the_suite_of_seeds_is_by_their_number():
     assert "T=17, " in large.title
     measured = benchmark.measure(small, 1)
     assert all(row.seconds and row.seconds[0] > 0 for row in measured.rows if "PyTorch" not in row.name)
+
+
+@pytest.fixture
+def cudnn_by_reference(monkeypatch):
+    """JAX's own reference of cuDNN's layer in its place."""
+
+    def lstm(x, h_0, c_0, weights, lengths, input_size, hidden_size, num_layers, dropout, bidirectional, precision):
+        assert precision == "highest"
+        sizes = input_size, hidden_size, num_layers
+        unpacked = rnn.unpack_lstm_weights(weights, *sizes, bidirectional)
+        return rnn.lstm_ref(x, h_0, c_0, *unpacked, lengths, *sizes, dropout, bidirectional)
+
+    monkeypatch.setattr(rnn, "lstm", lstm)
+
+
+def test_cudnns_layer_is_our_lstm(cudnn_by_reference):
+    layer, xs_tbd = benchmark.CudnnLSTM(3), jax.random.normal(jax.random.key(0), (5, 2, 4))
+    variables = layer.init(jax.random.key(1), xs_tbd)
+    w_ih, w_hh, b_ih, b_hh = (w[0] for w in rnn.unpack_lstm_weights(variables["params"]["weights"], 4, 3, 1, False))
+    _, expected = unroll(CELLS["lstm"], LSTMParams(w_ih.T, w_hh.T, b_ih + b_hh), xs_tbd)
+    np.testing.assert_allclose(layer.apply(variables, xs_tbd), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_on_a_gpu_cudnn_takes_part(cudnn_by_reference, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    (comparison,) = benchmark.many_seeds([({"digits": 1, **TINY}, (1, 4))], product_size=8)
+    assert [variant.name for variant in comparison.variants] == [
+        "jaxrnn",
+        "jaxrnn, 1 in a program",
+        "cuDNN, jax.experimental.rnn, one seed",
+        "PyTorch nn.LSTM, one seed",
+    ]
+    # The default there is all seeds at once.
+    assert "the default is 4" in comparison.title
+    assert [numbers for _, numbers in benchmark.seeds_together()] == [(1, 8, 32, 128)] * 2
+    _, _, cudnn, _ = comparison.variants
+    cudnn.step()
+    assert (cudnn.steps_per_call, cudnn.flops) == (2, 6 * 9 * 2 * 3 * 12)
 
 
 SMALL = {"num_characters": 7, "embedding_size": 3, "hidden_size": 4}

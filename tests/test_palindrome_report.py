@@ -382,6 +382,19 @@ def test_plateau_table(tmp_path, no_pictures):
     assert row["stopped too early with a patience of 5"].startswith("2 of 2")
 
 
+def test_runs_that_end_make_place(tmp_path, no_pictures):
+    write_arm(tmp_path / "kept" / "lstm", [900, 300, 300, 600, -120])
+
+    (row,) = (row for row in table_rows(study.sections(read(tmp_path)), "Steps with and") if row["seeds"] == "5")
+
+    assert row["their steps"] == "2220"
+    # One core has 900 and 120, the other 300, 300 and 600; or pairs take 900, 600 and 120.
+    assert (row["time on 2 cores"], row["where they wait for each other"]) == ("1200", "1620")
+    # All five to 120, four to 300, two to 600, one to 900; or five to 900.
+    assert row["steps in one program"] == str(5 * 120 + 4 * 180 + 2 * 300 + 300)
+    assert row["where it does not shrink"] == str(5 * 900)
+
+
 def test_other_settings_are_listed_apart(tmp_path, no_pictures):
     write_arm(tmp_path / "own" / "explicit", [300], embedding_size=162)
     write_arm(tmp_path / "own" / "default", [360], first=1, clip_norm=10)
