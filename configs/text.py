@@ -22,7 +22,7 @@ class Config:
     corpus: str = "pydoc"
     """pydoc (Python's own reference, always there), grimm, democracy, darwin, or the path of a text file."""
     encoding: str = "utf-8"
-    """Of the file; the report's author read his books as latin-1."""
+    """Of the file; the report's author read his books as latin-1; utf-8-sig leaves a byte order mark out."""
     cell: str = "lstm"
     """A name in `jaxrnn.cells.CELLS`."""
     num_layers: Layers = 2

@@ -450,6 +450,5 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     launch.define_flags("gradients.py", Config)
     launch.define_training_flags()
-    flags.adopt_module_key_flags(launch)
     flags.DEFINE_multi_string("trained", None, "A palindrome run with a trained cell; may be given several times.")
     launch.run_main(main)

@@ -14,6 +14,8 @@ from absl import flags
 from jaxrnn import distributed
 from jaxrnn.rundir import RunError
 
+flags.disclaim_key_flags()
+
 _LOST = "a process of this job has been lost; nothing that was saved is: start all of them again, with --resume"
 _NOT_MET = "the processes of this job have not found each other: have all been started, with the same coordinator?"
 _MET, _DONE = b"m", b"."

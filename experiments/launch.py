@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import functools
 import importlib.util
+import io
 import json
 import logging
 import math
@@ -41,9 +42,13 @@ EXIT_LOST = 76
 EXIT_KILLED = 130
 """By Ctrl-C, where there was nothing to save."""
 
-# What --resume may change. With several lanes in a program, `chunk_steps` also moves lines of metrics.jsonl.
+# Its flags are those of the binary that calls it, so that --help shows them.
+flags.disclaim_key_flags()
+
+# What --resume may change. With several lanes in a program, `chunk_steps` also moves lines of metrics.jsonl. A text may
+# have moved, since its digest is compared.
 _GROWING = ("max_steps", "num_seeds")
-_HARMLESS = ("chunk_steps", "data_devices")
+_HARMLESS = ("chunk_steps", "data_devices", "corpus")
 _DEVICE_FLAG = "xla_force_host_platform_device_count"
 _OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|Out of memory")
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
@@ -70,6 +75,8 @@ def run_main(main: Callable[[list[str]], None]) -> None:
         _log_warnings()
         use_all_cores()
         sys.unraisablehook = _unraisable
+        if isinstance(sys.stdout, io.TextIOWrapper):  # What a terminal cannot show should not end hours of work.
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             job.join()
             main(argv)
@@ -127,7 +134,9 @@ def _parse(argv: list[str]) -> list[str]:
     """Parses flags; a bad one, or an argument that is not a flag, is one line and exit code 2."""
     asked = [arg for arg in argv[1:] if arg in _HELP]
     if asked:
-        return app.parse_flags_with_usage([argv[0], *asked])
+        with contextlib.suppress(SystemExit):  # With absl's code, 1.
+            app.parse_flags_with_usage([argv[0], *asked])
+        sys.exit(0)
     try:
         if "config" in flags.FLAGS:
             _refuse_unknown_fields()
@@ -173,7 +182,6 @@ def define_training_flags() -> None:
     """The flags of a binary that trains: ``--tensorboard``, and those for several processes."""
     flags.DEFINE_bool("tensorboard", False, "Also write the metrics as TensorBoard events, into WORKDIR/tensorboard.")
     job.define_flags()
-    flags.adopt_module_key_flags(job)
 
 
 def _arguments() -> dict[str, str]:
@@ -345,7 +353,8 @@ def launch(experiment: Experiment, given: dict[str, Any] | None = None) -> list[
     try:
         return run(experiment, _config(experiment, fields), path, resume=flags.FLAGS.resume)
     except Interrupted:
-        interrupted(f"--resume --workdir={path}")
+        looked_in = flags.FLAGS["data_dir"].value if "data_dir" in flags.FLAGS else None
+        interrupted(f"--resume --workdir={path}" + (f" --data_dir={looked_in}" if looked_in else ""))
 
 
 def ensure(experiment: Experiment, fields: dict[str, Any], path: Path) -> None:

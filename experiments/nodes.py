@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import flags
 from numpy.typing import NDArray
 
 import jaxrnn
@@ -278,5 +277,4 @@ if __name__ == "__main__":
     launch.define_flags("nodes.py", Config)
     launch.define_training_flags()
     launch.define_data_dir()
-    flags.adopt_module_key_flags(launch)
     launch.run_main(main)

@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from absl import flags
 from flax import linen as nn
 
 from configs.palindrome import Config
@@ -154,5 +153,4 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     launch.define_flags("palindrome.py", Config)
     launch.define_training_flags()
-    flags.adopt_module_key_flags(launch)
     launch.run_main(main)

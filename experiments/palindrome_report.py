@@ -5,6 +5,7 @@ after the runs were seen.
 """
 
 import heapq
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, NamedTuple
@@ -124,7 +125,7 @@ Arms = Mapping[Slot, Arm]
 def sections(runs: Sequence[Run]) -> list[Section]:
     """The study's sections from all run directories; those of other experiments are passed over."""
     arms, others, remarks = collect(runs)
-    judged = judge(arms["kept"])
+    judged, lanes = judge(arms["kept"]), _lanes_table(arms)
     blocks: dict[str, Sequence[Block]] = {
         "Tables 1 and 2": [_STEPS_NOTE, *(_seeds_table(arms, cell) for cell in CELL_NAMES), _arms_table(arms)],
         "the claims": [
@@ -136,7 +137,7 @@ def sections(runs: Sequence[Run]) -> list[Section]:
         ],
         "Figures 1 and 2": [figure for kind in KINDS for figure in _figures(kind, arms[kind])],
         "other arms": [_others_table(others)] if others else [],
-        "runs that end": [_LANES_NOTE, _lanes_table(arms)],
+        "runs that end": [_LANES_NOTE, lanes] if lanes.rows else [],
         "remarks": ["\n".join(f"- {remark}" for remark in remarks)] if remarks else [],
     }
     return [Section(f"Binary palindromes: {title}", content) for title, content in blocks.items() if content]
@@ -626,21 +627,25 @@ power of two that holds the others. Ends within a chunk are not counted."""
 
 def _lanes_table(arms: Mapping[Kind, Arms]) -> Table:
     """What taking out runs that ended saves, by the finishing times of the arms of Tables 1 and 2."""
-
-    def cells(arm: Arm) -> list[str]:
-        steps = [lane.result["last_step"] for lane in arm.lanes]
-        counts = sum(steps), *steps_on_cores(steps, CORES), *steps_in_a_program(steps)
-        return [f"{len(steps)}", *map(str, counts)]
-
+    rows = []
+    for slot, kind in itertools.product(TABLED, KINDS):
+        if arm := arms[kind].get(slot):
+            steps = [lane.result["last_step"] for lane in arm.lanes]
+            counts = len(steps), sum(steps), *steps_on_cores(steps, CORES), *steps_in_a_program(steps)
+            rows.append([CELL_NAMES[slot.cell], str(slot.digits), kind, *map(str, counts), paths(arm.sources)])
     columns = (
+        "cell",
+        "T",
+        "runs",
         "seeds",
         "their steps",
         f"time on {CORES} cores",
         "where they wait for each other",
         "steps in one program",
         "where it does not shrink",
+        "source",
     )
-    return _slots_table(arms, TABLED, columns, cells, "Steps with and without taking out runs that ended")
+    return Table(columns, rows, "Steps with and without taking out runs that ended")
 
 
 def steps_on_cores(steps: Sequence[int], cores: int) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments import gradients_report, launch, nodes_report, palindrome_report
+from experiments import gradients_report, launch, nodes_report, palindrome_report, text_report
 from experiments.benchmark import FLAX, OURS, PYG, TORCH_LOOP, TORCH_LSTM
 from experiments.report import KEPT
 from jaxrnn.report import NONE, Table, read_runs, table_markdown
@@ -77,11 +77,18 @@ def with_results(text: str) -> tuple[str, dict[str, bytes]]:
     """The README's text with what stands between its marks renewed, and the pictures that go with it, by name."""
     runs = read_runs(KEPT, "kept")
     blocks, survival = palindrome_report.summary(runs)
+    blocks += text_report.summary(runs)
     blocks += nodes_report.summary(runs)
     results = "\n\n".join(table_markdown(block) if isinstance(block, Table) else str(block) for block in blocks)
     text = _renewed(text, "results", results)
+    written = text_report.written(runs)
+    text = _renewed(text, "written", table_markdown(written) if written else NONE)
     text = _renewed(text, "speed", table_markdown(_speed()))
-    pictures = {"survival.png": survival, "gradients.png": gradients_report.picture(runs)}
+    pictures = {
+        "survival.png": survival,
+        "gradients.png": gradients_report.picture(runs),
+        "text.png": text_report.picture(runs),
+    }
     return text, {name: png for name, png in pictures.items() if png}
 
 

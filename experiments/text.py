@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 from tqdm import tqdm
 
 from configs.text import Config
@@ -65,6 +64,8 @@ def describe_corpus(config: Config) -> dict[str, Any]:
 def check(config: Config) -> None:
     """Refuses names that do not exist, and a text that is too short for what is asked of it."""
     _check_names(config)
+    if config.dropout and config.num_layers == 1:
+        raise launch.bad_value("dropout", config.dropout, "is between the layers, and there is one")
     corpus = load_corpus(config)
     try:
         splits = text.split(corpus.tokens, config.validation_fraction, config.test_fraction)
@@ -310,12 +311,12 @@ def main(argv: list[str]) -> None:
         bits = ", ".join(f"{name.split('_')[0]} {row[name]:.3f}" for name in row if "_bits_" in name and row[name])
         ended = "failed (NaN) at" if "failed_at" in row else "ended at"
         print(f"{row['run']}: {ended} step {row['last_step']}; bits per character: {bits or '-'}")
-    print(f"Samples: {launch.workdir() / SAMPLES}; more: python -m experiments.sample --workdir={launch.workdir()}")
+    if (launch.workdir() / SAMPLES).exists():
+        print(f"Samples: {launch.workdir() / SAMPLES}; more: python -m experiments.sample --workdir={launch.workdir()}")
 
 
 if __name__ == "__main__":
     launch.define_flags("text.py", Config)
     launch.define_training_flags()
     launch.define_data_dir()
-    flags.adopt_module_key_flags(launch)
     launch.run_main(main)

@@ -300,7 +300,7 @@ def _first_rotation(loop: str) -> str:
 
 def digest(record: Mapping[str, Any], run: str, num: int) -> str:
     """Of a run's ``config.json`` without what leaves its texts as they are, and of how they are measured."""
-    passing = {*BOOKKEEPING, "max_steps"}
+    passing = {*BOOKKEEPING, "max_steps", "corpus"}
     settings = {
         "config": {name: value for name, value in record["config"].items() if name not in passing},
         "data": record["data"],
@@ -326,6 +326,8 @@ def measure(workdir: Path, run: str | None, num: int) -> Claims:
     _, model, _, characters, name = text.restore(workdir, run, None)
     with RunDirectory.resume(workdir) as directory:
         record = directory.record
+        if record["experiment"] != text.NAME:
+            raise RunError(f"{workdir}: holds imported weights; measured are runs that were trained here")
         config = SimpleNamespace(**record["config"])
         kept = _kept(workdir, name, sorted({*config.sample_steps, config.max_steps}))
         claims = _begun(workdir / CLAIMS, Claims(run=name, digest=digest(record, name, num)))

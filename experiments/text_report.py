@@ -177,6 +177,41 @@ def sections(runs: Sequence[Run]) -> list[Section]:
     return [Section(f"Character LSTM: {title}", content) for title, content in blocks.items() if content]
 
 
+def summary(runs: Sequence[Run]) -> list[Block]:
+    """What a reader wants first, from kept runs: what came of Table 3, and the verdicts."""
+    found = collect(run for run in runs if run.kind == "kept")
+    rows = [
+        [
+            _title(arm),
+            str(arm.config["max_steps"]),
+            PUBLISHED_ACCURACY.get(arm.config["corpus"], NONE) if is_reported(arm) else NONE,
+            interval(stats.mean(_at_the_end(_ended(arm), "accuracy")), ".3f"),
+            interval(stats.mean(_bits(_ended(arm), "train")), ".2f"),
+            *_best_cells(_best_looks(arm, found), (_BITS, f"test_{_BITS}")),
+        ]
+        for arm in found.arms
+    ]
+    bits = ("training bits per character", "step of the lowest validation bits", "these", "test bits there")
+    columns = ("character LSTM on", "steps", "report: training accuracy", "training accuracy", *bits)
+    caption = f"The report's Table 3 and what came of it; training accuracies are means of the last {LAST_LOOKS} looks"
+    return [Table(columns, rows, caption), _verdicts_list(judge(found))] if rows else []
+
+
+def written(runs: Sequence[Run]) -> Table | None:
+    """The report's sentences, continued by the first kept model that has its settings."""
+    found = collect(run for run in runs if run.kind == "kept")
+    models = (model for arm in found.arms if is_reported(arm) and (model := found.model(arm)))
+    return next((_sentences_table([model]) for model in models if model.claims.completions), None)
+
+
+def picture(runs: Sequence[Run]) -> bytes | None:
+    """The training curves of the kept runs with the report's settings; None where there are none."""
+    found = collect(run for run in runs if run.kind == "kept" and run.curves)
+    reported = [arm for arm in found.arms if is_reported(arm)]
+    figures = _figures("kept", found._replace(arms=reported))
+    return next((figure.png for figure in figures), None)
+
+
 # --- Reading ----------------------------------------------------------------------------------------------------------
 
 
@@ -634,29 +669,27 @@ def _run_row(arm: Arm) -> list[str]:
 
 def _best_tables(found: Collected) -> list[Table]:
     """A table of the looks at which runs with a validation text were best on it, if there are such runs."""
-    best = {
-        arm: [
-            (curve, int(np.nanargmin(curve.metrics[_BITS])))
-            for curve in _validation_curves(arm, found).values()
-            if np.isfinite(curve.metrics[_BITS]).any()
-        ]
-        for arm in found.arms
-    }
     rows = [
-        [
-            _title(arm),
-            arm.kind,
-            f"{len(looks)}",
-            f"{np.median([curve.steps[look] for curve, look in looks]):g}",
-            *(interval(stats.mean(_values(looks, metric)), ".3f") for metric in _HELD_OUT),
-            paths(arm.sources),
-        ]
-        for arm, looks in best.items()
-        if looks
+        [_title(arm), arm.kind, f"{len(looks)}", *_best_cells(looks, _HELD_OUT), paths(arm.sources)]
+        for arm in found.arms
+        if (looks := _best_looks(arm, found))
     ]
     columns = ("corpus", "runs", "seeds", "median step", *_HELD_OUT.values(), "source")
     caption = "Where each run was best on its validation text, and how good it was there on its test text"
     return [Table(columns, rows, caption)] if rows else []
+
+
+def _best_looks(arm: Arm, found: Collected) -> list[tuple[Curve, int]]:
+    """Where each run with a validation text needed the fewest bits for it."""
+    curves = _validation_curves(arm, found).values()
+    measured = [curve for curve in curves if np.isfinite(curve.metrics[_BITS]).any()]
+    return [(curve, int(np.nanargmin(curve.metrics[_BITS]))) for curve in measured]
+
+
+def _best_cells(looks: Sequence[tuple[Curve, int]], metrics: Iterable[str]) -> list[str]:
+    """The median step of these looks, and the mean of each metric there."""
+    step = f"{np.median([curve.steps[look] for curve, look in looks]):g}" if looks else NONE
+    return [step, *(interval(stats.mean(_values(looks, metric)), ".3f") for metric in metrics)]
 
 
 _BITS = "bits_per_character"
@@ -751,15 +784,18 @@ def _loops_table(models: Iterable[Model]) -> Table:
 
 def _samples_blocks(found: Collected, models: Sequence[Model]) -> list[Block]:
     blocks: list[Block] = [table for arm in found.arms if (table := _samples_table(arm, found))]
-    sentences = [
+    table = _sentences_table(models)
+    return [*blocks, table] if table.rows else blocks
+
+
+def _sentences_table(models: Iterable[Model]) -> Table:
+    rows = [
         [_title(model.arm), model.arm.kind, str(one.step), visible(one.prompt), visible(one.text)]
         for model in models
         for one in model.claims.completions
     ]
-    if sentences:
-        columns = ("corpus", "runs", "step", "sentence", "continued")
-        blocks.append(Table(columns, sentences, "The report's unfinished sentences, continued with tau = 2"))
-    return blocks
+    columns = ("corpus", "runs", "step", "sentence", "continued")
+    return Table(columns, rows, f"The report's unfinished sentences, continued with tau = 2; {_SIGNS}")
 
 
 def _samples_table(arm: Arm, found: Collected) -> Table | None:

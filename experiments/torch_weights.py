@@ -6,11 +6,13 @@
 Matrices are stored ``[out, in]`` there and ``[in, out]`` here; an LSTM's gates stand in the same order, i, f, g, o.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import io
 import re
 import warnings
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,6 +60,7 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {error.strerror}") from error
     with file, warnings.catch_warnings():
+        _refuse_damaged(path)
         # PyTorch warns of formats that it then reads, or refuses anyway.
         warnings.simplefilter("ignore")
         try:
@@ -82,6 +85,17 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
     return {name: _to_numpy(torch, path, name, tensor) for name, tensor in state.items()}
 
 
+def _refuse_damaged(path: Path) -> None:
+    """Compares the checksums of a file in the format of today, which ``torch.load`` does not look at."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
+        return  # An older format, or none: `torch.load` tells.
+    if damaged:
+        raise WeightsError(f"{path}: damaged: {damaged!r} does not have its checksum")
+
+
 def write_state_dict(path: Path, state: Mapping[str, np.ndarray]) -> None:
     """Writes tensors as ``torch.save`` does, for ``model.load_state_dict(torch.load(path))``.
 
@@ -92,12 +106,15 @@ def write_state_dict(path: Path, state: Mapping[str, np.ndarray]) -> None:
     # In memory first, so that only the disk can fail once the file exists.
     content = io.BytesIO()
     torch.save({name: torch.tensor(np.array(array)) for name, array in state.items()}, content)
+    if path.exists():
+        raise WeightsError(f"{path}: exists and is not overwritten")
+    part = path.with_name(f"{path.name}.part")
     try:
-        with path.open("xb") as file:
-            file.write(content.getbuffer())
-    except FileExistsError as error:
-        raise WeightsError(f"{path}: exists and is not overwritten") from error
+        part.write_bytes(content.getbuffer())
+        part.rename(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise WeightsError(f"{path}: cannot be written: {error.strerror}") from error
 
 

@@ -4,6 +4,8 @@ Every function returns a `Figure` of matplotlib's object-oriented interface, whi
 state; `png` turns it into bytes, the same bytes for the same arrays.
 """
 
+import textwrap
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +28,8 @@ CLASS_COLOURS = (*COLOURS, "#F0E442", "#999999")
 MARKERS = ("o", "s", "^", "D", "v")
 # Of points in the plane, this share at either end of an axis is moved in to its edge: some nodes lie far out.
 FAR_OUT = 0.005
+
+_TITLE_WIDTH = 50  # characters
 
 # More runs than this are drawn thin, in one colour, and counted in the legend instead of named.
 NAMED_RUNS = len(COLOURS)
@@ -232,8 +236,10 @@ def points_by_class(panels: Sequence[Points], ring: str) -> Figure:
 def png(figure: Figure) -> bytes:
     """The figure as a PNG file's bytes."""
     buffer = BytesIO()
-    # Without its default "Software" entry the bytes depend on the arrays alone.
-    figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # A box will do.
+        # Without its default "Software" entry the bytes depend on the arrays alone.
+        figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
     return buffer.getvalue()
 
 
@@ -242,7 +248,9 @@ def _metric_grid(
 ) -> Figure:
     """A grid of axes, one row per metric and one column per arm, filled by `draw(axes, column, metric)`."""
     metrics = list(columns[0].metrics)
-    figure = Figure(figsize=(4.6 * len(columns), 2.6 * len(metrics)), layout="constrained")
+    titles = [_wrapped(column.title) for column in columns]
+    lines = max(title.count("\n") for title in titles)
+    figure = Figure(figsize=(4.6 * len(columns), 2.6 * len(metrics) + 0.17 * lines), layout="constrained")
     grid = figure.subplots(len(metrics), len(columns), sharex="col", sharey="row", squeeze=False)
     for row, metric in zip(grid, metrics, strict=True):
         for axes, column in zip(row, columns, strict=True):
@@ -251,17 +259,22 @@ def _metric_grid(
         row[0].set_ylabel(metric)
         # Once all is drawn: setting one limit stops the axes from following the data with the other.
         row[0].set_ylim((None, 1.02) if metric.endswith("accuracy") else (0, None))
-    for axes, column in zip(grid[0], columns, strict=True):
+    for axes, title in zip(grid[0], titles, strict=True):
         # Above the axes: a plateau may run along any edge inside.
         legend = axes.legend(
             frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderpad=0
         )
         rows = -(-len(legend.get_texts()) // 3)
-        axes.set_title(column.title, loc="left", fontsize="medium", pad=6 + 15 * rows)
+        axes.set_title(title, loc="left", fontsize="medium", pad=6 + 15 * rows)
     for axes in grid[-1]:
         axes.set_xlim(left=0)
         axes.set_xlabel(step)
     return figure
+
+
+def _wrapped(title: str) -> str:
+    """A title of any length above one column, in which a dollar sign is one."""
+    return "\n".join(textwrap.wrap(title, _TITLE_WIDTH)).replace("$", r"\$")
 
 
 def _moved_in(values: Sequence[float]) -> NDArray[np.float64]:

@@ -348,11 +348,14 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback(binaries, tmp_path):
     assert (tmp_path / "run" / "report.html").exists()
 
 
-def test_help_lists_the_fields(call):
+def test_help_lists_the_fields(call, binaries):
     done = call("--help")
+    assert (done.returncode, done.stderr) == (0, "")
     assert "hidden_size=256" in done.stdout
     for flag in ("--workdir", "--[no]resume", "--[no]tensorboard", "--[no]distributed", "--coordinator"):
         assert flag in done.stdout
+    for flag in ("--run_seed", "--data_dir", "--prompts"):
+        assert flag in binaries.run("text_claims", "--help").stdout
 
 
 def test_a_notebook_can_load_and_apply_a_lane(finished):

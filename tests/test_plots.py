@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
@@ -120,6 +122,20 @@ def test_seed_curves_keep_title_legend_and_axes_apart():
     assert axes.get_window_extent().y1 <= legend.y0 + 1
     assert legend.y1 <= title.y0 + 1
     assert figure.axes[-1].get_xlabel() == "epoch"
+
+
+def test_titles_may_have_any_length_and_any_character():
+    title = "a$\\foo_$b.txt, " + ", ".join(f"a_setting={i}" for i in range(20))
+    column = dataclasses.replace(curves(SHORT), title=title)
+    figure = plots.seed_curves([column, column], plots.BLUE)
+    figure.draw_without_rendering()
+    left, right, below, _ = figure.axes
+    first, second = (axes._left_title.get_window_extent() for axes in (left, right))
+    assert first.x1 < second.x0
+    assert first.y1 <= figure.bbox.y1
+    assert left.get_window_extent().height > 100
+    assert below.get_window_extent().height > 100
+    plots.png(plots.seed_curves([dataclasses.replace(column, title="日本")], plots.BLUE))
 
 
 def test_png_is_the_same_for_the_same_arrays():

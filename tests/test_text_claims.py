@@ -1,6 +1,7 @@
 """A tiny model trained here, whose texts are checked against its teacher-forced forward pass and against the book."""
 
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -65,6 +66,14 @@ def pieces(claims):
 
 def find(claims, *piece):
     return claims["texts"][pieces(claims).index(piece)]
+
+
+def test_imported_weights_are_not_measured(workdir, tmp_path):
+    shutil.copytree(workdir, tmp_path / "imported")
+    record = json.loads((workdir / "config.json").read_text()) | {"experiment": text.IMPORTED}
+    (tmp_path / "imported" / "config.json").write_text(json.dumps(record))
+    with pytest.raises(RunError, match="imported: holds imported weights"):
+        text_claims.measure(tmp_path / "imported", None, NUM)
 
 
 # --- A run ------------------------------------------------------------------------------------------------------------

@@ -455,6 +455,33 @@ def test_the_best_look_at_the_validation_text(tmp_path, no_pictures):
     assert with_test["accuracy, test"].startswith("0.135 [")
 
 
+def test_what_the_readme_shows(tmp_path, monkeypatch):
+    monkeypatch.setattr(study.plots, "png", lambda figure: b"drawn")
+    assert (study.summary([]), study.written([]), study.picture([])) == ([], None, None)
+    write_model(tmp_path)
+    split = {"validation_fraction": 0.1, "test_fraction": 0.1}
+    write_run(tmp_path / "kept" / "split", validation=True, **split)
+    write_run(tmp_path / "own" / "mine", corpus="democracy", max_steps=50_000)
+    sentence = {"step": 40_000, "prompt": "Once", "text": "Once upon"}
+    write_claims(tmp_path / "kept" / "w30", holding().values(), completions=[sentence])
+
+    table, verdicts = study.summary(read(tmp_path))
+
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    assert [row["character LSTM on"] for row in rows] == [
+        "grimm",
+        "grimm, validation_fraction=0.1, test_fraction=0.1",
+        "grimm, seq_length=15, max_steps=10000",
+        "grimm, seq_length=60, max_steps=10000",
+    ]
+    assert [row["report: training accuracy"] for row in rows] == ["0.70 to 0.75", "-", "-", "-"]
+    assert list(rows[0].values())[1:5] == ["40000", "0.70 to 0.75", "0.325", "1.90"]
+    assert [list(row.values())[5:] for row in rows[:2]] == [["-"] * 3, ["1100", "3.900", "4.900"]]
+    assert verdicts.count("**holds**") == 4
+    assert study.written(read(tmp_path)).rows == [["grimm", "kept", "40000", "`Once`", "`Once upon`"]]
+    assert study.picture(read(tmp_path)) == b"drawn"
+
+
 def test_measured_texts(tmp_path, no_pictures):
     write_model(tmp_path)
     table = table_rows(study.sections(read(tmp_path)), "What the texts are like")

@@ -1,10 +1,12 @@
 """Weights from and to PyTorch: the logits are those of its own modules; names, shapes and bits need no PyTorch."""
 
+import errno
 import pickle
 import re
 import sys
 import warnings
 from collections import OrderedDict
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -320,6 +322,30 @@ def test_an_existing_file_is_not_overwritten(torch, tmp_path):
     assert (tmp_path / "model.pt").read_text() == "mine"
     with raises("cannot be written", "No such file or directory"):
         write_state_dict(tmp_path / "nowhere" / "model.pt", state_dict())
+
+
+def test_a_write_that_fails_leaves_nothing(torch, tmp_path, monkeypatch):
+    def full(path, content):
+        with path.open("wb") as file:
+            file.write(content[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with raises("model.pt: cannot be written: No space left on device"):
+        write_state_dict(tmp_path / "model.pt", state_dict())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_file_is_not_read(torch, tmp_path):
+    path = tmp_path / "model.pt"
+    torch.save({"w": torch.zeros(1000)}, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(bytes(4000)) + 2000] = 1
+    path.write_bytes(content)
+    with path.open("rb") as file:
+        assert torch.load(file, weights_only=True)["w"].any(), "PyTorch does not see it"
+    with raises("model.pt: damaged: 'model/data/0' does not have its checksum"):
+        read_state_dict(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello world", b"PK\x03\x04", bytes(range(256)) * 9, pickle.dumps({}), None])
