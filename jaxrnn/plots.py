@@ -269,6 +269,7 @@ def _metric_grid(
     for axes in grid[-1]:
         axes.set_xlim(left=0)
         axes.set_xlabel(step)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))  # Long numbers have room.
     return figure
 
 
