@@ -31,7 +31,7 @@ soak: setup  ## faults and made-up input in full, half an hour; renews the recor
 	  tests/test_fuzz.py tests/test_launch.py tests/test_distributed.py tests/test_cluster.py tests/test_loop.py \
 	  tests/test_checkpoint.py
 
-bench: setup  ## speed, side by side with Flax and, where it is installed, PyTorch
+bench: setup  ## speed, side by side with Flax, cuDNN on a GPU and, where it is installed, PyTorch
 	$(BIN)/python -m experiments.benchmark
 
 lint: setup

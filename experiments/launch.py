@@ -75,7 +75,8 @@ def run_main(main: Callable[[list[str]], None]) -> None:
         _log_warnings()
         use_all_cores()
         sys.unraisablehook = _unraisable
-        if isinstance(sys.stdout, io.TextIOWrapper):  # What a terminal cannot show should not end hours of work.
+        # What a terminal cannot show should not end hours of work.
+        if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
             sys.stdout.reconfigure(errors="backslashreplace")
         try:
             job.join()
@@ -132,11 +133,12 @@ def _fail(error: Exception | str, code: int) -> NoReturn:
 
 def _parse(argv: list[str]) -> list[str]:
     """Parses flags; a bad one, or an argument that is not a flag, is one line and exit code 2."""
-    asked = [arg for arg in argv[1:] if arg in _HELP]
+    asked = ["--help" if arg == "-h" else arg for arg in argv[1:] if arg in _HELP]
     if asked:
-        with contextlib.suppress(SystemExit):  # With absl's code, 1.
-            app.parse_flags_with_usage([argv[0], *asked])
-        sys.exit(0)
+        try:
+            flags.FLAGS([argv[0], *asked])
+        except SystemExit:  # With absl's code, 1.
+            sys.exit(0)
     try:
         if "config" in flags.FLAGS:
             _refuse_unknown_fields()

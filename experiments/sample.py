@@ -1,6 +1,7 @@
 """Writes with a trained character model: ``python -m experiments.sample --workdir=runs/grimm --prompt="Once upon"``."""
 
 import json
+import sys
 
 import jax
 import numpy as np
@@ -106,7 +107,7 @@ def main(argv: list[str]) -> None:
         text = until(decode(line, characters), len(start), flags.FLAGS.stop)
         if flags.FLAGS.json:
             row = {"prompt": decode(start, characters), "text": text, "tau": tau, "seed": flags.FLAGS.seed}
-            print(json.dumps(row, ensure_ascii=False))
+            print(json.dumps(row, ensure_ascii=not sys.stdout.encoding.lower().startswith("utf")))
         else:
             print(f"{'' if number == 0 else '---' + chr(10)}{text}")
 

@@ -64,8 +64,6 @@ def describe_corpus(config: Config) -> dict[str, Any]:
 def check(config: Config) -> None:
     """Refuses names that do not exist, and a text that is too short for what is asked of it."""
     _check_names(config)
-    if config.dropout and config.num_layers == 1:
-        raise launch.bad_value("dropout", config.dropout, "is between the layers, and there is one")
     corpus = load_corpus(config)
     try:
         splits = text.split(corpus.tokens, config.validation_fraction, config.test_fraction)

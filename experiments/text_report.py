@@ -28,7 +28,7 @@ trained in the same way. The rules, fixed before the runs were seen:
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -680,8 +680,8 @@ def _best_tables(found: Collected) -> list[Table]:
 
 
 def _best_looks(arm: Arm, found: Collected) -> list[tuple[Curve, int]]:
-    """Where each run with a validation text needed the fewest bits for it."""
-    curves = _validation_curves(arm, found).values()
+    """Where each run with a validation text needed the fewest bits for it, if it did not meet a NaN."""
+    curves = _validation_curves(replace(arm, lanes=_ended(arm)), found).values()
     measured = [curve for curve in curves if np.isfinite(curve.metrics[_BITS]).any()]
     return [(curve, int(np.nanargmin(curve.metrics[_BITS]))) for curve in measured]
 
@@ -702,9 +702,9 @@ _HELD_OUT = {
 
 
 def _values(looks: Iterable[tuple[Curve, int]], metric: str) -> list[float]:
-    """What a metric was at a look of each curve; one that was not measured there is passed over."""
-    values = [float(curve.metrics[metric][look]) for curve, look in looks if metric in curve.metrics]
-    return [value for value in values if math.isfinite(value)]
+    """What a metric was at a look of each curve, if it was measured at all of them."""
+    values = [float(curve.metrics[metric][look]) if metric in curve.metrics else math.nan for curve, look in looks]
+    return values if np.isfinite(values).all() else []
 
 
 def _at_the_end(lanes: Iterable[Lane], metric: str) -> list[float]:

@@ -76,6 +76,13 @@ def test_imported_weights_are_not_measured(workdir, tmp_path):
         text_claims.measure(tmp_path / "imported", None, NUM)
 
 
+def test_a_text_that_has_moved_leaves_the_measurements_valid(workdir):
+    record = json.loads((workdir / "config.json").read_text())
+    moved, other = ({**record, "config": {**record["config"], name: "x"}} for name in ("corpus", "cell"))
+    digests = [text_claims.digest(one, "seed=0", NUM) for one in (record, moved, other)]
+    assert digests[0] == digests[1] != digests[2]
+
+
 # --- A run ------------------------------------------------------------------------------------------------------------
 
 

@@ -456,7 +456,8 @@ def test_the_best_look_at_the_validation_text(tmp_path, no_pictures):
 
 
 def test_what_the_readme_shows(tmp_path, monkeypatch):
-    monkeypatch.setattr(study.plots, "png", lambda figure: b"drawn")
+    drawn = []
+    monkeypatch.setattr(study.plots, "png", lambda figure: drawn.append(figure) or b"drawn")
     assert (study.summary([]), study.written([]), study.picture([])) == ([], None, None)
     write_model(tmp_path)
     split = {"validation_fraction": 0.1, "test_fraction": 0.1}
@@ -480,6 +481,8 @@ def test_what_the_readme_shows(tmp_path, monkeypatch):
     assert verdicts.count("**holds**") == 4
     assert study.written(read(tmp_path)).rows == [["grimm", "kept", "40000", "`Once`", "`Once upon`"]]
     assert study.picture(read(tmp_path)) == b"drawn"
+    (figure,) = drawn
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["grimm", ""]
 
 
 def test_measured_texts(tmp_path, no_pictures):
