@@ -210,9 +210,12 @@ def define_data_dir() -> None:
 
 def data_dir() -> Path | None:
     """Where the user keeps data, by ``--data_dir`` or ``JAXRNN_DATA_DIR``; None where neither is given."""
-    given = flags.FLAGS["data_dir"].value if "data_dir" in flags.FLAGS else None
-    path = given or os.environ.get("JAXRNN_DATA_DIR")
+    path = _given_data_dir() or os.environ.get("JAXRNN_DATA_DIR")
     return Path(path) if path else None
+
+
+def _given_data_dir() -> str | None:
+    return flags.FLAGS["data_dir"].value if "data_dir" in flags.FLAGS else None
 
 
 def define_chosen_run() -> None:
@@ -355,8 +358,8 @@ def launch(experiment: Experiment, given: dict[str, Any] | None = None) -> list[
     try:
         return run(experiment, _config(experiment, fields), path, resume=flags.FLAGS.resume)
     except Interrupted:
-        looked_in = flags.FLAGS["data_dir"].value if "data_dir" in flags.FLAGS else None
-        interrupted(f"--resume --workdir={path}" + (f" --data_dir={looked_in}" if looked_in else ""))
+        given_dir = _given_data_dir()
+        interrupted(f"--resume --workdir={path}" + (f" --data_dir={given_dir}" if given_dir else ""))
 
 
 def ensure(experiment: Experiment, fields: dict[str, Any], path: Path) -> None:

@@ -77,18 +77,14 @@ def with_results(text: str) -> tuple[str, dict[str, bytes]]:
     """The README's text with what stands between its marks renewed, and the pictures that go with it, by name."""
     runs = read_runs(KEPT, "kept")
     blocks, survival = palindrome_report.summary(runs)
-    blocks += text_report.summary(runs)
+    text_blocks, written, curves = text_report.summary(runs)
+    blocks += text_blocks
     blocks += nodes_report.summary(runs)
     results = "\n\n".join(table_markdown(block) if isinstance(block, Table) else str(block) for block in blocks)
     text = _renewed(text, "results", results)
-    written = text_report.written(runs)
     text = _renewed(text, "written", table_markdown(written) if written else NONE)
     text = _renewed(text, "speed", table_markdown(_speed()))
-    pictures = {
-        "survival.png": survival,
-        "gradients.png": gradients_report.picture(runs),
-        "text.png": text_report.picture(runs),
-    }
+    pictures = {"survival.png": survival, "gradients.png": gradients_report.picture(runs), "text.png": curves}
     return text, {name: png for name, png in pictures.items() if png}
 
 

@@ -177,7 +177,7 @@ def build_study(config: Config) -> Study:
         return found
 
     prefixes = {"": "validation", "test_": "test"} if "test" in measured else {"": "validation"}
-    validate = jax.jit(lambda params, tokens: bits_per_character(model, params, tokens))
+    validate = jax.jit(functools.partial(bits_per_character, model))
 
     def samples_due(step: int) -> bool:
         return step in config.sample_steps or step == config.max_steps

@@ -177,8 +177,13 @@ def sections(runs: Sequence[Run]) -> list[Section]:
     return [Section(f"Character LSTM: {title}", content) for title, content in blocks.items() if content]
 
 
-def summary(runs: Sequence[Run]) -> list[Block]:
-    """What a reader wants first, from kept runs: what came of Table 3, and the verdicts."""
+def summary(runs: Sequence[Run]) -> tuple[list[Block], Table | None, bytes | None]:
+    """What a reader wants first, from kept runs.
+
+    Returns:
+        What came of Table 3, and the verdicts; the report's sentences as the first model with its settings continues
+        them; and the training curves of the runs with its settings as a PNG. Empty and None where there are no runs.
+    """
     found = collect(run for run in runs if run.kind == "kept")
     rows = [
         [
@@ -194,22 +199,12 @@ def summary(runs: Sequence[Run]) -> list[Block]:
     bits = ("training bits per character", "step of the lowest validation bits", "these", "test bits there")
     columns = ("character LSTM on", "steps", "report: training accuracy", "training accuracy", *bits)
     caption = f"The report's Table 3 and what came of it; training accuracies are means of the last {LAST_LOOKS} looks"
-    return [Table(columns, rows, caption), _verdicts_list(judge(found))] if rows else []
+    blocks: list[Block] = [Table(columns, rows, caption), _verdicts_list(judge(found))] if rows else []
 
-
-def written(runs: Sequence[Run]) -> Table | None:
-    """The report's sentences, continued by the first kept model that has its settings."""
-    found = collect(run for run in runs if run.kind == "kept")
-    models = (model for arm in found.arms if is_reported(arm) and (model := found.model(arm)))
-    return next((_sentences_table([model]) for model in models if model.claims.completions), None)
-
-
-def picture(runs: Sequence[Run]) -> bytes | None:
-    """The training curves of the kept runs with the report's settings; None where there are none."""
-    found = collect(run for run in runs if run.kind == "kept" and run.curves)
     reported = [arm for arm in found.arms if is_reported(arm)]
+    models = [model for arm in reported if (model := found.model(arm)) and model.claims.completions]
     figures = _figures("kept", found._replace(arms=reported))
-    return next((figure.png for figure in figures), None)
+    return blocks, _sentences_table(models[:1]) if models else None, figures[0].png if figures else None
 
 
 # --- Reading ----------------------------------------------------------------------------------------------------------

@@ -68,21 +68,6 @@ def find(claims, *piece):
     return claims["texts"][pieces(claims).index(piece)]
 
 
-def test_imported_weights_are_not_measured(workdir, tmp_path):
-    shutil.copytree(workdir, tmp_path / "imported")
-    record = json.loads((workdir / "config.json").read_text()) | {"experiment": text.IMPORTED}
-    (tmp_path / "imported" / "config.json").write_text(json.dumps(record))
-    with pytest.raises(RunError, match="imported: holds imported weights"):
-        text_claims.measure(tmp_path / "imported", None, NUM)
-
-
-def test_a_text_that_has_moved_leaves_the_measurements_valid(workdir):
-    record = json.loads((workdir / "config.json").read_text())
-    moved, other = ({**record, "config": {**record["config"], name: "x"}} for name in ("corpus", "cell"))
-    digests = [text_claims.digest(one, "seed=0", NUM) for one in (record, moved, other)]
-    assert digests[0] == digests[1] != digests[2]
-
-
 # --- A run ------------------------------------------------------------------------------------------------------------
 
 
@@ -199,6 +184,21 @@ def test_batches_are_of_250_texts(workdir, claims, generated):
 
 
 # --- Errors -----------------------------------------------------------------------------------------------------------
+
+
+def test_imported_weights_are_not_measured(workdir, tmp_path):
+    shutil.copytree(workdir, tmp_path / "imported")
+    record = json.loads((workdir / "config.json").read_text()) | {"experiment": text.IMPORTED}
+    (tmp_path / "imported" / "config.json").write_text(json.dumps(record))
+    with pytest.raises(RunError, match="imported: holds imported weights"):
+        text_claims.measure(tmp_path / "imported", None, NUM)
+
+
+def test_a_text_that_has_moved_leaves_the_measurements_valid(workdir):
+    record = json.loads((workdir / "config.json").read_text())
+    moved, other = ({**record, "config": {**record["config"], name: "x"}} for name in ("corpus", "cell"))
+    digests = [text_claims.digest(one, "seed=0", NUM) for one in (record, moved, other)]
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_runs_that_cannot_be_measured(workdir, claims, tmp_path, monkeypatch):

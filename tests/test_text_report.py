@@ -458,7 +458,7 @@ def test_the_best_look_at_the_validation_text(tmp_path, no_pictures):
 def test_what_the_readme_shows(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(study.plots, "png", lambda figure: drawn.append(figure) or b"drawn")
-    assert (study.summary([]), study.written([]), study.picture([])) == ([], None, None)
+    assert study.summary([]) == ([], None, None)
     write_model(tmp_path)
     split = {"validation_fraction": 0.1, "test_fraction": 0.1}
     write_run(tmp_path / "kept" / "split", validation=True, **split)
@@ -466,7 +466,7 @@ def test_what_the_readme_shows(tmp_path, monkeypatch):
     sentence = {"step": 40_000, "prompt": "Once", "text": "Once upon"}
     write_claims(tmp_path / "kept" / "w30", holding().values(), completions=[sentence])
 
-    table, verdicts = study.summary(read(tmp_path))
+    (table, verdicts), written, picture = study.summary(read(tmp_path))
 
     rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     assert [row["character LSTM on"] for row in rows] == [
@@ -479,8 +479,8 @@ def test_what_the_readme_shows(tmp_path, monkeypatch):
     assert list(rows[0].values())[1:5] == ["40000", "0.70 to 0.75", "0.325", "1.90"]
     assert [list(row.values())[5:] for row in rows[:2]] == [["-"] * 3, ["1100", "3.900", "4.900"]]
     assert verdicts.count("**holds**") == 4
-    assert study.written(read(tmp_path)).rows == [["grimm", "kept", "40000", "`Once`", "`Once upon`"]]
-    assert study.picture(read(tmp_path)) == b"drawn"
+    assert written.rows == [["grimm", "kept", "40000", "`Once`", "`Once upon`"]]
+    assert picture == b"drawn"
     (figure,) = drawn
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["grimm", ""]
 
