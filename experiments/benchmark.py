@@ -1,4 +1,4 @@
-"""What training and generation cost: jaxrnn beside its peers, and beside the rate of large matrix products.
+"""What training and generation cost: jaxrnn beside its peers, the rate of large matrix products, and that of memory.
 
 The peers are Flax, cuDNN on a GPU and, where they are installed, PyTorch and PyTorch Geometric.
 
@@ -56,6 +56,8 @@ TORCH_LSTM, TORCH_LOOP = "PyTorch nn.LSTM", "PyTorch, loop over t"
 WITHOUT_GATES = "jaxrnn, without gates"
 """The same products and nearly nothing beside them: what these sizes leave of the limit."""
 Problems = Sequence[tuple[Mapping[str, Any], Sequence[int]]]
+_QUEUED = 10
+"""Calls of what sets a limit that the device has at once; each waits for the one before, and none for Python."""
 _TABLE_SEEDS = 3
 """Of each arm in the tables."""
 TABLE_STEPS: Mapping[tuple[str, int], int] = {
@@ -87,6 +89,20 @@ class Variant(NamedTuple):
     compile_seconds: float | None = None
 
 
+class Memory(NamedTuple):
+    """The limit that memory sets to work whose kernels keep nothing in a cache for each other.
+
+    Attributes:
+        copy: reads an array and writes one.
+        copied: bytes that it reads and writes.
+        traffic: bytes that a training step reads and writes, by the variants' group.
+    """
+
+    copy: Variant
+    copied: int
+    traffic: Mapping[str, int]
+
+
 class Comparison(NamedTuple):
     """Variants that take turns, and the large matrix product whose rate is their limit.
 
@@ -96,6 +112,7 @@ class Comparison(NamedTuple):
         product: as above.
         unit: what is timed: a step, or a character.
         counted: the products whose `flops` make the limit, for the reader.
+        memory: the other limit, where it is known.
     """
 
     title: str
@@ -103,6 +120,7 @@ class Comparison(NamedTuple):
     product: Variant
     unit: str
     counted: str
+    memory: Memory | None = None
 
 
 class Row(NamedTuple):
@@ -111,7 +129,8 @@ class Row(NamedTuple):
     Attributes:
         seconds: of a training step or character, one entry a turn.
         ratio: to `OURS`, median over turns; above 1 is slower.
-        share: of the limit, median over turns.
+        share: of the limit, median over turns; None of what has no products.
+        memory_share: of the limit that memory sets, likewise; None where that is not known.
     """
 
     name: str
@@ -120,16 +139,18 @@ class Row(NamedTuple):
     ratio: float | None = None
     share: float | None = None
     compile_seconds: float | None = None
+    memory_share: float | None = None
 
 
 class Measurement(NamedTuple):
-    """A comparison's rows, the product's last, and the median rate of the product in FLOP/s."""
+    """A comparison's rows, the product's last, and the median rates: the product's in FLOP/s, memory's in bytes/s."""
 
     title: str
     unit: str
     counted: str
     rows: list[Row]
     rate: float
+    memory_rate: float | None = None
 
 
 # --- Timing -----------------------------------------------------------------------------------------------------------
@@ -151,10 +172,18 @@ def take_turns(
 
 def measure(comparison: Comparison, repeats: int, clock: Callable[[], float] = time.perf_counter) -> Measurement:
     """Times a comparison; `repeats` turns count, after one to warm up."""
-    variants = [*comparison.variants, comparison.product]
+    memory = comparison.memory
+    variants = [*comparison.variants, *([] if memory is None else [memory.copy]), comparison.product]
     seconds = take_turns(variants, repeats, clock)
     ours = {variant.group: taken for variant, taken in seconds.items() if variant.name == OURS}
     rate = comparison.product.flops / seconds[comparison.product]
+    traffic = {} if memory is None else {**memory.traffic, memory.copy.group: memory.copied}
+    memory_rate = None if memory is None else memory.copied / seconds[memory.copy]
+
+    def memory_share(variant: Variant) -> float | None:
+        if memory_rate is None or variant.group not in traffic:
+            return None
+        return float(np.median(traffic[variant.group] / memory_rate / seconds[variant]))
 
     def row(variant: Variant) -> Row:
         if variant not in seconds:
@@ -165,12 +194,20 @@ def measure(comparison: Comparison, repeats: int, clock: Callable[[], float] = t
             variant.group,
             seconds=taken.tolist(),
             ratio=float(np.median(taken / ours[variant.group])) if variant.group in ours else None,
-            share=float(np.median(variant.flops / rate / taken)),
+            share=float(np.median(variant.flops / rate / taken)) if variant.flops else None,
             compile_seconds=variant.compile_seconds,
+            memory_share=memory_share(variant),
         )
 
     rows = [row(variant) for variant in variants]
-    return Measurement(comparison.title, comparison.unit, comparison.counted, rows, float(np.median(rate)))
+    return Measurement(
+        comparison.title,
+        comparison.unit,
+        comparison.counted,
+        rows,
+        float(np.median(rate)),
+        None if memory_rate is None else float(np.median(memory_rate)),
+    )
 
 
 def _mean_of_gates(
@@ -194,6 +231,7 @@ def recurrent(
     hidden_size: int = 256,
     chunk_steps: int = 4,
     product_size: int = 2048,
+    memory_size: int = 2**26,
 ) -> Iterator[Comparison]:
     """The palindrome study's training step (report, Tables 1 and 2)."""
     task = TASKS["palindrome"](digits)
@@ -225,16 +263,38 @@ def recurrent(
         product=_product(product_size),
         unit="step",
         counted="the recurrent products, of padding too,",
+        memory=_memory(memory_size, [lstm, peephole]),
     )
 
 
 def recurrent_flops(config: Config) -> int:
     """``3 * 2 T B H U`` of one training step: the recurrent product ``[B, H] [H, U]``, forward and twice backward."""
-    cell = CELLS[config.cell]
-    steps = TASKS[config.task](config.digits).input_length
-    initializer = INITIALIZERS[config.initializer]
-    weight = jax.eval_shape(lambda: cell.weight(cell.init(jax.random.key(0), 1, config.hidden_size, initializer)))
-    return 6 * steps * config.batch_size * weight.size
+    hidden, product = _recurrent_shape(config)
+    return 6 * _length(config) * config.batch_size * hidden * product
+
+
+def recurrent_traffic(config: Config) -> int:
+    """Bytes that one training step reads and writes if each kernel does, float32, for the recurrence alone.
+
+    The kernels of a position are the product, ``H -> U`` numbers a sequence, and the elementwise part behind it, both
+    forward and backward, and the weight gradient's part. The weight itself is read twice a position. Inputs are rows of
+    a small table, which stays in a cache.
+    """
+    hidden, product = _recurrent_shape(config)
+    state = len(CELLS[config.cell].carry_type._fields) * hidden
+    forward = (hidden + product) + (product + state + state)
+    backward = (product + state + state + hidden + product + state) + (product + hidden) + (hidden + product)
+    return 4 * _length(config) * (config.batch_size * (forward + backward) + 2 * hidden * product)
+
+
+def _recurrent_shape(config: Config) -> tuple[int, ...]:
+    """``[H, U]`` of the cell's recurrent weight."""
+    cell, initializer = CELLS[config.cell], INITIALIZERS[config.initializer]
+    return jax.eval_shape(lambda: cell.weight(cell.init(jax.random.key(0), 1, config.hidden_size, initializer))).shape
+
+
+def _length(config: Config) -> int:
+    return TASKS[config.task](config.digits).input_length
 
 
 # --- Suite: tables ----------------------------------------------------------------------------------------------------
@@ -302,7 +362,9 @@ def seeds_together() -> Problems:
     return (small, (1, 8, 32, 128)), ({**large, "digits": 20, "chunk_steps": 10}, (1, 8, 32, 128))
 
 
-def many_seeds(problems: Problems | None = None, product_size: int = 2048) -> Iterator[Comparison]:
+def many_seeds(
+    problems: Problems | None = None, product_size: int = 2048, memory_size: int = 2**26
+) -> Iterator[Comparison]:
     """The palindrome step by the number of seeds in a program; `problems` as in `seeds_together`."""
     for sizes, numbers in seeds_together() if problems is None else problems:
         config = _endless(**sizes)
@@ -323,6 +385,7 @@ def many_seeds(problems: Problems | None = None, product_size: int = 2048) -> It
             product=_product(product_size),
             unit="seed's step",
             counted="the recurrent products, of padding too,",
+            memory=_memory(memory_size, [config]),
         )
 
 
@@ -578,13 +641,32 @@ def _cudnn_classifier(name: str, config: Config) -> list[Variant]:
 
 def _product(size: int) -> Variant:
     """``a @ a``, float32, in JAX."""
-    a = jax.random.normal(jax.random.key(0), (size, size))
-    square, compile_seconds = _compiled(jax.jit(lambda a: a @ a), a)
+    a = jax.random.normal(jax.random.key(0), (size, size)) / size**0.5
+    product, compile_seconds = _compiled(jax.jit(jnp.matmul), a, a)
 
     def step() -> None:
-        jax.block_until_ready(square(a))
+        power = a
+        for _ in range(_QUEUED):
+            power = product(a, power)
+        jax.block_until_ready(power)
 
-    return Variant(f"a @ a, {size} x {size}", "product", step, 1, 2 * size**3, compile_seconds)
+    return Variant(f"a @ a, {size} x {size}", "product", step, _QUEUED, 2 * size**3, compile_seconds)
+
+
+def _memory(size: int, configs: Sequence[Config]) -> Memory:
+    """The traffic of the palindrome step with each of these cells, and `size` numbers that are read and written."""
+    x = jnp.zeros(size)
+    # In place: on a CPU, fresh memory would be mapped page by page.
+    increment, compile_seconds = _compiled(jax.jit(lambda x: x + 1, donate_argnums=0), x)
+
+    def step() -> None:
+        nonlocal x
+        for _ in range(_QUEUED):
+            x = increment(x)
+        jax.block_until_ready(x)
+
+    copy = Variant(f"{x.nbytes / 1e6:.4g} MB read and written", "memory", step, _QUEUED, 0, compile_seconds)
+    return Memory(copy, 2 * x.nbytes, {config.cell: recurrent_traffic(config) for config in configs})
 
 
 def _compiled(program: Any, *args: PyTree) -> tuple[Callable[..., Any], float]:
@@ -872,11 +954,17 @@ def table(measured: Measurement, used: Mapping[str, Any]) -> Table:
     """A comparison to be read by people; `used` are the `settings`."""
     names = ("jax", "flax", "torch", "torch_geometric")
     versions, device = [f"{name} {used['versions'][name] or 'not installed'}" for name in names], used["device"]
+    memory = ""
+    if measured.memory_rate is not None:
+        memory = (
+            "Memory's limit: what the recurrence would move if no kernel found anything in a cache, at the "
+            f"{measured.memory_rate / 1e9:.4g} GB/s of the row before. "
+        )
     caption = (
         f"{measured.title}; {used['precision']}; {device['count']} x {device['kind']}, {used['threads']} CPU threads, "
         f"load before the start {used['load']}; {', '.join(versions)}. "
         f"The limit: {measured.counted} alone at the last row's {measured.rate / 1e9:.4g} GFLOP/s. "
-        "Times are medians over turns; ratio and share are medians of what was taken in the same turn."
+        f"{memory}Times are medians over turns; ratio and shares are medians of what was taken in the same turn."
     )
     unit = measured.unit
     columns = (
@@ -887,14 +975,16 @@ def table(measured: Measurement, used: Mapping[str, Any]) -> Table:
         f"{unit}s a second",
         f"ratio to {OURS}",
         "share of the limit",
+        *(["share of memory's limit"] if memory else []),
         "compile, s",
     )
-    return Table(columns, [_cells(row) for row in measured.rows], caption)
+    return Table(columns, [_cells(row, with_memory=bool(memory)) for row in measured.rows], caption)
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Row, *, with_memory: bool) -> list[str]:
+    shares = [row.share, row.memory_share] if with_memory else [row.share]
     if row.seconds is None:
-        return [row.group, row.name, "not installed", "-", "-", "-", "-", "-"]
+        return [row.group, row.name, "not installed", "-", "-", "-", *["-"] * len(shares), "-"]
     milliseconds = 1000 * np.array(row.seconds)
     return [
         row.group,
@@ -903,7 +993,7 @@ def _cells(row: Row) -> list[str]:
         f"{milliseconds.min():.4g} to {milliseconds.max():.4g}",
         np.format_float_positional(1000 / np.median(milliseconds), precision=4, fractional=False, trim="-"),
         "-" if row.ratio is None else f"{row.ratio:.2f}",
-        "-" if row.share is None else f"{row.share:.0%}",
+        *["-" if share is None else f"{share:.0%}" for share in shares],
         "-" if row.compile_seconds is None else f"{row.compile_seconds:.1f}",
     ]
 

@@ -9,7 +9,7 @@ import configs.nodes
 import configs.text
 from configs.palindrome import Config
 from experiments import benchmark, nodes, text
-from experiments.benchmark import Comparison, Measurement, Row, Variant
+from experiments.benchmark import Comparison, Measurement, Memory, Row, Variant
 from experiments.torch_weights import import_weights
 from jaxrnn import plots
 from jaxrnn.cells import CELLS, LSTMParams, PeepholeParams
@@ -54,7 +54,7 @@ def test_only_what_was_timed_in_the_same_turn_is_compared():
         "some products",
     )
 
-    *what, (ours, flax, alone, absent, product), rate = benchmark.measure(comparison, 3, clock)
+    *what, (ours, flax, alone, absent, product), rate, memory_rate = benchmark.measure(comparison, 3, clock)
 
     assert what == ["a title", "step", "some products"]
     assert clock.turns == "jFta" * 4
@@ -66,12 +66,36 @@ def test_only_what_was_timed_in_the_same_turn_is_compared():
     assert ours.share == pytest.approx(1 / 4)
     assert alone.share == pytest.approx(1 / 10)
     assert (product.share, rate) == (1, 40)
+    assert (ours.memory_share, product.memory_share, memory_rate) == (None, None, None)
     assert absent == Row("absent", "lstm")
+
+
+def test_the_limit_of_memory_is_that_of_what_was_copied_in_the_same_turn():
+    clock = FakeClock()
+    comparison = Comparison(
+        "a title",
+        [
+            clock.variant("jaxrnn", "lstm", [50, 4, 8, 12], steps_per_call=2, flops=30),
+            clock.variant("jaxrnn", "gru", [50, 4, 8, 12], steps_per_call=2, flops=30),
+        ],
+        clock.variant("a @ a", "product", [50, 2, 1, 4], steps_per_call=1, flops=80),
+        "step",
+        "some products",
+        Memory(clock.variant("copy", "memory", [50, 2, 10, 1], steps_per_call=2, flops=0), 100, {"lstm": 50}),
+    )
+
+    *_, (ours, other, copy, product), rate, memory_rate = benchmark.measure(comparison, 3, clock)
+
+    assert clock.turns == "jjca" * 4
+    # 100 bytes in 1, 5 and 1/2 seconds, so that 50 take 1/2, 5/2 and 1/4.
+    assert ours.memory_share == pytest.approx(1 / 4)  # The median of 1/4, 5/8 and 1/24.
+    assert (other.memory_share, product.memory_share) == (None, None)
+    assert (copy.share, copy.memory_share, copy.ratio, memory_rate, rate) == (None, 1, None, 100, 40)
 
 
 def test_the_recurrent_suite_end_to_end(tmp_path):
     pytest.importorskip("torch")
-    (comparison,) = benchmark.recurrent(digits=1, product_size=8, **TINY)
+    (comparison,) = benchmark.recurrent(digits=1, product_size=8, memory_size=1000, **TINY)
     measured = benchmark.measure(comparison, 1)
     benchmark.write(tmp_path, benchmark.settings(), [measured])
 
@@ -85,6 +109,7 @@ def test_the_recurrent_suite_end_to_end(tmp_path):
         ("lstm", "PyTorch, loop over t"),
         ("peephole", "jaxrnn"),
         ("peephole", "PyTorch, loop over t"),
+        ("memory", "0.004 MB read and written"),
         ("product", "a @ a, 8 x 8"),
     ]
     # T=9, B=2, H=3: three products of 2 T B H U, U being 4H and 3H.
@@ -92,7 +117,18 @@ def test_the_recurrent_suite_end_to_end(tmp_path):
         3 * 2 * 9 * 2 * 3 * 9
     ]
     assert all(row.seconds and row.seconds[0] > 0 for row in measured.rows)
-    assert [row.compile_seconds is None for row in measured.rows] == [False] * 5 + [True] * 2 + [False, True, False]
+    assert [row.compile_seconds is None for row in measured.rows] == [False] * 5 + [True] * 2 + [
+        False,
+        True,
+        False,
+        False,
+    ]
+    # A position of a sequence: U=12 numbers six times, H=3 four times, and the two states five times; U=9 for peephole.
+    assert comparison.memory.traffic == {
+        "lstm": 4 * 9 * (2 * (6 * 12 + 4 * 3 + 5 * 6) + 2 * 3 * 12),
+        "peephole": 4 * 9 * (2 * (6 * 9 + 4 * 3 + 5 * 6) + 2 * 3 * 9),
+    }
+    assert comparison.memory.copied == 8000
 
     saved = json.loads((tmp_path / "benchmark.json").read_text())
     assert saved["precision"] == "float32, products highest"
@@ -126,7 +162,7 @@ def test_the_suite_of_tables_takes_every_arms_steps(monkeypatch):
 
 def test_the_suite_of_seeds_is_by_their_number():
     problems = [({"digits": 1, **TINY}, (1, 4)), ({"digits": 3, **TINY}, (2,))]
-    small, large = benchmark.many_seeds(problems, product_size=8)
+    small, large = benchmark.many_seeds(problems, product_size=8, memory_size=1000)
     names = [variant.name for variant in small.variants]
     assert names == ["jaxrnn", "jaxrnn, 1 in a program", "jaxrnn, 4 in a program", "PyTorch nn.LSTM, one seed"]
     # Two CPU devices, a lane on each.
@@ -161,7 +197,7 @@ def test_cudnns_layer_is_our_lstm(cudnn_by_reference):
 
 def test_on_a_gpu_cudnn_takes_part(cudnn_by_reference, monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    (comparison,) = benchmark.many_seeds([({"digits": 1, **TINY}, (1, 4))], product_size=8)
+    (comparison,) = benchmark.many_seeds([({"digits": 1, **TINY}, (1, 4))], product_size=8, memory_size=1000)
     assert [variant.name for variant in comparison.variants] == [
         "jaxrnn",
         "jaxrnn, 1 in a program",
@@ -407,6 +443,16 @@ def test_the_table_is_in_milliseconds_and_percent(seconds, cells):
     assert table.columns[2:5] == ("ms a character", "min to max", "characters a second")
     assert table.rows == [["lstm", "Flax", *cells, "1.46", "62%", "2.3"]]
     assert "some products alone at the last row's 350 GFLOP/s" in table.caption
+    assert "memory" not in table.caption
+
+    row, absent = row._replace(memory_share=1.25), Row("torch", "lstm")
+    measured = Measurement("a title", "character", "some products", [row, absent], 3.5e11, memory_rate=2.5e10)
+    table = benchmark.table(measured, benchmark.settings())
+
+    assert table.columns[6:] == ("share of the limit", "share of memory's limit", "compile, s")
+    assert table.rows[0] == ["lstm", "Flax", *cells, "1.46", "62%", "125%", "2.3"]
+    assert table.rows[1] == ["lstm", "torch", "not installed", *["-"] * 6]
+    assert "at the 25 GB/s of the row before" in table.caption
 
 
 @pytest.mark.parametrize(
