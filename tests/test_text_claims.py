@@ -10,13 +10,14 @@ import pytest
 
 from configs.text import Config
 from experiments import launch, text, text_claims, text_report
-from experiments.text_claims import BOOK, CENSUS, CLAIMS, LONG, PROMPTS, RANDOM, SHORT, Measures
+from experiments.text_claims import BOOK, CENSUS, CLAIMS, PROMPTS, RANDOM, SHORT, Measures
 from jaxrnn.data.text import encode
 from jaxrnn.report import read_runs
 from jaxrnn.rundir import RunError
 
 BOOK_TEXT = "".join(f"The {size} frog met {number} princes.\n" for number in range(10, 30) for size in ("old", "wet"))
 NUM = 6
+LONG = 600
 STEPS = (2, 4)
 ALL = [(None, BOOK, None)] + [(step, start, None) for step in STEPS for start in (CENSUS, PROMPTS)]
 ALL += [(4, RANDOM, tau) for tau in (0.5, 1.0, 2.0)]
@@ -35,8 +36,9 @@ def workdir(tmp_path_factory):
         # A run's own samples are not looked at here, and take a minute to compile.
         patch.setattr(text, "samples", lambda *_: [{"tau": None, "length": 120, "text": "a sample"}])
         launch.run(text.EXPERIMENT, config, folder / "run", resume=False)
-    text_claims.measure(folder / "run", None, NUM)
-    return folder / "run"
+        patch.setattr(text_claims, "LONG", LONG)
+        text_claims.measure(folder / "run", None, NUM)
+        yield folder / "run"
 
 
 @pytest.fixture
@@ -81,7 +83,7 @@ def test_every_piece_is_in_the_file_once(claims):
         assert len(lists) == 11
         assert {len(values) for values in lists} == {num}
         assert len(one["examples"]) == min(num, 10)
-        assert {len(example["text"]) for example in one["examples"]} == {LONG}
+        assert {len(example["text"]) for example in one["examples"]} == {500}
     # The first of every second one.
     starts = [example["prompt"] for example in find(claims, 2, CENSUS, None)["examples"]]
     assert starts == characters[:: len(characters) // 10][:10]
@@ -119,7 +121,9 @@ def test_the_book_is_measured_as_the_texts_are(claims):
     # "the", "old", "wet", "frog", "met", "princes"; figures are no words.
     assert book[str(LONG)]["words"] == [6] * NUM
     for length, part in book.items():
-        texts = [example["text"][: int(length)] for example in find(claims, None, BOOK, None)["examples"]]
+        # Each window is there once.
+        places = [BOOK_TEXT.index(example["text"]) for example in find(claims, None, BOOK, None)["examples"]]
+        texts = [BOOK_TEXT[place : place + int(length)] for place in places]
         grams = [len({one[i : i + 4] for i in range(len(one) - 3)}) / (len(one) - 3) for one in texts]
         assert part["distinct_ngrams"] == [round(share, 3) for share in grams]
 

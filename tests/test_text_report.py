@@ -75,7 +75,7 @@ def write_run(path: Path, seeds=(0,), *, looks=12, failed=(), bits=(1.9,), sampl
 
 
 def texts(step, start, tau=None, *, looping=NUM, period=30, words=(10,), known=(0.9,), short_looping=None, num=NUM):
-    """An entry of claims.json: so many of the texts end in a loop, in 120 characters as in 500 where not said."""
+    """An entry of claims.json: so many of the texts end in a loop, in 120 characters as in 5000 where not said."""
 
     def cycled(values):
         return list(itertools.islice(itertools.cycle(values), num))
@@ -93,7 +93,7 @@ def texts(step, start, tau=None, *, looping=NUM, period=30, words=(10,), known=(
         "tau": tau,
         "measures": {
             "120": part(120, looping if short_looping is None else short_looping),
-            "500": part(500, looping),
+            "5000": part(5000, looping),
         },
         "loop": [0 if i < looping else -1 for i in range(num)],
         "loops": ["and the king said,\n"] if looping else [],
@@ -272,7 +272,7 @@ def test_claim_b2(tmp_path, window, period, side):
 
 def test_claim_b2_is_undecided_where_the_interval_crosses_the_line(tmp_path):
     crossing = texts(10_000, "prompts", period=15)
-    crossing["measures"]["500"]["period"] = [10] * 50 + [15] * 50
+    crossing["measures"]["5000"]["period"] = [10] * 50 + [15] * 50
     write_model(tmp_path, w15=crossing)
     part = parts(tmp_path, "b2")[0]
     assert part.side == 0
@@ -492,14 +492,16 @@ def test_measured_texts(tmp_path, no_pictures):
     assert len(grimm) == 8
     late = grimm["40000", "prompts", "greedy"]
     assert (late["texts"], late["median period"], late["distinct loops"]) == ("100", "30", "1")
-    assert late["in a loop, 500"] == "100 of 100: 1.00 [0.96, 1.00]"
-    assert (late["mean words, 120"], late["known words, 120"], late["distinct 4-grams, 500"]) == (
+    assert late["in a loop, 5000"] == "100 of 100: 1.00 [0.96, 1.00]"
+    assert late["characters before it"] == "40"
+    assert (late["mean words, 120"], late["known words, 120"], late["distinct 4-grams, 5000"]) == (
         "10.0",
         "0.900",
         "0.50",
     )
-    assert grimm["40000", "every character", "greedy"]["in a loop, 500"] == "4 of 7"
-    assert grimm["-", "book", "-"]["median period"] == "-"
+    assert grimm["40000", "every character", "greedy"]["in a loop, 5000"] == "4 of 7"
+    book = grimm["-", "book", "-"]
+    assert (book["median period"], book["characters before it"]) == ("-", "-")
     assert grimm["40000", "random characters", "0.5"]["known words, 120"] == "0.450"
     assert {row["corpus"] for row in table} == {
         "grimm",
