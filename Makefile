@@ -16,8 +16,8 @@ $(READY): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev$(addprefix $(comma),$(EXTRAS))]'
 	@touch $@
 
-reproduce: setup  ## the report's Table 1 and 2 at T=10, in minutes; PRESET=paper or seeds for more
-	$(BIN)/python -m experiments.reproduce $(addprefix --preset=,$(PRESET))
+reproduce: setup  ## the report's Table 1 and 2 at T=10, in minutes; PRESET=paper or seeds for more; WORKDIR=DIR
+	$(BIN)/python -m experiments.reproduce $(addprefix --preset=,$(PRESET)) $(addprefix --workdir=,$(WORKDIR))
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile

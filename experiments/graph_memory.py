@@ -302,6 +302,8 @@ def run(path: Path, max_nodes: int | None, *, resume: bool) -> None:
         _check_resumed(path, record, max_nodes)
     with RunDirectory.resume(path) if resume else RunDirectory.create(path, record) as directory:
         directory.record = record
+        # Those of a smaller grid, where it grows.
+        (path / "results.json").unlink(missing_ok=True)
         directory.write_config()
         missing = _measure_missing(directory)
         directory.write("results.json", _results(_curves(path), missing))
@@ -333,9 +335,8 @@ def _check_resumed(path: Path, record: dict[str, Any], max_nodes: int | None) ->
 
 def _measure_missing(directory: RunDirectory) -> dict[str, tuple[int, Shortage]]:
     """Appends to ``metrics.jsonl``; returns for what layers which size was the first not to fit."""
-    metrics = directory.path / "metrics.jsonl"
-    if metrics.exists():  # A line that was interrupted has no end.
-        directory.truncate({metrics.name: metrics.read_bytes().rfind(b"\n") + 1})
+    metrics = "metrics.jsonl"
+    directory.cut_torn_line(metrics)
     done = {name: set(curve.steps.tolist()) for name, curve in _curves(directory.path).items()}
     missing: dict[str, tuple[int, Shortage]] = {}
     max_nodes = directory.record["config"]["max_nodes"]
@@ -347,7 +348,7 @@ def _measure_missing(directory: RunDirectory) -> dict[str, tuple[int, Shortage]]
             missing[name] = (num_nodes, found)
             print(f"{layer.label}, {num_nodes} nodes: {found}", flush=True)
         else:
-            directory.append(metrics.name, [{"run": name, "seed": SEED, "step": num_nodes, **found}])
+            directory.append(metrics, [{"run": name, "seed": SEED, "step": num_nodes, **found}])
             said = f"{_size(found['peak_bytes'])}, {_digits(1000 * found['seconds'], 3)} ms"
             print(f"{layer.label}, {num_nodes} nodes: {said}", flush=True)
     return missing

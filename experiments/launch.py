@@ -365,6 +365,8 @@ def launch(experiment: Experiment, given: dict[str, Any] | None = None) -> list[
 def ensure(experiment: Experiment, fields: dict[str, Any], path: Path) -> None:
     """Sees to it that the run with these `fields` is in `path`: starts it, goes on with it, or finds it complete.
 
+    A complete run with more seeds has it, too.
+
     Raises:
         RunError: it holds another one, and this is not that with more steps or seeds.
     """
@@ -374,10 +376,15 @@ def ensure(experiment: Experiment, fields: dict[str, Any], path: Path) -> None:
         return
     saved, now = (dataclasses.asdict(one) for one in (saved_config(experiment, path), config))
     changed = {name for name, value in now.items() if saved[name] != value}
+    has_more = changed == {"num_seeds"} and saved["num_seeds"] > now["num_seeds"]
+    if is_complete(path) and (not changed or has_more):
+        use_compilation_cache()
+        # Anew, as it may have been interrupted just before this.
+        experiment.finish(path, json.loads((path / "results.json").read_text())["runs"])
+        return
     if not changed <= {*_GROWING} or any(now[name] < saved[name] for name in changed):
-        raise RunError(f"{path}: holds a run with another config; take another --workdir")
-    if changed or not is_complete(path):
-        run(experiment, config, path, resume=True)
+        raise RunError(f"{path}: holds a run with another config: {_difference(saved, now)}; take another --workdir")
+    run(experiment, config, path, resume=True)
 
 
 def run(experiment: Experiment, config: Any, path: Path, *, resume: bool) -> list[dict[str, Any]]:

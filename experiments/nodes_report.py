@@ -7,7 +7,7 @@ the whole interval lies in the range, does not hold where it lies outside, and i
 
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
@@ -176,7 +176,11 @@ class _Outcome(BaseModel):
 def collect(runs: Iterable[Run]) -> Collected:
     """The study's runs, whatever their settings, with the hidden layers that their directories hold."""
     usable, remarks = valid_runs((run for run in runs if run.experiment == EXPERIMENT), _Setting, _Outcome)
-    arms, twice = merge_arms(usable)
+    # The protocols look at every epoch: `eval_every` only says which of them are written down.
+    arms, twice = merge_arms(
+        replace(run, config={name: value for name, value in run.config.items() if name != "eval_every"})
+        for run in usable
+    )
     arms.sort(key=_place)
     hidden = {}
     for path in dict.fromkeys(path for arm in arms for path in arm.sources):
@@ -316,7 +320,12 @@ def compare(arms: Sequence[Arm]) -> list[Pair]:
     return pairs
 
 
-_SAME: tuple[Callable[[Arm], str], ...] = (lambda arm: arm.kind, lambda arm: arm.config["dataset"], split_name)
+_SAME: tuple[Callable[[Arm], Any], ...] = (
+    lambda arm: arm.kind,
+    lambda arm: arm.config["dataset"],
+    lambda arm: arm.data,
+    split_name,
+)
 
 
 # --- Tables -----------------------------------------------------------------------------------------------------------
@@ -384,7 +393,7 @@ def _judged_table(judged: Iterable[Judgement]) -> Table:
     rows = []
     for one in judged:
         tested = list(_accuracies(one.arm).values()) if one.arm else []
-        seeds = f"{len(tested)}" if tested else NOT_RUN
+        seeds = f"{len(tested)}" if one.arm else NOT_RUN
         mean = interval(mean_percent(tested), ".2f")
         name = (MODEL_NAMES[one.model], code(one.data), _expectation(one))
         rows.append([*name, seeds, mean, one.verdict, paths(one.arm.sources if one.arm else ())])

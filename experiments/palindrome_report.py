@@ -6,6 +6,7 @@ after the runs were seen.
 
 import heapq
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, NamedTuple
@@ -388,7 +389,7 @@ def _plateau_evidence(arms: Sequence[Arm]) -> str:
     for arm in arms:
         shares, drops = _plateaus(arm)
         if shares:
-            drop = f"the drop takes {interval(stats.mean(drops), '.1f')} looks" if drops else "no drop"
+            drop = f"the drop takes {interval(_mean_drop(drops), '.1f')} looks" if drops else "no drop"
             share = interval(stats.mean(shares, within=(0, 1)), ".2f")
             parts.append(f"T={arm.config['digits']}: {share} of the looks on the plateau, {drop}")
     return "; ".join(parts)
@@ -593,7 +594,7 @@ def _plateau_table(arms: Mapping[Kind, Arms]) -> Table:
         return [
             f"{len(shares)}",
             interval(stats.mean(shares, within=(0, 1)), ".2f"),
-            interval(stats.mean(drops), ".1f"),
+            interval(_mean_drop(drops), ".1f"),
             f"{np.median(waits):g}, {max(waits)}" if waits else NONE,
             fraction(*_stopped_early(arm)),
         ]
@@ -610,6 +611,10 @@ def _plateau_table(arms: Mapping[Kind, Arms]) -> Table:
         "0.05; waiting and stopping, over those that converged"
     )
     return _slots_table(arms, TABLED, columns, cells, caption)
+
+
+def _mean_drop(drops: Sequence[int]) -> stats.Estimate:
+    return stats.mean(drops, within=(0, math.inf))
 
 
 def _plateaus(arm: Arm) -> tuple[list[float], list[int]]:
@@ -630,7 +635,8 @@ def _lanes_table(arms: Mapping[Kind, Arms]) -> Table:
     rows = []
     for slot, kind in itertools.product(TABLED, KINDS):
         if arm := arms[kind].get(slot):
-            steps = [lane.result["last_step"] for lane in arm.lanes]
+            # The first step is step 0.
+            steps = [lane.result["last_step"] + 1 for lane in arm.lanes]
             counts = len(steps), sum(steps), *steps_on_cores(steps, CORES), *steps_in_a_program(steps)
             rows.append([CELL_NAMES[slot.cell], str(slot.digits), kind, *map(str, counts), paths(arm.sources)])
     columns = (
@@ -832,7 +838,7 @@ def _dot_figures(kind: Kind, arms: Arms) -> list[Figure]:
             _dots(slot, shares, stats.mean(shares, within=(0, 1))) for slot, (shares, _) in plateaus.items()
         ]
         panels["looks from loss 0.5 to 0.05"] = [
-            _dots(slot, drops, stats.mean(drops)) for slot, (_, drops) in plateaus.items()
+            _dots(slot, drops, _mean_drop(drops)) for slot, (_, drops) in plateaus.items()
         ]
     return [
         _figure(

@@ -17,7 +17,7 @@ from jaxrnn.loop import Interrupted
 PRESETS = {
     "quick": "both cells at T=10, seeds 0 to 2, small gradients and graphs, 200 steps of the character LSTM: minutes",
     "paper": "Tables 1 and 2, both lengths: an hour or more on a CPU",
-    "seeds": "100 seeds of each, and claim (d)'s widths: for an accelerator",
+    "seeds": "100 seeds of each arm of Tables 1 and 2, and claim (d)'s widths: for an accelerator",
 }
 
 

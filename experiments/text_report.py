@@ -37,7 +37,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 import scipy
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from experiments.text import LENGTHS, SAMPLES, TAUS, VALIDATION
 from experiments.text_claims import BOOK, CENSUS, CLAIMS, LONG, PROMPTS, RANDOM, SHORT, Claims, Start, Texts
@@ -85,6 +85,8 @@ REPORTED = {
     "clip_norm": 5.0,
     "validation_fraction": 0.0,
     "test_fraction": 0.0,
+    "eval_every": 100,
+    "precision": "highest",
 }
 REPORTED_STEPS = {"grimm": 40_000, "darwin": 42_000, "democracy": 50_000}
 PUBLISHED_ACCURACY = {"grimm": "0.70 to 0.75"}
@@ -191,8 +193,8 @@ def summary(runs: Sequence[Run]) -> tuple[list[Block], Table | None, bytes | Non
             _title(arm),
             str(arm.config["max_steps"]),
             PUBLISHED_ACCURACY.get(arm.config["corpus"], NONE) if is_reported(arm) else NONE,
-            interval(stats.mean(_at_the_end(_ended(arm), "accuracy")), ".3f"),
-            interval(stats.mean(_bits(_ended(arm), "train")), ".2f"),
+            interval(_mean("accuracy", _at_the_end(_ended(arm), "accuracy")), ".3f"),
+            interval(_mean(_BITS, _bits(_ended(arm), "train")), ".2f"),
             *_best_cells(_best_looks(arm, found), (_BITS, f"test_{_BITS}")),
         ]
         for arm in found.arms
@@ -230,9 +232,9 @@ class _Outcome(BaseModel):
     """The fields of a result that are looked at here."""
 
     learning_rate: float
-    train_bits_per_character: float | None = None
-    validation_bits_per_character: float | None = None
-    test_bits_per_character: float | None = None
+    train_bits_per_character: FiniteFloat | None = None
+    validation_bits_per_character: FiniteFloat | None = None
+    test_bits_per_character: FiniteFloat | None = None
     failed_at: int | None = None
 
 
@@ -662,9 +664,9 @@ def _run_row(arm: Arm) -> list[str]:
         str(config["batch_size"]),
         str(config["max_steps"]),
         f"{len(arm.lanes)}" + (f", {failed} met a NaN" if failed else ""),
-        *(interval(stats.mean(_at_the_end(ended, metric)), ".3f") for metric in ("loss", "accuracy")),
+        *(interval(_mean(metric, _at_the_end(ended, metric)), ".3f") for metric in ("loss", "accuracy")),
         PUBLISHED_ACCURACY.get(config["corpus"], NONE) if is_reported(arm) else NONE,
-        *(interval(stats.mean(_bits(ended, part)), ".3f") for part in _PARTS),
+        *(interval(_mean(_BITS, _bits(ended, part)), ".3f") for part in _PARTS),
         ", ".join(others) or NONE,
         paths(arm.sources),
     ]
@@ -692,7 +694,7 @@ def _best_looks(arm: Arm, found: Collected) -> list[tuple[Curve, int]]:
 def _best_cells(looks: Sequence[tuple[Curve, int]], metrics: Iterable[str]) -> list[str]:
     """The median step of these looks, and the mean of each metric there."""
     step = f"{np.median([curve.steps[look] for curve, look in looks]):g}" if looks else NONE
-    return [step, *(interval(stats.mean(_values(looks, metric)), ".3f") for metric in metrics)]
+    return [step, *(interval(_mean(metric, _values(looks, metric)), ".3f") for metric in metrics)]
 
 
 _BITS = "bits_per_character"
@@ -708,6 +710,11 @@ def _values(looks: Iterable[tuple[Curve, int]], metric: str) -> list[float]:
     """What a metric was at a look of each curve, if it was measured at all of them."""
     values = [float(curve.metrics[metric][look]) if metric in curve.metrics else math.nan for curve, look in looks]
     return values if np.isfinite(values).all() else []
+
+
+def _mean(metric: str, values: Sequence[float]) -> stats.Estimate:
+    """Over seeds; an interval does not leave the values that the metric can have."""
+    return stats.mean(values, within=(0, 1 if metric.endswith("accuracy") else math.inf))
 
 
 def _at_the_end(lanes: Iterable[Lane], metric: str) -> list[float]:

@@ -325,7 +325,11 @@ def run_directory(params: Mapping[str, Any], text: str, encoding: str, workdir: 
         "data": {"sha256": corpus.sha256, "length": len(corpus.tokens), "characters": corpus.characters},
     }
     with RunDirectory.create(workdir, record) as directory:
-        deposit(directory, "imported", params)
+        try:
+            deposit(directory, "imported", params)
+        except BaseException:
+            directory.discard()  # So that the same command works once there is space.
+            raise
 
 
 def main(argv: list[str]) -> None:

@@ -431,6 +431,7 @@ class _Loop:
         if meta["environment"] != self.environment:
             _LOG.warning("versions or devices have changed: the run goes on, but not to the same last bit")
         self.directory.truncate({name: meta["lengths"].get(name, 0) for name in self.files})
+        self.directory.cut_torn_line(TIMING)
         self.number = self.running_store.numbers()[-1] + 1
         self.finished_number = meta["finished_number"]
         self.finished_store.delete_from(self.finished_number)
@@ -446,8 +447,9 @@ class _Loop:
             self.until = meta.get("until", {})
         else:
             self.block = self._begin()
-        self.directory.write_config()
+        # In this order: a run that is to grow is never complete under its new config.
         self.write_results()
+        self.directory.write_config()
 
     def _begin_run(self) -> None:
         """Saves the start, before anything is measured: what has numbers but no checkpoint has lost it."""
@@ -463,8 +465,8 @@ class _Loop:
             reason = ""
             if isinstance(found, CheckpointError):
                 reason = str(found)
-            elif not self._holds(found.meta["lengths"]):
-                reason = f"checkpoint {found.number}: metrics are missing"
+            elif missing := self._cut_short(found.meta["lengths"]):
+                reason = f"checkpoint {found.number}: {missing} is missing or was cut short"
             if not distributed.any_process([bool(reason)])[0] and isinstance(found, Checkpoint):
                 return found
             reason = reason or "another process cannot use the checkpoint"
@@ -474,10 +476,10 @@ class _Loop:
             raise CheckpointError(f"{self.directory.path}: no checkpoint is sound: {'; '.join(rejected)}")
         return None
 
-    def _holds(self, lengths: dict[str, int]) -> bool:
-        """Whether every file is at least as long as `lengths` says."""
+    def _cut_short(self, lengths: dict[str, int]) -> str:
+        """The first file that is not as long as `lengths` says, if there is one."""
         found = self.directory.lengths(lengths)
-        return all(found[name] >= length for name, length in lengths.items())
+        return next((name for name, length in lengths.items() if found[name] < length), "")
 
     # --- Progress -----------------------------------------------------------------------------------------------------
 
@@ -547,6 +549,7 @@ def _replace(state: TrainState, start: TrainState, is_new: Array) -> TrainState:
 def signals() -> Iterator[Callable[[], bool]]:
     """Turns the first SIGINT or SIGTERM into a flag, which is what this gives; a second one ends the process at once.
 
+    Both come through between two calls of compiled programs; two of one kind within a call are one.
     One that is ignored stays so: a shell has started this process in the background.
     """
     received: list[int] = []

@@ -211,12 +211,14 @@ class Arm:
         kind: as in `Run`; kept and own runs never share an arm.
         config: what they share: without the bookkeeping, and with the lane's own value of a swept field.
         lanes: in the order of their seeds.
+        data: as in `Run`.
     """
 
     experiment: str
     kind: Kind
     config: Mapping[str, Any]
     lanes: Sequence[Lane]
+    data: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def sources(self) -> list[Path]:
@@ -253,7 +255,7 @@ def merge_arms(runs: Iterable[Run]) -> tuple[list[Arm], list[str]]:
             setting = (run.experiment, run.kind, json.dumps(config, sort_keys=True))
             key = (*setting, json.dumps(run.data, sort_keys=True))
             settings.setdefault(setting, {}).setdefault(key, run.path)
-            arms.setdefault(key, Arm(run.experiment, run.kind, config, ()))
+            arms.setdefault(key, Arm(run.experiment, run.kind, config, (), run.data))
             lane = Lane(result["seed"], result, run.curves.get(result["run"]), run.path)
             first = lanes.setdefault(key, {}).setdefault(lane.seed, lane)
             if first is not lane:
@@ -274,7 +276,8 @@ def merge_arms(runs: Iterable[Run]) -> tuple[list[Arm], list[str]]:
     ]
     # Swept values come from the same directories: said once.
     remarks += dict.fromkeys(
-        "seeds are put together that were made with "
+        ("seeds are put together that were" if len({*by_origin.values()}) > 1 else "the same runs were in part")
+        + " made with "
         + " and ".join(f"{origin} ({code(path)})" for origin, path in by_origin.items())
         for by_origin in origins.values()
         if len(by_origin) > 1

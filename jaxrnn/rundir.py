@@ -158,6 +158,12 @@ class RunDirectory:
             if lengths[name]:
                 self._tell_followers(name)
 
+    def cut_torn_line(self, name: str) -> None:
+        """Cuts a ``.jsonl`` file back to its last whole line: one that was interrupted has no end."""
+        path = self.path / name
+        if path.exists():
+            self.truncate({name: path.read_bytes().rfind(b"\n") + 1})
+
     def _tell_followers(self, name: str) -> None:
         for follow in self.followers:
             follow(name)

@@ -138,7 +138,7 @@ def steps_sample(steps: Sequence[int | None], horizon: int) -> StepsSample:
 def restricted_mean(sample: StepsSample) -> Estimate:
     """Restricted mean: the mean of min(steps, horizon), with a BCa bootstrap interval over runs.
 
-    The interval is a point where all runs are alike, and None for a single run.
+    Where all runs are alike it is a point, but none for fewer than `FEW_SEEDS` runs.
 
     Raises:
         ValueError: if a run was censored before the horizon.
@@ -174,7 +174,8 @@ def median_steps(sample: StepsSample) -> Estimate:
     """Kaplan-Meier median: the first step at which at most half of the runs have not converged.
 
     The interval holds the steps at which the log-log band of the curve contains one half (Brookmeyer and Crowley 1982).
-    None stands for a median, or an end of its interval, beyond the horizon; for a single run there is no interval.
+    None stands for a median, or an end of its interval, beyond the horizon. There is no interval for a single run, and
+    none for fewer than `FEW_SEEDS` runs that are all alike.
     """
     curve = survival_curve(sample)
     value = _first_at_most_half(curve.steps, curve.not_converged)
@@ -183,7 +184,7 @@ def median_steps(sample: StepsSample) -> Estimate:
     if sample.steps.size == 1:
         low, high = None, None
     elif value is not None and np.ptp(sample.steps) == 0:
-        low, high = value, value
+        low = high = value if sample.steps.size >= FEW_SEEDS else None
     beyond = "" if value is not None else "the median lies beyond the horizon"
     return Estimate(value, low, high, _join(_describe(sample), beyond))
 
@@ -501,7 +502,7 @@ def _describe_arms(a: StepsSample, b: StepsSample) -> str:
 
 def _few_seeds(*samples: StepsSample) -> str:
     fewest = min(sample.steps.size for sample in samples)
-    if fewest == 1:
+    if fewest == 1 or (fewest < FEW_SEEDS and all(np.ptp(sample.steps) == 0 for sample in samples)):
         return "no interval"
     return f"{fewest} seeds: the bootstrap interval is too narrow" if fewest < FEW_SEEDS else ""
 

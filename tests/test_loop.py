@@ -354,8 +354,30 @@ def test_a_shorter_metrics_file_rejects_the_checkpoint(tmp_path, caplog, monkeyp
         with pytest.raises(Crash):
             run(tmp_path / "a")
     (tmp_path / "a/metrics.jsonl").write_text("")
-    with pytest.raises(CheckpointError, match="metrics are missing"):
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl is missing or was cut short"):
         run(tmp_path / "a")
+
+
+@pytest.mark.parametrize("write", [1, 2])
+def test_a_run_that_is_to_grow_is_never_complete_under_its_new_config(tmp_path, monkeypatch, write):
+    run(tmp_path / "a", lanes=LANES[2:3])
+    with monkeypatch.context() as patch:
+        crash_at(patch, RunDirectory, "write", write)
+        with pytest.raises(Crash):
+            run(tmp_path / "a", lanes=LANES[2:3], max_steps=60)
+    config, results = (json.loads((tmp_path / "a" / name).read_text()) for name in ("config.json", "results.json"))
+    assert (config["config"]["max_steps"], results["complete"]) == (40, write == 1)
+    assert run(tmp_path / "a", lanes=LANES[2:3], max_steps=60)[0]["last_step"] == 60
+
+
+def test_half_a_line_of_timing_goes_on_resume(tmp_path):
+    run(tmp_path / "a", lanes=LANES[2:3])
+    timing = tmp_path / "a/timing.jsonl"
+    whole_lines = timing.read_text()
+    timing.write_text(whole_lines + '{"lanes": 2, "pro')
+    run(tmp_path / "a", lanes=LANES[2:3], max_steps=60)
+    assert timing.read_text().startswith(whole_lines)
+    assert all(json.loads(line)["steps"] > 0 for line in timing.read_text().splitlines())
 
 
 def test_more_steps_let_the_unconverged_go_on(tmp_path):

@@ -177,6 +177,26 @@ def test_expectations_are_judged_by_kept_runs(tmp_path, no_pictures, model, valu
     assert f"of the {model.upper()} on `cora` lies in {row['expected mean']}: **{verdict}**" in listed
 
 
+def test_an_arm_of_which_no_run_came_to_a_number_was_run(tmp_path, no_pictures):
+    write_run(tmp_path / "kept" / "a", [None, None])
+    rows = table_rows(study.sections(read(tmp_path)), "What is expected")
+    assert {row["model"]: row["seeds"] for row in rows} == {"GCN": "0", "GAT": "not run"}
+
+
+def test_how_often_a_look_is_written_down_sets_no_seeds_apart(tmp_path, no_pictures):
+    write_run(tmp_path / "kept" / "a", [81, 82], eval_every=10)
+    write_run(tmp_path / "kept" / "b", [83], eval_every=50, first=2)
+    (row, *_) = accuracies(tmp_path)
+    assert (row["seeds"], row["test accuracy"].split()[0]) == ("3", "82.00")
+
+
+def test_runs_on_other_data_of_the_same_name_are_not_compared(tmp_path, no_pictures):
+    for model, digest in (("gcn", "a"), ("gat", "b")):
+        file = write_run(tmp_path / "kept" / model, [81, 82], model=model) / "config.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "data": {"sha256": digest}}))
+    assert study.compare(study.collect(read(tmp_path)).arms) == []
+
+
 def test_gcn_and_gat_are_compared_seed_by_seed(tmp_path, no_pictures):
     # Seeds 1 to 3 are in both: GAT is better by 1, 2 and 3; 2 -+ 4.30265 / sqrt(3).
     write_run(tmp_path / "kept" / "gcn", [10, 80, 70, 60], split="random")

@@ -387,12 +387,13 @@ def test_runs_that_end_make_place(tmp_path, no_pictures):
 
     (row,) = (row for row in table_rows(study.sections(read(tmp_path)), "Steps with and") if row["seeds"] == "5")
 
-    assert row["their steps"] == "2220"
-    # One core has 900 and 120, the other 300, 300 and 600; or pairs take 900, 600 and 120.
-    assert (row["time on 2 cores"], row["where they wait for each other"]) == ("1200", "1620")
-    # All five to 120, four to 300, two to 600, one to 900; or five to 900.
-    assert row["steps in one program"] == str(5 * 120 + 4 * 180 + 2 * 300 + 300)
-    assert row["where it does not shrink"] == str(5 * 900)
+    # Steps are counted from 0, so that a run which ends at step 900 takes one more.
+    assert row["their steps"] == "2225"
+    # One core has 901 and 121, the other 301, 301 and 601; or pairs take 901, 601 and 121.
+    assert (row["time on 2 cores"], row["where they wait for each other"]) == ("1203", "1623")
+    # All five to 121, four to 301, two to 601, one to 901; or five to 901.
+    assert row["steps in one program"] == str(5 * 121 + 4 * 180 + 2 * 300 + 300)
+    assert row["where it does not shrink"] == str(5 * 901)
 
 
 def test_other_settings_are_listed_apart(tmp_path, no_pictures):

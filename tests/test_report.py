@@ -229,6 +229,19 @@ def test_seeds_of_several_devices_or_versions_are_put_together_and_that_is_said(
     ]
 
 
+def test_a_run_that_moved_is_not_several_that_were_put_together(tmp_path):
+    origins = [{"versions": {"jax": jax}, "device": {"kind": "cpu"}} for jax in ("1.0", "1.1")]
+    write_run(tmp_path / "a", seeds=(0,))
+    file = tmp_path / "a" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **origins[1], "earlier": origins[:1]}))
+
+    _, remarks = merge_arms(read_runs(tmp_path, "kept"))
+
+    assert remarks == [
+        f"the same runs were in part made with jax 1.1 on cpu (`{tmp_path}/a`) and jax 1.0 on cpu (`{tmp_path}/a`)"
+    ]
+
+
 def test_directories_are_named_after_their_parent():
     assert paths([Path("x/a"), Path("x/b"), Path("y/a")]) == "`x`: `a`, `b`; `y/a`"
 

@@ -42,12 +42,27 @@ def test_ensure_starts_then_leaves_alone_then_goes_on(tmp_path):
     written = (path / "results.json").stat().st_mtime_ns
     launch.ensure(palindrome.EXPERIMENT, {**SMALL, "num_seeds": 1}, path)
     assert (path / "results.json").stat().st_mtime_ns == written
-    for other in ({"digits": 2}, {"max_steps": 10}):
-        with pytest.raises(RunError, match="holds a run with another config"):
+    for other, difference in (({"digits": 2}, "digits was 1 and is 2"), ({"max_steps": 10}, "max_steps was 20 and is")):
+        with pytest.raises(RunError, match=f"holds a run with another config: {difference}"):
             launch.ensure(palindrome.EXPERIMENT, {**SMALL, "num_seeds": 1, **other}, path)
     unfinished = {**json.loads(results), "complete": False}
     (path / "results.json").write_text(json.dumps(unfinished))
     launch.ensure(palindrome.EXPERIMENT, {**SMALL, "num_seeds": 1}, path)
     assert (path / "results.json").read_bytes() == results
     launch.ensure(palindrome.EXPERIMENT, {**SMALL, "num_seeds": 2}, path)
-    assert [row["seed"] for row in json.loads((path / "results.json").read_text())["runs"]] == [0, 1]
+    both = (path / "results.json").read_bytes()
+    assert [row["seed"] for row in json.loads(both)["runs"]] == [0, 1]
+    # It has the run of one seed, too, once it is complete.
+    launch.ensure(palindrome.EXPERIMENT, {**SMALL, "num_seeds": 1}, path)
+    assert (path / "results.json").read_bytes() == both
+    (path / "results.json").write_text(json.dumps({**json.loads(both), "complete": False}))
+    with pytest.raises(RunError, match="num_seeds was 2 and is 1"):
+        launch.ensure(palindrome.EXPERIMENT, {**SMALL, "num_seeds": 1}, path)
+
+
+def test_what_follows_a_complete_run_is_made_up_for(tmp_path):
+    finished = []
+    experiment = palindrome.EXPERIMENT._replace(finish=lambda path, rows: finished.append((path, rows)))
+    for _ in range(2):
+        launch.ensure(experiment, {**SMALL, "num_seeds": 1}, tmp_path / "run")
+    assert [(path, [row["seed"] for row in rows]) for path, rows in finished] == [(tmp_path / "run", [0])] * 2

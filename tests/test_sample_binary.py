@@ -16,7 +16,7 @@ from absl.testing import flagsaver
 
 from configs.text import Config
 from experiments import launch, sample, text, torch_weights
-from jaxrnn.checkpoint import CheckpointError
+from jaxrnn.checkpoint import CheckpointError, CheckpointStore
 from jaxrnn.rundir import RunError
 
 ROOT = Path(__file__).parents[1]
@@ -212,6 +212,21 @@ def test_an_imported_pytorch_model_writes_as_pytorch_does(write, tmp_path):
     with pytest.raises(torch_weights.WeightsError, match=r"knows 28 characters, and .*other\.txt has 29 in utf-8"):
         torch_weights.run_directory(params, str(tmp_path / "other.txt"), "utf-8", tmp_path / "second")
     assert not (tmp_path / "second").exists()
+
+
+def test_an_import_that_failed_can_be_done_again(write, run, tmp_path, monkeypatch):
+    def full(store):
+        raise CheckpointError(f"{store}: cannot be written: No space left on device")
+
+    params, book = text.restore(run, "seed=0", None).params, tmp_path / "book.txt"
+    book.write_text(CIRCLE)
+    with monkeypatch.context() as patch:
+        patch.setattr(CheckpointStore, "wait", full)
+        with pytest.raises(CheckpointError, match="No space left"):
+            torch_weights.run_directory(params, str(book), "utf-8", tmp_path / "imported")
+    torch_weights.run_directory(params, str(book), "utf-8", tmp_path / "imported")
+    written = write("--greedy", "--start=a", "--length=40", workdir=tmp_path / "imported", run_seed=None)
+    assert written == f"{circle('a', 40)}\n"
 
 
 # --- Bad input --------------------------------------------------------------------------------------------------------

@@ -138,7 +138,8 @@ class TestMedianSteps:
         assert stats.median_steps(sample(*steps, *[None] * (n // 2))).value == steps[-1]
 
     def test_degenerate(self):
-        assert stats.median_steps(sample(300, 300, 300)) == stats.Estimate(300, 300, 300, "all values alike")
+        assert stats.median_steps(sample(*[300] * 10)) == stats.Estimate(300, 300, 300, "all values alike")
+        assert stats.median_steps(sample(*[300] * 9)) == stats.Estimate(300, None, None, "all values alike")
         assert stats.median_steps(sample(300)) == stats.Estimate(300, None, None, "one seed")
         none = stats.median_steps(sample(None, None))
         assert none == stats.Estimate(None, None, None, "no run converged; the median lies beyond the horizon")
@@ -257,6 +258,7 @@ class TestCompareRestrictedMeans:
         assert apart.note == "first arm: no run converged; second arm: all values alike"
         few = stats.compare_restricted_means(censored, sample(300, 300))
         assert (few.difference, few.low, few.high) == (2700, None, None)
+        assert few.note.endswith("second arm: all values alike; no interval")
         one = stats.compare_restricted_means(sample(300), sample(360, 420))
         assert (one.low, one.high) == (None, None)
         assert one.note == "first arm: one seed; no interval"

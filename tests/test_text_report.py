@@ -435,6 +435,29 @@ def test_runs_table(tmp_path, no_pictures):
     assert [row["corpus"] for row in others if row["seeds"] == "not run"] == ["`darwin`", "`democracy`"]
 
 
+@pytest.mark.parametrize("config", [{"eval_every": 4000}, {"precision": "default"}])
+def test_accuracy_of_other_looks_or_products_does_not_stand_beside_the_reports(tmp_path, no_pictures, config):
+    write_run(tmp_path / "kept" / "a", **config)
+    (row,) = (row for row in table_rows(study.sections(read(tmp_path)), "Table 3") if row["seeds"] == "1")
+    ((name, value),) = config.items()
+    assert (row["training accuracy, report"], row["setting, where not the report's"]) == ("-", f"`{name}={value}`")
+
+
+def test_intervals_do_not_leave_what_is_possible(tmp_path, no_pictures):
+    write_run(tmp_path / "kept" / "a", [0], bits=[0.5])
+    write_run(tmp_path / "kept" / "b", [1], bits=[1.5], looks=22)
+    row, *_ = table_rows(study.sections(read(tmp_path)), "Table 3")
+    assert row["training accuracy"] == "0.575 [0.000, 1.000]"
+    assert row["bits per character, train"].startswith("1.000 [0.000, ")
+
+
+def test_bits_that_are_no_number_are_a_remark(tmp_path, no_pictures):
+    write_run(tmp_path / "kept" / "a", bits=[float("nan")])
+    found = study.collect(read(tmp_path))
+    assert found.arms == []
+    assert "train_bits_per_character: Input should be a finite number" in found.remarks[0]
+
+
 def test_the_best_look_at_the_validation_text(tmp_path, no_pictures):
     write_run(tmp_path / "own" / "a", validation_fraction=0.1, validation=True)
     write_run(tmp_path / "own" / "b", [0, 1], validation_fraction=0.1, validation=True, test_fraction=0.1)
