@@ -344,7 +344,8 @@ def _cost_figure(run: Run, prefix: str) -> Iterator[Block]:
             f"{prefix}_cost.png",
             plots.png(plots.scaling(panels, "length T")),
             f"Time and memory of the {title}'s forward pass and of one with its gradient against the length (Question "
-            f"1.1c), batch {run.config['batch_size']}; bytes are those of XLA's plan besides arguments and results",
+            f"1.1c), batch {run.config['batch_size']}; bytes are those of XLA's plan besides arguments and results"
+            f"{_load(curve)}",
             "Seconds and bytes against the length of the sequence, on logarithmic axes.",
         )
         first, last = (int(curve.steps[i]) for i in (0, -1))
@@ -358,6 +359,12 @@ def _cost_figure(run: Run, prefix: str) -> Iterator[Block]:
                 f"From T = {first} to {last}, {last / first:g} times as long, the {title}'s gradient takes "
                 f"{' and '.join(growth)}."
             )
+
+
+def _load(curve: Curve) -> str:
+    """What else the machine did, where that was written down: times from a busy one are too long."""
+    load = curve.metrics.get("load", np.array([np.nan]))
+    return f"; load before a measurement {load.min():.1f} to {load.max():.1f}" if np.isfinite(load).all() else ""
 
 
 def _line(curve: Curve, what: str, metric: str) -> plots.Line:

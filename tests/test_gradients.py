@@ -262,6 +262,9 @@ def blocks(path, kind=None):
 
 
 def test_the_page_has_all_figures_and_verdicts(finished):
+    *_, cost = blocks(finished, Figure)
+    loads = [json.loads(line)["load"] for line in (finished / "costs.jsonl").read_text().splitlines()]
+    assert cost.caption.endswith(f"; load before a measurement {min(loads):.1f} to {max(loads):.1f}")
     figures = [figure.path for figure in blocks(finished, Figure)]
     assert figures == [f"figures/gradients_0_{what}.png" for what in ("decay", "terms", "gates", "cost")]
     assert all((finished / name).read_bytes().startswith(b"\x89PNG") for name in figures)
