@@ -18,6 +18,7 @@ import json
 import os
 import shlex
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -42,7 +43,7 @@ from jaxrnn.data import graphs, planetoid
 from jaxrnn.data.graphs import NodeTask
 from jaxrnn.models import CharLM
 from jaxrnn.report import Table, table_markdown
-from jaxrnn.rundir import environment
+from jaxrnn.rundir import RunError, environment
 from jaxrnn.sample import Sampler
 from jaxrnn.seeds import over_lanes
 from jaxrnn.train import Status, Trainer
@@ -1029,6 +1030,8 @@ def main(argv: list[str]) -> None:
     if out is not None:
         try:  # Now, rather than after minutes of work.
             Path(out).mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=out):
+                pass
         except OSError as error:
             raise launch.UsageError(f"--out={out}: cannot be written: {error.strerror}") from error
     used = settings()
@@ -1038,7 +1041,10 @@ def main(argv: list[str]) -> None:
         print(table_markdown(table(measured[-1], used)), end="\n\n", flush=True)
     if out is not None:
         command = shlex.join(["python", "-m", "experiments.benchmark", *sys.argv[1:]])
-        write(Path(out), {"command": command, "suite": suites, "repeats": repeats, **used}, measured)
+        try:
+            write(Path(out), {"command": command, "suite": suites, "repeats": repeats, **used}, measured)
+        except OSError as error:
+            raise RunError(f"{out}: cannot be written: {error.strerror}") from error
 
 
 if __name__ == "__main__":

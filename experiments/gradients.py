@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from absl import flags
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
@@ -41,7 +40,7 @@ from jaxrnn.loop import Interrupted, signals
 from jaxrnn.report import read_runs, write_report
 from jaxrnn.rundir import METRICS, RunDirectory, RunError, read_config
 from jaxrnn.seeds import Stream, stream_key
-from jaxrnn.through_time import Terms, carry_gradients, gates, weight_gradient_terms
+from jaxrnn.through_time import Terms, carry_gradients, euclidean_norm, gates, weight_gradient_terms
 from jaxrnn.unroll import unroll
 
 RADIAL = ("rnn", "linear_rnn")
@@ -190,7 +189,9 @@ def _carry_norms(name: str, params: PyTree, tokens_tb: Array, labels_b: Array) -
     cell_params, xs = _of_cell(name, params, tokens_tb)
     # A sequence's own loss, whatever the size of the batch.
     found = carry_gradients(CELLS[name], cell_params, xs, lambda h: labels_b.size * _loss(params["head"], h, labels_b))
-    return {field: jnp.sqrt((gradient**2).sum(-1).mean(1))[::-1] for field, gradient in found._asdict().items()}
+    return {
+        field: euclidean_norm(of_each, (1, 2))[::-1] / labels_b.size**0.5 for field, of_each in found._asdict().items()
+    }
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -210,7 +211,8 @@ def _whole_gradient(name: str, params: PyTree, tokens_tb: Array, labels_b: Array
     of_each = jax.vmap(_loss, in_axes=(None, 0, 0))(head, h, labels_b)
     p = jax.nn.softmax(h @ head["kernel"] + head["bias"])
     closed = h.T @ (p - jax.nn.one_hot(labels_b, p.shape[1])) / len(labels_b)
-    return of_each, optax.tree.norm(gradient), gradient["head"]["kernel"], closed
+    whole = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(gradient)])
+    return of_each, euclidean_norm(whole, (0,)), gradient["head"]["kernel"], closed
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -226,9 +228,10 @@ def _terms(name: str, params: PyTree, tokens_t: Array, label: Array) -> tuple[Te
 
 
 def _relative_error(found: ArrayLike, expected: ArrayLike) -> float:
-    """In float64: squares of float32 overflow first."""
+    """In float64 and in parts of the largest number, whose square may be no number; 0 where both are zero."""
     found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
-    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+    largest = np.abs(expected).max() or 1.0
+    return float(np.linalg.norm((found - expected) / largest) / (np.linalg.norm(expected / largest) or 1.0))
 
 
 def sequences(subject: Subject) -> tuple[Array, Array]:

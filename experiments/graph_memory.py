@@ -321,6 +321,8 @@ def _check_resumed(path: Path, record: dict[str, Any], max_nodes: int | None) ->
     """Takes `max_nodes` of the saved run where none is given, and refuses what cannot stand beside it."""
     saved = launch.of_experiment((EXPERIMENT,), path)
     before = saved["config"].get("max_nodes")
+    if not isinstance(before, int):
+        raise RunError(f"{path / 'config.json'}: does not say max_nodes")
     if max_nodes is None:
         record["config"]["max_nodes"] = before
     elif max_nodes < before:

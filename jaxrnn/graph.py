@@ -288,7 +288,12 @@ def propagate(graph: GraphsTuple, x: Array, weights: Array | None = None) -> Arr
         graph: N nodes, E edges sorted by receiver.
         x: ``[N, ...]``.
         weights: ``[E]``, or ``[E, K]`` for ``x [N, K, ...]``; by default those of the graph.
+
+    Raises:
+        ValueError: if `x` has another number of rows than the graph has nodes, where that is known when compiling.
     """
+    _check_rows(graph, x.shape[0])
+    x = jnp.asarray(x, None if jnp.issubdtype(x.dtype, jnp.inexact) else float)
     weights = jnp.asarray(graph.edges if weights is None else weights, x.dtype)
     return _sum_by_receiver(graph, _spread(weights, x) * x[graph.senders], x.shape[0])
 
@@ -310,7 +315,11 @@ def edge_softmax(graph: GraphsTuple, logits: Array, num_nodes: int) -> Array:
     """The softmax of ``logits [E, ...]`` over the edges into each node, ``[E, ...]``.
 
     Edges of weight 0 get exactly zero, also where a node has no others; so do their gradients.
+
+    Raises:
+        ValueError: if the graph has another number of nodes, where that is known when compiling.
     """
+    _check_rows(graph, num_nodes)
     logits = jnp.where(_like(graph.edges != 0, logits), logits, -jnp.inf)
     largest = jraph.segment_max(jax.lax.stop_gradient(logits), graph.receivers, num_nodes, indices_are_sorted=True)
     # The largest of no logits is -inf.
@@ -381,6 +390,12 @@ def _attend(graph: GraphsTuple, h_nkf: Array, logits_ek: Array, drop_attention: 
 
 def _leaky(x: Array) -> Array:
     return jax.nn.leaky_relu(x, 0.2)
+
+
+def _check_rows(graph: GraphsTuple, rows: int) -> None:
+    """Else, look-ups beyond the last row would read it, and sums there would be dropped."""
+    if not isinstance(graph.n_node, jax.core.Tracer) and np.sum(graph.n_node) != rows:
+        raise ValueError(f"there are {rows} rows for a graph of {np.sum(graph.n_node)} nodes")
 
 
 def _sum_by_receiver(graph: GraphsTuple, x: Array, num_nodes: int) -> Array:

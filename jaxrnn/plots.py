@@ -200,7 +200,7 @@ def dots_and_intervals(panels: Mapping[str, Sequence[Dots]], *, from_zero: bool 
         axes.xaxis.set_major_locator(MaxNLocator(6))
         _plain(axes)
     row[0].set_ylim(len(arms) - 0.2, -0.4)
-    row[0].set_yticks(range(len(arms)), [arm.label for arm in arms])
+    row[0].set_yticks(range(len(arms)), [_literal(arm.label) for arm in arms])
     return figure
 
 
@@ -224,7 +224,7 @@ def points_by_class(panels: Sequence[Points], ring: str) -> Figure:
         if ringed.size:
             at = x[ringed], y[ringed]
             axes.scatter(*at, s=1.8 * size, facecolors="none", edgecolors="black", linewidths=0.5, label=ring)
-        axes.set_title(panel.title, loc="left", fontsize="medium")
+        axes.set_title(_literal(panel.title), loc="left", fontsize="medium")
         axes.set_aspect("equal", adjustable="datalim")
         axes.tick_params(length=0, labelbottom=False, labelleft=False)
         # Below the axes: points may lie anywhere inside.
@@ -274,8 +274,13 @@ def _metric_grid(
 
 
 def _wrapped(title: str) -> str:
-    """A title of any length above one column, in which a dollar sign is one."""
-    return "\n".join(textwrap.wrap(title, _TITLE_WIDTH)).replace("$", r"\$")
+    """A title of any length above one column."""
+    return _literal("\n".join(textwrap.wrap(title, _TITLE_WIDTH)))
+
+
+def _literal(text: str) -> str:
+    """A name in which a dollar sign is one, and begins no formula."""
+    return text.replace("$", r"\$")
 
 
 def _moved_in(values: Sequence[float]) -> NDArray[np.float64]:

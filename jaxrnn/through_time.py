@@ -4,7 +4,7 @@ A step maps the carry ``s_{t-1}`` to ``s_t``; the carry is all that one step han
 The loss is of the last hidden state alone. Everything here is plain autodiff of `Cell.step`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -65,7 +65,8 @@ class Terms(NamedTuple):
     Attributes:
         total: the sum, ``[H, U]``.
         norms: the norm of each step's term, ``[T]``.
-        shares: what each adds along the sum, ``<term_i, total> / |total|^2``; ``[T]``, together 1.
+        shares: what each adds along the sum, ``<term_i, total> / |total|^2``; ``[T]``, together 1, or all 0 where the
+            sum is.
     """
 
     total: Array
@@ -99,8 +100,16 @@ def weight_gradient_terms(cell: Cell, params: PyTree, xs: Array, loss: Loss) -> 
 
     terms = jax.lax.map(term, (d_after, before, zs))
     total = terms.sum(0)
-    along = jnp.tensordot(terms, total, 2)
-    return Terms(total, jnp.linalg.norm(terms, axis=(1, 2)), along / (total**2).sum())
+    size = euclidean_norm(total, (0, 1))
+    scale = jnp.where(size > 0, size, 1)
+    return Terms(total, euclidean_norm(terms, (1, 2)), jnp.tensordot(terms / scale, total / scale, 2))
+
+
+def euclidean_norm(x: Array, axes: Sequence[int]) -> Array:
+    """The Euclidean norm over some axes, also of numbers whose squares are too large or too small to be represented."""
+    largest = jnp.abs(x).max(axes, keepdims=True, initial=0)
+    scale = jnp.where(largest > 0, largest, 1)
+    return jnp.squeeze(scale, axes) * jnp.sqrt(((x / scale) ** 2).sum(axes))
 
 
 def _start(cell: Cell, params: PyTree, zs: Array) -> Any:

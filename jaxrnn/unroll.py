@@ -26,6 +26,7 @@ class _Inputs(NamedTuple):
 def lookup(table_vz: Array, indices: Array) -> Array:
     """Rows of ``table_vz [V, Z]`` at integer ``indices [...]``, exactly: ``[..., Z]``.
 
+    Beyond the table they are as in JAX: from below 0 on the last rows, else the nearest one, which gets no gradient.
     The table's gradient is a one-hot product at highest precision, since a scatter-add is slow on some devices.
     """
     return table_vz[indices]
@@ -37,7 +38,9 @@ def _lookup_forward(table_vz: Array, indices: Array) -> tuple[Array, tuple[Array
 
 def _lookup_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, None]:
     table_vz, indices = residuals
-    one_hot = jax.nn.one_hot(indices, table_vz.shape[0], dtype=cotangent.dtype)
+    size = table_vz.shape[0]
+    from_start = jnp.where(indices < 0, indices + size, indices)
+    one_hot = jax.nn.one_hot(from_start, size, dtype=cotangent.dtype)
     axes = tuple(range(indices.ndim))
     return jnp.tensordot(one_hot, cotangent, (axes, axes), precision="highest"), None
 
@@ -74,12 +77,15 @@ def unroll(
     `jax.jacfwd`) raises JAX's TypeError about custom_vjp functions.
 
     Raises:
-        ValueError: for integers without an embedding, an embedding without integers, or a mask of another shape.
+        ValueError: for integers without an embedding, an embedding without integers, inputs without a time axis, or a
+            mask of another shape.
     """
     if embedding is None and jnp.issubdtype(xs.dtype, jnp.integer):
         raise ValueError(f"integer inputs of shape {xs.shape} need an embedding")
     if embedding is not None and not jnp.issubdtype(xs.dtype, jnp.integer):
         raise ValueError(f"with an embedding the inputs are integers, not {xs.dtype}")
+    if xs.ndim < (1 if embedding is not None else 2):
+        raise ValueError(f"inputs are [T, *batch, D], or integers [T, *batch], not of shape {xs.shape}")
     batch_shape = xs.shape[1:] if embedding is not None else xs.shape[1:-1]
     if mask is not None:
         if mask.shape != (xs.shape[0], *batch_shape):

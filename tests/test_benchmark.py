@@ -1,4 +1,7 @@
+import errno
 import json
+import os
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -13,6 +16,7 @@ from experiments.benchmark import Comparison, Measurement, Memory, Row, Variant
 from experiments.torch_weights import import_weights
 from jaxrnn import plots
 from jaxrnn.cells import CELLS, LSTMParams, PeepholeParams
+from jaxrnn.rundir import RunError
 from jaxrnn.sample import Greedy, Sampler
 from jaxrnn.unroll import unroll
 
@@ -488,6 +492,18 @@ def test_shares_of_limit_draws_a_bar_for_each_variant_from_the_top():
     assert [[bar.get_width() for bar in axes.patches] for axes in figure.axes] == [[0.66, 0.4], [0.7]]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["jaxrnn", "Flax"]
     assert figure.axes[0].yaxis_inverted()
+
+
+def test_a_disk_that_fills_up_is_one_line(monkeypatch, tmp_path):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(benchmark, "write", full)
+    given = SimpleNamespace(suite=[], repeats=1, out=str(tmp_path / "out"))
+    monkeypatch.setattr(benchmark.flags, "FLAGS", given)
+    with pytest.raises(RunError, match="out: cannot be written: No space left on device"):
+        benchmark.main([])
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 @pytest.mark.parametrize(("flag", "said"), [("--suite=txt", "recurrent"), (f"--out={__file__}", "--out=")])

@@ -168,6 +168,23 @@ def test_lanes_and_graphs_can_be_mapped_over(name, x64):
     assert_close(y, jax.vmap(twin)(np.stack([dense(**kind) for kind in kinds]), two), 1e-12)
 
 
+def test_whole_numbers_are_propagated_by_weights_that_are_none():
+    graph = graphs.normalize(sparse(undirected=True, merge=True, self_loops=True))
+    y = graphs.propagate(graph, jnp.arange(N))
+    np.testing.assert_allclose(y, as_matrix(graph) @ np.arange(N), rtol=1e-6)
+
+
+def test_rows_that_are_not_the_graphs_nodes_are_refused():
+    graph = sparse(undirected=True, merge=True, self_loops=True)
+    with pytest.raises(ValueError, match=f"there are {N - 1} rows for a graph of {N} nodes"):
+        graphs.propagate(graph, jnp.ones((N - 1, 2)))
+    with pytest.raises(ValueError, match=f"there are {N + 1} rows"):
+        graphs.edge_softmax(graph, jnp.ones(len(graph.senders)), N + 1)
+    padded, _ = graphs.pad(graph, N + 3, len(graph.senders) + 2)
+    with pytest.raises(ValueError, match=f"there are {N} rows for a graph of {N + 3} nodes"):
+        graphs.gcn(padded, jnp.ones((N, 2)), jnp.ones((2, 2)))
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_permuting_the_nodes_permutes_the_output(name, x64):
     layer, _ = LAYERS[name]

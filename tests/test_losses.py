@@ -57,3 +57,12 @@ def test_nothing_unmasked_is_zero_with_a_zero_gradient():
     loss, gradient = jax.value_and_grad(cross_entropy)(jnp.array(LOGITS), LABELS, mask)
     assert loss == accuracy(jnp.array(LOGITS), LABELS, mask) == 0
     np.testing.assert_array_equal(gradient, 0)
+
+
+def test_what_would_be_broadcast_is_refused():
+    logits, labels = jnp.zeros((5, 3, 2)), jnp.zeros((5, 3), jnp.int32)
+    for call in (cross_entropy, accuracy):
+        with pytest.raises(ValueError, match=r"labels should have shape \(5, 3\), not \(5, 1\)"):
+            call(logits, labels[:, :1])
+        with pytest.raises(ValueError, match=r"mask should have shape \(5, 3\), not \(3,\)"):
+            call(logits, labels, jnp.ones(3, bool))

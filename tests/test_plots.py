@@ -172,3 +172,11 @@ def test_heat_maps_have_a_row_for_each_unit_and_a_symbol_for_each_column():
     np.testing.assert_array_equal(first.images[0].get_array(), [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
     assert second.images[0].get_clim() == (-1, 1)
     assert [label.get_text() for label in second.get_xticklabels()] == ["·", "0", "1"]
+
+
+def test_a_dollar_sign_in_a_name_begins_no_formula():
+    estimate = Estimate(1.0, None, None)
+    panels = {"steps": [plots.Dots("a$\\foo_$b", plots.BLUE, [1.0], estimate)]}
+    plots.dots_and_intervals(panels).draw_without_rendering()
+    points = plots.Points("a$\\foo_$b", [0.0, 1.0], [0.0, 1.0], [0, 1], [])
+    plots.points_by_class([points], "wrong").draw_without_rendering()

@@ -56,6 +56,22 @@ def test_the_terms_of_a_linear_rnn_by_hand(x64):
     )
 
 
+def test_without_a_gradient_no_term_has_a_share():
+    params, xs, loss = draw("linear_rnn", dtype=np.float32)
+    # One step begins with zeros, which its matrix multiplies.
+    terms = through_time.weight_gradient_terms(CELLS["linear_rnn"], params, xs[:1], loss)
+    np.testing.assert_array_equal(terms.shares, [0])
+
+
+@pytest.mark.parametrize("size", [1.0, 1e30, 1e-30, 0.0])
+def test_norms_do_not_square_what_has_no_square(size):
+    x = np.float32(size) * np.float32([[3, 4], [0, 0], [5, -12]])
+    np.testing.assert_allclose(
+        through_time.euclidean_norm(x, (1,)), np.float32(size) * np.float32([5, 0, 13]), rtol=1e-6
+    )
+    np.testing.assert_allclose(through_time.euclidean_norm(x, (0, 1)), size * np.sqrt(194), rtol=1e-6)
+
+
 @pytest.mark.parametrize("name", CELLS)
 def test_carry_gradients_are_differences_of_the_loss(name, x64):
     cell = CELLS[name]

@@ -103,6 +103,27 @@ def test_look_ups_are_exact_and_their_gradient_is_a_sum_over_places():
     np.testing.assert_allclose(pull_back(cotangent)[0], expected, rtol=1e-5, atol=1e-6)
 
 
+def test_look_ups_beyond_the_table_are_as_in_jax_and_so_is_their_gradient():
+    indices = jnp.array([-1, -4, -9, 4, 7, 2])
+    table, cotangent = (np.float32(np.random.default_rng(0).normal(size=(n, 2))) for n in (4, 6))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def rows_and_gradient(look_up, table, indices):
+        rows, pull_back = jax.vjp(lambda table: look_up(table, indices), table)
+        return rows, pull_back(cotangent)
+
+    ours, plain = (rows_and_gradient(f, table, indices) for f in (lookup, lambda table, indices: table[indices]))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), ours, plain)
+
+
+def test_inputs_without_a_time_axis_are_refused():
+    params, _, xs, embedding, indices = draw_problem("lstm", 2, ())
+    with pytest.raises(ValueError, match=r"inputs are \[T, \*batch, D\], .*, not of shape \(\d+,\)"):
+        unroll(CELLS["lstm"], params, xs[0])
+    with pytest.raises(ValueError, match=r"not of shape \(\)"):
+        unroll(CELLS["lstm"], params, jnp.asarray(indices[0]), embedding=embedding)
+
+
 # --- Gradients --------------------------------------------------------------------------------------------------------
 
 
