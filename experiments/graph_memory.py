@@ -302,8 +302,8 @@ def run(path: Path, max_nodes: int | None, *, resume: bool) -> None:
         _check_resumed(path, record, max_nodes)
     with RunDirectory.resume(path) if resume else RunDirectory.create(path, record) as directory:
         directory.record = record
-        # Those of a smaller grid, where it grows.
-        (path / "results.json").unlink(missing_ok=True)
+        # In this order: a run that is to grow is never complete under its new config.
+        directory.write("results.json", {"complete": False, "runs": []})
         directory.write_config()
         missing = _measure_missing(directory)
         directory.write("results.json", _results(_curves(path), missing))

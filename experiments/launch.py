@@ -376,8 +376,7 @@ def ensure(experiment: Experiment, fields: dict[str, Any], path: Path) -> None:
         return
     saved, now = (dataclasses.asdict(one) for one in (saved_config(experiment, path), config))
     changed = {name for name, value in now.items() if saved[name] != value}
-    has_more = changed == {"num_seeds"} and saved["num_seeds"] > now["num_seeds"]
-    if is_complete(path) and (not changed or has_more):
+    if is_complete(path) and changed <= {"num_seeds"} and saved["num_seeds"] >= now["num_seeds"]:
         use_compilation_cache()
         # Anew, as it may have been interrupted just before this.
         experiment.finish(path, json.loads((path / "results.json").read_text())["runs"])

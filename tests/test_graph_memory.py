@@ -184,6 +184,20 @@ def test_an_interrupted_run_measures_what_is_missing(tmp_path, calls):
     assert (tmp_path / "results.json").read_bytes() == expected
 
 
+@pytest.mark.usefixtures("calls")
+def test_a_run_that_is_interrupted_while_it_grows_is_not_complete(tmp_path, monkeypatch):
+    study.run(tmp_path, 300, resume=False)
+
+    def interrupted(directory):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study, "_measure_missing", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        study.run(tmp_path, 1000, resume=True)
+    assert json.loads((tmp_path / "config.json").read_text())["config"]["max_nodes"] == 1000
+    assert not json.loads((tmp_path / "results.json").read_text())["complete"]
+
+
 def test_what_cannot_stand_beside_the_saved_measurements_is_refused(tmp_path, calls):
     study.run(tmp_path, 300, resume=False)
     calls.clear()
@@ -197,6 +211,7 @@ def test_what_cannot_stand_beside_the_saved_measurements_is_refused(tmp_path, ca
         ({"device": {**config["device"], "kind": "abacus"}}, "another device: .*abacus"),
         ({"config": {**config["config"], "hidden_size": 8}}, "other settings: .*'hidden_size': 8"),
         ({"experiment": "text"}, "holds a run of experiment 'text'"),
+        ({"config": {}}, "config.json: does not say max_nodes"),
     ):
         (tmp_path / "config.json").write_text(json.dumps({**config, **changed}))
         with pytest.raises(RunError, match=message):

@@ -396,6 +396,12 @@ def test_runs_that_end_make_place(tmp_path, no_pictures):
     assert row["where it does not shrink"] == str(5 * 901)
 
 
+def test_no_drop_takes_less_than_no_time():
+    estimate = study._mean_drop([1, 9])
+    assert (estimate.value, estimate.low) == (5, 0)
+    assert estimate.high > 9
+
+
 def test_other_settings_are_listed_apart(tmp_path, no_pictures):
     write_arm(tmp_path / "own" / "explicit", [300], embedding_size=162)
     write_arm(tmp_path / "own" / "default", [360], first=1, clip_norm=10)
