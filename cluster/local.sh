@@ -3,11 +3,12 @@
 #
 #   cluster/local.sh NUM_PROCESSES WORKDIR EXPERIMENT [--config.FIELD=VALUE ...]
 #
-# Each process gets its share of the cores. Ctrl-C saves. The exit code is 1 or 2, an error to be mended, if a process
+# Each process gets its share of the cores; a GPU is not used, as one process uses all of a machine by itself. WORKDIR is
+# relative to the project's folder. Ctrl-C saves. The exit code is 1 or 2, an error to be mended, if a process
 # ended with that; else the largest of theirs, and the same command goes on.
 set -u
 if [ $# -lt 3 ] || ! [[ $1 =~ ^[1-9][0-9]{0,3}$ ]]; then
-  sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
+  sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
   exit 2
 fi
 num_processes=$1 workdir=$2 experiment=$3
@@ -21,6 +22,7 @@ s = socket.socket()
 s.bind(("127.0.0.1", 0))
 print(num_cores(), s.getsockname()[1])') || exit 1
 read -r cores port <<<"$found"
+export JAX_PLATFORMS=${JAX_PLATFORMS:-cpu}
 export JAX_NUM_CPU_DEVICES=${JAX_NUM_CPU_DEVICES:-$((cores > num_processes ? cores / num_processes : 1))}
 if [ -e "$workdir/config.json" ]; then
   set -- --resume "$@"

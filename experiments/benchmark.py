@@ -35,7 +35,7 @@ import configs.nodes
 import configs.text
 from configs.palindrome import Config
 from experiments import launch, nodes, text
-from experiments.palindrome import TASKS, build_model, build_study, build_trainer
+from experiments.palindrome import TASKS, build_model, build_study, build_trainer, plan_batch
 from jaxrnn import plots
 from jaxrnn.arrays import Array, PyTree
 from jaxrnn.cells import CELLS, INITIALIZERS, LSTMCarry, LSTMParams, ProductCell
@@ -45,15 +45,20 @@ from jaxrnn.models import CharLM
 from jaxrnn.report import Table, table_markdown
 from jaxrnn.rundir import RunError, environment
 from jaxrnn.sample import Sampler
-from jaxrnn.seeds import over_lanes
+from jaxrnn.seeds import devices_each, over_lanes, padded
 from jaxrnn.train import Status, Trainer
+from jaxrnn.unroll import lookup
 
 PRECISION = "highest"
 OURS = "jaxrnn"
 """The variant that the others of its group are compared with."""
 FLAX = "Flax nn.RNN(OptimizedLSTMCell)"
+FLAX_DIVIDED = f"{FLAX}, the batch divided"
 CUDNN = "cuDNN, jax.experimental.rnn"
 TORCH_LSTM, TORCH_LOOP = "PyTorch nn.LSTM", "PyTorch, loop over t"
+NOT_SHARED, PLAIN = "jaxrnn, padding not shared", "jaxrnn, the batch not divided either"
+"""Without what the palindrome study does to a batch on a CPU."""
+ONE_AT_A_TIME = "jaxrnn, 1 in a program"
 WITHOUT_GATES = "jaxrnn, without gates"
 """The same products and nearly nothing beside them: what these sizes leave of the limit."""
 Problems = Sequence[tuple[Mapping[str, Any], Sequence[int]]]
@@ -80,6 +85,7 @@ class Variant(NamedTuple):
         steps_per_call: training steps, or characters, in a call.
         flops: of the matrix products of one of them that count towards the limit.
         compile_seconds: to trace and compile; None where nothing is compiled.
+        check: refuses a call that did not do all its work; it is not timed.
     """
 
     name: str
@@ -88,6 +94,7 @@ class Variant(NamedTuple):
     steps_per_call: int
     flops: int
     compile_seconds: float | None = None
+    check: Callable[[], None] = lambda: None
 
 
 class Memory(NamedTuple):
@@ -168,6 +175,7 @@ def take_turns(
             started = clock()
             variant.step()
             taken.append((clock() - started) / variant.steps_per_call)
+            variant.check()
     return {variant: np.array(taken[1:]) for variant, taken in seconds.items()}
 
 
@@ -240,21 +248,25 @@ def recurrent(
         _endless(cell=cell, digits=digits, batch_size=batch_size, hidden_size=hidden_size, chunk_steps=chunk_steps)
         for cell in ("lstm", "peephole")
     )
-    model = build_model(lstm)
+    model, plan, flops = build_model(lstm), plan_batch(lstm, 1), recurrent_flops(lstm)
     autodiff = model.clone(cell=dataclasses.replace(cast(ProductCell, CELLS["lstm"]), stacked_gradient=False))
-    gateless = model.clone(cell=GATELESS)
+    gateless = model.clone(cell=GATELESS, phases=plan.phases)
     flax = nn.RNN(nn.OptimizedLSTMCell(hidden_size), time_major=True)
     yield Comparison(
         title=f"Palindrome training step, T={task.input_length}, B={batch_size}, H={hidden_size}, "
         f"D={model.embedding_size}, {chunk_steps} steps a call",
         variants=[
             _studied(OURS, lstm, 1),
-            _trained("jaxrnn, padding not shared", "lstm", lstm, build_trainer(lstm, model), recurrent_flops(lstm)),
-            _trained(
-                "jaxrnn, that by plain autodiff", "lstm", lstm, build_trainer(lstm, autodiff), recurrent_flops(lstm)
+            _trained(WITHOUT_GATES, "lstm", lstm, build_trainer(lstm, gateless, plan.parts), flops),
+            *(
+                [_trained(NOT_SHARED, "lstm", lstm, build_trainer(lstm, model, plan.parts), flops)]
+                if plan.phases
+                else []
             ),
-            _trained(WITHOUT_GATES, "lstm", lstm, build_trainer(lstm, gateless), recurrent_flops(lstm)),
+            *([_trained(PLAIN, "lstm", lstm, build_trainer(lstm, model), flops)] if plan.parts > 1 else []),
+            _trained("jaxrnn, plain autodiff", "lstm", lstm, build_trainer(lstm, autodiff), flops),
             _flax_classifier(FLAX, lstm, flax),
+            *([_flax_classifier(FLAX_DIVIDED, lstm, flax, plan.parts)] if plan.parts > 1 else []),
             *_cudnn_classifier(CUDNN, lstm),
             _torch_classifier(TORCH_LSTM, lstm, None),
             _torch_classifier(TORCH_LOOP, lstm, LOOPS["lstm"]),
@@ -310,21 +322,23 @@ def tables(
 ) -> Iterator[Comparison]:
     """The report's Tables 1 and 2: a call takes `steps` of every arm, in the proportions of the arms' mean runs.
 
-    Ours takes them for as many seeds at once as the study trains in a program. Looks and tests are left out.
+    Ours takes them for as many seeds at once as the study trains in a program, and for one. Looks and tests are left
+    out.
     """
-    seeds = launch.lanes_in_a_program(0, _TABLE_SEEDS)
-    ours, loops = [], []
+    seeds = padded(launch.lanes_in_a_program(0, _TABLE_SEEDS))
+    ours, alone, loops = [], [], []
     for (cell, digits), chunk_steps in steps.items():
         config = _endless(
             cell=cell, digits=digits, batch_size=batch_size, hidden_size=hidden_size, chunk_steps=chunk_steps
         )
         ours.append(_studied(OURS, config, seeds))
-        loops.append(_torch_classifier(TORCH_LOOP, config, LOOPS[cell]))
+        alone.append(_studied(ONE_AT_A_TIME, config, 1))
+        loops.append(_torch_classifier(f"{TORCH_LOOP}, one seed", config, LOOPS[cell]))
     arms = ", ".join(f"{cell} of {digits} digits {count}" for (cell, digits), count in steps.items())
     yield Comparison(
         title=f"Tables 1 and 2, a seed's training step, B={batch_size}, H={hidden_size}, {seeds} seeds in a program, "
         f"steps of each arm in a call: {arms}",
-        variants=[_one_after_another(ours), _one_after_another(loops)],
+        variants=[_one_after_another(one) for one in (ours, alone, loops)],
         product=_product(product_size),
         unit="seed's step",
         counted="the recurrent products, of padding too,",
@@ -341,6 +355,10 @@ def _one_after_another(variants: Sequence[Variant]) -> Variant:
         for call in calls:
             call()
 
+    def check() -> None:
+        for variant in variants:
+            variant.check()
+
     return Variant(
         variants[0].name,
         "all arms",
@@ -348,6 +366,7 @@ def _one_after_another(variants: Sequence[Variant]) -> Variant:
         total,
         sum(variant.flops * variant.steps_per_call for variant in variants) // total,
         sum(compiled) if compiled else None,
+        check,
     )
 
 
@@ -369,11 +388,10 @@ def many_seeds(
     """The palindrome step by the number of seeds in a program; `problems` as in `seeds_together`."""
     for sizes, numbers in seeds_together() if problems is None else problems:
         config = _endless(**sizes)
-        default = launch.lanes_in_a_program(0, max(numbers))
+        default = padded(launch.lanes_in_a_program(0, max(numbers)))
+        others = dict.fromkeys(padded(number) for number in numbers if padded(number) != default)
         variants = [_studied(OURS, config, default)]
-        variants += [
-            _studied(f"jaxrnn, {number} in a program", config, number) for number in numbers if number != default
-        ]
+        variants += [_studied(f"jaxrnn, {number} in a program", config, number) for number in others]
         yield Comparison(
             title=f"A seed's palindrome training step, T={TASKS['palindrome'](config.digits).input_length}, "
             f"B={config.batch_size}, H={config.hidden_size}, by the seeds in a program; the default is {default}, "
@@ -393,8 +411,25 @@ def many_seeds(
 # --- Suites: text, sampling -------------------------------------------------------------------------------------------
 
 
+class Embedding(nn.Module):
+    """`nn.Embed` with our gradient, a product: its scatter would rule the step on a GPU, whatever the layer behind it.
+
+    Attributes:
+        vocabulary_size, embedding_size: V and D.
+    """
+
+    vocabulary_size: int
+    embedding_size: int
+
+    @nn.compact
+    def __call__(self, tokens_tb: Array) -> Array:
+        """``[T, B, D]``."""
+        shape = (self.vocabulary_size, self.embedding_size)
+        return lookup(self.param("embedding", nn.initializers.normal(1.0), shape), tokens_tb)
+
+
 class FlaxCharLM(nn.Module):
-    """`CharLM` of Flax's own layers, without dropout and without state from window to window.
+    """`CharLM` of Flax's own recurrent layers, without dropout and without state from window to window.
 
     Attributes:
         vocabulary_size, embedding_size, hidden_size, num_layers: as there.
@@ -411,8 +446,7 @@ class FlaxCharLM(nn.Module):
     ) -> tuple[tuple[()], Array]:
         """No carries, and logits ``[T, B, V]``."""
         del carries, deterministic
-        embed = nn.Embed(self.vocabulary_size, self.embedding_size, embedding_init=nn.initializers.normal(1.0))
-        xs = embed(tokens_tb)
+        xs = Embedding(self.vocabulary_size, self.embedding_size)(tokens_tb)
         for _ in range(self.num_layers):
             xs = nn.RNN(nn.OptimizedLSTMCell(self.hidden_size), time_major=True)(xs)
         return (), nn.Dense(self.vocabulary_size)(xs)
@@ -585,17 +619,20 @@ def graph_flops(config: configs.nodes.Config, task: NodeTask) -> int:
 def _trained(name: str, group: str, config: Any, trainer: Trainer, flops: int, lanes: int = 1) -> Variant:
     """The compiled chunk of some lanes, as the host loop calls it; each of them takes its steps."""
     rates = np.full(lanes, config.learning_rate[0], np.float32)
-    state = over_lanes(trainer.init, lanes)(np.arange(lanes, dtype=np.int32), rates)
+    shared = devices_each(lanes, trainer.parts)
+    state = over_lanes(trainer.init, lanes, data_devices=shared)(np.arange(lanes, dtype=np.int32), rates)
     until = np.full(lanes, config.chunk_steps - 1, np.int32)
-    chunk, compile_seconds = _compiled(over_lanes(trainer.chunk, lanes, donate=True), state, until)
+    chunk, compile_seconds = _compiled(over_lanes(trainer.chunk, lanes, data_devices=shared, donate=True), state, until)
 
     def step() -> None:
         nonlocal state, until
         state, _ = jax.block_until_ready(chunk(state, until))
         until = until + config.chunk_steps
+
+    def check() -> None:
         assert (state.status == Status.RUNNING).all()
 
-    return Variant(name, group, step, config.chunk_steps * lanes, flops, compile_seconds)
+    return Variant(name, group, step, config.chunk_steps * lanes, flops, compile_seconds, check)
 
 
 def _endless(**sizes: Any) -> Config:
@@ -604,17 +641,17 @@ def _endless(**sizes: Any) -> Config:
 
 
 def _studied(name: str, config: Config, seeds: int) -> Variant:
-    """The palindrome study's chunk with so many seeds in a program, which share padding where the study's do."""
+    """The palindrome study's chunk with so many seeds in a program, in the study's own ways."""
     study = build_study(dataclasses.replace(config, num_seeds=seeds, seeds_per_program=seeds))
     return _trained(name, config.cell, config, study.trainer, recurrent_flops(config), seeds)
 
 
-def _flax_classifier(name: str, config: Config, layer: nn.Module) -> Variant:
-    """The palindrome study's chunk with a layer ``xs [T, B, D] -> ys [T, B, H]``."""
+def _flax_classifier(name: str, config: Config, layer: nn.Module, parts: int = 1) -> Variant:
+    """The palindrome study's chunk with a layer ``xs [T, B, D] -> ys [T, B, H]``, and a batch in `parts`."""
     task, width = TASKS[config.task](config.digits), build_model(config).embedding_size
-    embedding = nn.Embed(task.vocabulary_size, width, embedding_init=nn.initializers.normal(1.0))
+    embedding = Embedding(task.vocabulary_size, width)
     model = nn.Sequential([embedding, layer, lambda ys_tbh: ys_tbh[-1], nn.Dense(task.num_classes)])
-    return _trained(name, config.cell, config, build_trainer(config, model), recurrent_flops(config))
+    return _trained(name, config.cell, config, build_trainer(config, model, parts), recurrent_flops(config))
 
 
 class CudnnLSTM(nn.Module):
@@ -1035,16 +1072,17 @@ def main(argv: list[str]) -> None:
         except OSError as error:
             raise launch.UsageError(f"--out={out}: cannot be written: {error.strerror}") from error
     used = settings()
+    command = shlex.join(["python", "-m", "experiments.benchmark", *sys.argv[1:]])
     measured = []
-    for comparison in itertools.chain.from_iterable(SUITES[suite]() for suite in suites):
-        measured.append(measure(comparison, repeats))
-        print(table_markdown(table(measured[-1], used)), end="\n\n", flush=True)
-    if out is not None:
-        command = shlex.join(["python", "-m", "experiments.benchmark", *sys.argv[1:]])
-        try:
-            write(Path(out), {"command": command, "suite": suites, "repeats": repeats, **used}, measured)
-        except OSError as error:
-            raise RunError(f"{out}: cannot be written: {error.strerror}") from error
+    with launch.memory_errors():
+        for comparison in itertools.chain.from_iterable(SUITES[suite]() for suite in suites):
+            measured.append(measure(comparison, repeats))
+            print(table_markdown(table(measured[-1], used)), end="\n\n", flush=True)
+            if out is not None:  # After each: what comes later may need more memory, or time, than there is.
+                try:
+                    write(Path(out), {"command": command, "suite": suites, "repeats": repeats, **used}, measured)
+                except OSError as error:
+                    raise RunError(f"{out}: cannot be written: {error.strerror}") from error
 
 
 if __name__ == "__main__":

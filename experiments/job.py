@@ -77,7 +77,8 @@ def join() -> None:
         raise RunError(f"--distributed: {_NOT_MET} ({_short(error)})") from error
     _tell_watcher(_MET)
     # What is below JAX prints to the standard output.
-    sys.stdout = os.fdopen(os.dup(1) if distributed.is_first() else os.open(os.devnull, os.O_WRONLY), "w")
+    out = os.dup(1) if distributed.is_first() else os.open(os.devnull, os.O_WRONLY)
+    sys.stdout = os.fdopen(out, "w", errors=sys.stdout.errors)
     os.dup2(2, 1)
     if not distributed.is_first():
         logging.getLogger("jaxrnn").setLevel(logging.ERROR)

@@ -48,8 +48,10 @@ flags.disclaim_key_flags()
 # What --resume may change. With several lanes in a program, `chunk_steps` also moves lines of metrics.jsonl. A text may
 # have moved, since its digest is compared.
 _GROWING = ("max_steps", "num_seeds")
-_HARMLESS = ("chunk_steps", "data_devices", "corpus")
+_ARRANGING = ("chunk_steps", "data_devices")
+_HARMLESS = (*_ARRANGING, "corpus")
 _DEVICE_FLAG = "xla_force_host_platform_device_count"
+_PATIENCE_FLAG = "xla_cpu_collective_call_terminate_timeout_seconds"
 _OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|Out of memory")
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -359,22 +361,25 @@ def launch(experiment: Experiment, given: dict[str, Any] | None = None) -> list[
         return run(experiment, _config(experiment, fields), path, resume=flags.FLAGS.resume)
     except Interrupted:
         given_dir = _given_data_dir()
-        interrupted(f"--resume --workdir={path}" + (f" --data_dir={given_dir}" if given_dir else ""))
+        more = f" --data_dir={given_dir}" if given_dir else ""
+        interrupted(f"--resume --workdir={path}{more}" + (" --tensorboard" if _asked_for_events() else ""))
 
 
 def ensure(experiment: Experiment, fields: dict[str, Any], path: Path) -> None:
     """Sees to it that the run with these `fields` is in `path`: starts it, goes on with it, or finds it complete.
 
-    A complete run with more seeds has it, too.
+    A complete run with more seeds has it, too. One that is there keeps how its steps and batches are arranged.
 
     Raises:
         RunError: it holds another one, and this is not that with more steps or seeds.
     """
-    config = _config(experiment, {**dataclasses.asdict(experiment.schema()), **fields})
+    fields = {**dataclasses.asdict(experiment.schema()), **fields}
     if not (path / "config.json").exists():
-        run(experiment, config, path, resume=False)
+        run(experiment, _config(experiment, fields), path, resume=False)
         return
-    saved, now = (dataclasses.asdict(one) for one in (saved_config(experiment, path), config))
+    saved = dataclasses.asdict(saved_config(experiment, path))
+    config = _config(experiment, {**fields, **{name: saved[name] for name in _ARRANGING if name in saved}})
+    now = dataclasses.asdict(config)
     changed = {name for name, value in now.items() if saved[name] != value}
     if is_complete(path) and changed <= {"num_seeds"} and saved["num_seeds"] >= now["num_seeds"]:
         use_compilation_cache()
@@ -550,23 +555,46 @@ def _resumed_fields(experiment: Experiment, saved: dict[str, Any], given: dict[s
     return {**saved, **given}
 
 
-def lanes_in_a_program(seeds_per_program: int, lanes: int, data_devices: int = 1) -> int:
+def lanes_in_a_program(seeds_per_program: int, lanes: int, data_devices: int = 0) -> int:
     """`seeds_per_program`, or where it is 0 what is fastest: one lane on each core of a CPU, all on an accelerator.
 
     Raises:
         UsageError: the devices cannot be divided into groups of `data_devices`.
     """
-    if jax.device_count() % data_devices:
-        raise bad_value("data_devices", data_devices, f"should divide the number of devices, {jax.device_count()}")
+    each = data_devices or 1
+    if jax.device_count() % each:
+        raise bad_value("data_devices", each, f"should divide the number of devices, {jax.device_count()}")
     if seeds_per_program:
         return seeds_per_program
-    return min(lanes, jax.device_count() // data_devices) if jax.default_backend() == "cpu" else lanes
+    return min(lanes, jax.device_count() // each) if jax.default_backend() == "cpu" else lanes
+
+
+def have_own_cores(seeds_per_program: int) -> bool:
+    """Whether each run in training has a core of a CPU, or more."""
+    return jax.default_backend() == "cpu" and seeds_per_program <= jax.device_count()
+
+
+def batch_parts(config: Any, *, halves_pay: bool) -> int:
+    """Into how many parts a training batch is divided: one for each of `data_devices`, else halves where they pay.
+
+    Raises:
+        UsageError: the batch cannot be divided among the devices.
+    """
+    if config.data_devices < 2:
+        return 2 if halves_pay and config.batch_size % 2 == 0 else 1
+    if config.batch_size % config.data_devices:
+        raise bad_value("data_devices", config.data_devices, f"should divide the batch of {config.batch_size}")
+    return config.data_devices
 
 
 def use_all_cores() -> None:
-    """Makes each core of a CPU a device; must come before JAX starts, and gives way to the user's own setting."""
-    if "JAX_NUM_CPU_DEVICES" not in os.environ and _DEVICE_FLAG not in os.environ.get("XLA_FLAGS", ""):
+    """Makes each core of a CPU a device; must come before JAX starts, and gives way to the user's own settings."""
+    given = os.environ.get("XLA_FLAGS", "")
+    if "JAX_NUM_CPU_DEVICES" not in os.environ and _DEVICE_FLAG not in given:
         jax.config.update("jax_num_cpu_devices", num_cores())
+    # Else a core that another program holds up for 40 s, or a step of minutes, would end the process.
+    if _PATIENCE_FLAG not in given:
+        os.environ["XLA_FLAGS"] = f"{given} --{_PATIENCE_FLAG}=86400".strip()
 
 
 def num_cores() -> int:

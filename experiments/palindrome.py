@@ -1,7 +1,7 @@
 """The palindrome study: ``python -m experiments.palindrome --config=configs/palindrome.py --workdir=DIR``."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from jaxrnn.data import baum_sweet, palindrome, random_combinations
 from jaxrnn.data.sequence import SequenceTask
 from jaxrnn.loop import Study
 from jaxrnn.models import SequenceClassifier
-from jaxrnn.seeds import Stream, over_data, stream_key
+from jaxrnn.seeds import Stream, stream_key
 from jaxrnn.train import Trainer, TrainState, adam, converged, make_trainer
 from jaxrnn.unroll import Phase, plan_phases
 
@@ -26,7 +26,7 @@ TASKS: dict[str, Callable[[int], SequenceTask]] = {
     "random_combinations": random_combinations.task,
 }
 _TEST_BATCH = 1000
-_SHARING_BATCH = 64
+_DIVIDED_BATCH = 64
 _PLANNED_BATCHES = 100
 """One batch in some hundred then does not fit the plan, which costs it time and nothing else."""
 
@@ -57,17 +57,16 @@ def build_model(config: Any) -> SequenceClassifier:
     )
 
 
-def build_trainer(config: Config, model: nn.Module) -> Trainer:
-    """The study's trainer for a model of tokens ``[T, B]`` to logits ``[B, C]``."""
+def build_trainer(config: Config, model: nn.Module, parts: int = 1) -> Trainer:
+    """The study's trainer for a model of tokens ``[T, B]`` to logits ``[B, C]``; `parts` of a batch are its own B."""
     task = TASKS[config.task](config.digits)
 
     def init_params(key: Key) -> PyTree:
-        return model.init(key, jnp.zeros((task.input_length, config.batch_size), jnp.int32))["params"]
+        return model.init(key, jnp.zeros((task.input_length, config.batch_size // parts), jnp.int32))["params"]
 
     def loss(params: PyTree, memory: PyTree, batch: tuple[Array, Array], key: Key) -> tuple[Array, Any]:
         del key  # No dropout here.
         tokens_tb, labels_b = batch
-        tokens_tb = over_data(tokens_tb, 1)
         logits_bc: Any = model.apply({"params": params}, tokens_tb)
         metrics = {"accuracy": losses.accuracy(logits_bc, labels_b)}
         return losses.cross_entropy(logits_bc, labels_b), (metrics, memory)
@@ -81,22 +80,37 @@ def build_trainer(config: Config, model: nn.Module) -> Trainer:
         max_steps=config.max_steps,
         eval_every=config.eval_every,
         chunk_steps=config.chunk_steps,
+        parts=parts,
+        batch_axes=(1, 0),
     )
 
 
-def plan_sharing(config: Config, seeds_per_program: int) -> tuple[Phase, ...]:
-    """How the sequences of a training batch share their padding; not at all where that would gain nothing.
+class Plan(NamedTuple):
+    """How a lane trains fastest.
 
-    It pays where each lane has a CPU core of its own, and products of some size. (A run that is resumed on fewer cores
-    keeps its lanes together until some have ended, and is slower for it.)
+    Attributes:
+        parts: into how many a batch is divided.
+        phases: how the sequences of a part share their padding; empty if they do not.
     """
-    alone = jax.default_backend() == "cpu" and seeds_per_program <= jax.device_count()
-    if not alone or config.data_devices > 1 or config.batch_size < _SHARING_BATCH:
-        return ()
-    task = TASKS[config.task](config.digits)
+
+    parts: int
+    phases: tuple[Phase, ...]
+
+
+def plan_batch(config: Config, seeds_per_program: int) -> Plan:
+    """Halves that share their padding, where each lane has a CPU core of its own, and products of some size.
+
+    Elsewhere that would gain nothing. (A run that is resumed on fewer cores keeps its lanes together until some have
+    ended, and is slower for it.)
+    """
+    pays = launch.have_own_cores(seeds_per_program) and config.batch_size >= _DIVIDED_BATCH
+    parts = launch.batch_parts(config, halves_pay=pays)
+    if not pays:
+        return Plan(parts, ())
+    task, size = TASKS[config.task](config.digits), config.batch_size // parts
     keys = jax.random.split(jax.random.key(0), _PLANNED_BATCHES)
-    phases = plan_phases(jax.jit(jax.vmap(lambda key: task.sample(key, config.batch_size)[0]))(keys))
-    return phases if len(phases) > 1 else ()
+    phases = plan_phases(jax.jit(jax.vmap(lambda key: task.sample(key, size)[0]))(keys))
+    return Plan(parts, phases if len(phases) > 1 else ())
 
 
 def build_study(config: Config) -> Study:
@@ -105,7 +119,7 @@ def build_study(config: Config) -> Study:
     model = build_model(config)
     lanes = config.num_seeds * len(config.learning_rate)
     seeds_per_program = launch.lanes_in_a_program(config.seeds_per_program, lanes, config.data_devices)
-    phases = plan_sharing(config, seeds_per_program)
+    plan = plan_batch(config, seeds_per_program)
 
     def evaluate(state: TrainState) -> dict[str, Array]:
         tokens_tn, labels_n = task.sample(stream_key(state.seed, Stream.EVAL), config.test_samples)
@@ -118,7 +132,7 @@ def build_study(config: Config) -> Study:
         return {"test_accuracy": losses.accuracy(logits_nc, labels_n)}
 
     return Study(
-        trainer=build_trainer(config, model.clone(phases=phases)),
+        trainer=build_trainer(config, model.clone(phases=plan.phases), plan.parts),
         evaluate=evaluate,
         summarize=lambda runs: summarize(runs, config.max_steps),
         max_steps=config.max_steps,

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments import gradients_report, launch, nodes_report, palindrome_report, text_report
-from experiments.benchmark import FLAX, OURS, PYG, TORCH_LOOP, TORCH_LSTM
+from experiments.benchmark import FLAX, ONE_AT_A_TIME, OURS, PLAIN, PYG, TORCH_LOOP, TORCH_LSTM
 from experiments.report import KEPT
 from jaxrnn.report import NONE, Table, read_runs, table_markdown
 from jaxrnn.rundir import RunError
@@ -40,6 +40,7 @@ PALINDROME, TEXT, WRITING = "Palindrome training step", "Character LSTM training
 TABLES = "Tables 1 and 2"
 SMALL, CORA = "A seed's palindrome training step, T=41, B=32, H=32", "Node classification, cora"
 CALLS, ONE_SEED = "PyTorch, a call a character", f"{TORCH_LSTM}, one seed"
+LOOP_ONE_SEED = f"{TORCH_LOOP}, one seed"
 WORKS = (
     Work(
         "palindrome training step, LSTM (T=81, batch 256, hidden 256)",
@@ -49,10 +50,10 @@ WORKS = (
         (FLAX, TORCH_LSTM, TORCH_LOOP),
     ),
     Work(
-        "the same, padding not shared",
+        "the same, padding not shared and the batch not divided",
         PALINDROME,
         "lstm",
-        f"{OURS}, padding not shared",
+        PLAIN,
         (FLAX, TORCH_LSTM, TORCH_LOOP),
     ),
     Work("palindrome training step, the report's peephole", PALINDROME, "peephole", OURS, (TORCH_LOOP,)),
@@ -61,10 +62,11 @@ WORKS = (
         TABLES,
         "all arms",
         OURS,
-        (TORCH_LOOP,),
+        (LOOP_ONE_SEED,),
     ),
+    Work("the same, one seed alone", TABLES, "all arms", ONE_AT_A_TIME, (LOOP_ONE_SEED,)),
     Work("a small one (T=41, batch 32, hidden 32), a seed on each core", SMALL, "lstm", OURS, (ONE_SEED,)),
-    Work("the same, one seed alone", SMALL, "lstm", f"{OURS}, 1 in a program", (ONE_SEED,)),
+    Work("the same, one seed alone", SMALL, "lstm", ONE_AT_A_TIME, (ONE_SEED,)),
     Work("character LSTM training step (2 layers of 512, T=30, batch 64)", TEXT, "lstm", OURS, (FLAX, TORCH_LSTM)),
     Work("generating a character, one text", WRITING, "batch 1", OURS, (CALLS,)),
     Work("generating a character, 64 texts", WRITING, "batch 64", OURS, (CALLS,)),

@@ -56,7 +56,10 @@ class CheckpointStore:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CheckpointError(f"{directory}: cannot be written: {error.strerror}") from error
-        self._manager = ocp.CheckpointManager(directory.absolute(), options=options, item_handlers=handlers)
+        try:
+            self._manager = ocp.CheckpointManager(directory.absolute(), options=options, item_handlers=handlers)
+        except Exception as error:  # Among others, where a run in training has just deleted an old one.
+            raise CheckpointError(f"{directory}: cannot be read: {_reason(error)}") from error
 
     def __enter__(self) -> Self:
         return self

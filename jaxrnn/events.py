@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -10,6 +10,10 @@ from typing import Any, Self
 from jaxrnn.rundir import METRICS, TIMING, RunError
 
 FOLDER = "tensorboard"
+_OURS = ".jaxrnn"
+"""How the names of our files end; others in the folder are left alone."""
+_OPEN = 256
+"""Files that are open at most."""
 
 
 class Events:
@@ -26,12 +30,16 @@ class Events:
     """
 
     def __init__(self, path: Path) -> None:
-        from tensorboardX import SummaryWriter
+        # Not the SummaryWriter, whose thread would die of a full disk without a word.
+        from tensorboardX import event_file_writer, summary
+        from tensorboardX.proto.event_pb2 import Event
 
-        self._new_writer = SummaryWriter
+        self._new_writer, self._scalar, self._event = event_file_writer.EventsWriter, summary.scalar, Event
         self._path = path
         self._read: dict[str, int] = {}
         self._writers: dict[str, Any] = {}
+        """The one that was used last is the last."""
+        self._files = 0
 
     def __enter__(self) -> Self:
         return self
@@ -53,7 +61,8 @@ class Events:
         file = self._path / name
         with self._writing():
             if not self._read:
-                shutil.rmtree(self._path / FOLDER, ignore_errors=True)
+                for old in (self._path / FOLDER).glob(f"*/events.out.tfevents.*{_OURS}"):
+                    old.unlink()
             with file.open() as lines:
                 lines.seek(self._read.get(name, 0))
                 try:
@@ -62,6 +71,8 @@ class Events:
                 except (ValueError, KeyError, TypeError, AttributeError) as error:
                     raise RunError(f"{file}: cannot be read: {error}") from error
                 self._read[name] = lines.tell()
+            for writer in self._writers.values():
+                writer.flush()
 
     def _add(self, name: str, row: dict[str, Any]) -> None:
         """The numbers of a row of the file `name`, if it has nothing else; a file but the metrics is a group."""
@@ -69,13 +80,21 @@ class Events:
         row.pop("seed", None)
         if not all(value is None or isinstance(value, int | float) for value in row.values()):
             return
-        if run not in self._writers:
-            # A name may have a path in it, which is not to lead anywhere.
-            folder = self._path / FOLDER / run.replace("/", "_")
-            self._writers[run] = self._new_writer(str(folder), flush_secs=5)
+        writer = self._writers[run] = self._writers.pop(run, None) or self._opened(run)
         group = "" if name == METRICS else f"{Path(name).stem}/"
         for metric, value in row.items():
-            self._writers[run].add_scalar(group + metric, float("nan") if value is None else value, step)
+            scalar = self._scalar(group + metric, float("nan") if value is None else value)
+            writer.write_event(self._event(wall_time=time.time(), step=step, summary=scalar))
+
+    def _opened(self, run: str) -> Any:
+        """A new file for a run; the one that was not used for longest makes place for it."""
+        if len(self._writers) == _OPEN:
+            self._writers.pop(next(iter(self._writers))).close()
+        # A name may have a path in it, which is not to lead anywhere.
+        folder = self._path / FOLDER / run.replace("/", "_")
+        folder.mkdir(parents=True, exist_ok=True)
+        self._files += 1
+        return self._new_writer(str(folder / "events"), f".{self._files}{_OURS}")
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

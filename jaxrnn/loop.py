@@ -62,7 +62,7 @@ class Study(NamedTuple):
         max_steps: index of the last step.
         seeds_per_program: how many lanes share a program.
         visits: what happens at chosen steps.
-        data_devices: how many devices share a lane in training.
+        data_devices: how many devices share a lane in training; 0 for as many as would be left idle.
     """
 
     trainer: Trainer
@@ -71,7 +71,7 @@ class Study(NamedTuple):
     max_steps: int
     seeds_per_program: int
     visits: Visits = NO_VISITS
-    data_devices: int = 1
+    data_devices: int = 0
 
 
 class _Block(NamedTuple):
@@ -160,7 +160,7 @@ class _Loop:
         """Steps of a call."""
         self.number = 0
         self.finished_number = 0
-        self.environment = environment()
+        self.environment = {**environment(), "jaxrnn": directory.record.get("versions", {}).get("jaxrnn")}
         self.files = _files(study)
         self._programs: dict[tuple[str, int], Any] = {}
         self._evaluate = seeds.over_lanes(study.evaluate, 1)
@@ -170,15 +170,25 @@ class _Loop:
     def _program(self, name: str, fn: Callable[..., Any], size: int, *, donate: bool = False) -> Any:
         """A program of the lanes in training."""
         if (name, size) not in self._programs:
-            shared = self.study.data_devices
+            shared = self._devices_each(size)
             self._programs[name, size] = seeds.over_lanes(fn, size, data_devices=shared, donate=donate)
         return self._programs[name, size]
 
+    def _devices_each(self, num_lanes: int) -> int:
+        return seeds.devices_each(num_lanes, self.study.trainer.parts, self.study.data_devices)
+
     def _place(self, tree: PyTree, size: int) -> PyTree:
-        return seeds.place(tree, size, self.study.data_devices)
+        return seeds.place(tree, size, self._devices_each(size))
 
     def _padded(self, num_lanes: int) -> int:
-        return seeds.padded(num_lanes, self.study.data_devices)
+        return seeds.padded(num_lanes, self._devices_each(num_lanes))
+
+    def _shrunk(self, num_lanes: int, size: int) -> int:
+        """How many lanes a block of `size` keeps for `num_lanes`, or as few as give each of them more devices."""
+        shared = self._devices_each(size)
+        if self._devices_each(num_lanes) > shared:
+            return self._padded(num_lanes)
+        return seeds.shrunk(num_lanes, size, shared)
 
     # --- Blocks -------------------------------------------------------------------------------------------------------
 
@@ -318,7 +328,7 @@ class _Loop:
         waiting = self._waiting(names)[: max(0, self.study.seeds_per_program - len(block.active))]
         size = self._padded(len(block.active) + len(waiting))
         if size < len(names):
-            size = seeds.shrunk(len(block.active) + len(waiting), len(names), self.study.data_devices)
+            size = self._shrunk(len(block.active) + len(waiting), len(names))
         if size != len(names):  # It grows where a resumed run has more seeds, or more devices for them.
             block = self._fill(block.active, block.state, size)
         return self._joined(block, waiting) if waiting else block
@@ -344,7 +354,7 @@ class _Loop:
 
     def _fill(self, lanes: dict[int, str], state: TrainState, size: int) -> _Block:
         """A block of `size` lanes: `lanes` by their positions in `state`, then copies that stand still."""
-        state = seeds.take(state, list(lanes), size, self.study.data_devices)
+        state = seeds.take(state, list(lanes), size, self._devices_each(size))
         names = (*lanes.values(), *[None] * (size - len(lanes)))
         return _Block(names, self._standing_still(state, names))
 
@@ -429,7 +439,7 @@ class _Loop:
             return
         meta = checkpoint.meta
         if meta["environment"] != self.environment:
-            _LOG.warning("versions or devices have changed: the run goes on, but not to the same last bit")
+            _LOG.warning("versions or devices have changed: the run goes on, but perhaps not to the same last bit")
         self.directory.truncate({name: meta["lengths"].get(name, 0) for name in self.files})
         self.directory.cut_torn_line(TIMING)
         self.number = self.running_store.numbers()[-1] + 1
@@ -440,6 +450,7 @@ class _Loop:
             row = lane["row"]
             goes_on = not row["converged"] and "failed_at" not in row and row["last_step"] < self.study.max_steps
             (self.unfinished if goes_on else self.finished)[name] = _Finished(**lane)
+        self._check_unfinished()
         if checkpoint.arrays:
             names = tuple(meta["names"])
             state = resumed(unflatten(self._target(len(names)), checkpoint.arrays), self.study.max_steps)
@@ -450,6 +461,15 @@ class _Loop:
         # In this order: a run that is to grow is never complete under its new config.
         self.write_results()
         self.directory.write_config()
+
+    def _check_unfinished(self) -> None:
+        """Refuses to go on, while nothing has changed, if a lane that should go on cannot."""
+        for name, lane in self.unfinished.items():
+            try:
+                self.finished_store.read(lane.checkpoint)
+            except CheckpointError as error:
+                where = self.directory.path / FINISHED
+                raise CheckpointError(f"{where}: {error}; {name} cannot get more steps") from error
 
     def _begin_run(self) -> None:
         """Saves the start, before anything is measured: what has numbers but no checkpoint has lost it."""

@@ -212,6 +212,9 @@ def _acquire(path: Path) -> int:
     except BlockingIOError:
         os.close(lock)
         raise RunError(f"{path}: another process is running in this directory") from None
+    except OSError as error:  # Some file systems of clusters have no locks.
+        os.close(lock)
+        raise RunError(f"{path}: cannot be locked: {error.strerror}") from error
     return lock
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
@@ -60,7 +61,7 @@ def over_lanes(
     Args:
         fn: a pure function of one lane's pytrees.
         num_lanes: S, a multiple of the number of devices that share them (see `padded`).
-        data_devices: how many devices share each lane; what they divide is what `fn` marks with `over_data`.
+        data_devices: how many devices share each lane; what they divide is what `fn` gives to `over_parts`.
         donate: give the first argument's memory to the result.
     """
     sharding = lane_sharding(num_lanes, data_devices)
@@ -73,17 +74,34 @@ def over_lanes(
 
     lane = PartitionSpec("lane")
     # The check would refuse a scan that starts at constants.
-    program = jax.shard_map(
-        on_one_device, mesh=mesh, in_specs=lane, out_specs=lane, axis_names={"lane"}, check_vma=False
-    )
+    program = jax.shard_map(on_one_device, mesh=mesh, in_specs=lane, out_specs=lane, check_vma=False)
     return jax.jit(program, out_shardings=sharding, donate_argnums=(0,) if donate else ())
 
 
-def over_data(x: Array, axis: int) -> Array:
-    """Divides an axis, that of the batch, among the devices that share a lane, where several do."""
-    if "data" not in jax.sharding.get_abstract_mesh().axis_names:
-        return x
-    return jax.lax.with_sharding_constraint(x, PartitionSpec(*[None] * axis, "data"))
+def over_parts(fn: Callable[[Array], PyTree], parts: int) -> PyTree:
+    """``fn(i)`` of each part of a lane's batch, stacked along a leading axis of `parts`.
+
+    Devices that share the lane take as many parts each, one after another; a device that has the lane alone takes them
+    all, to the same bits.
+    """
+    devices = dict(jax.sharding.get_abstract_mesh().shape).get("data", 1)
+    each = parts // devices
+    if devices == 1:
+        return jax.lax.map(fn, jnp.arange(parts))
+    first = each * jax.lax.axis_index("data")
+    taken = jax.lax.map(fn, first + jnp.arange(each))
+    return jax.lax.all_gather(taken, "data", tiled=True)
+
+
+def devices_each(num_lanes: int, parts: int, data_devices: int = 0) -> int:
+    """How many devices share each of `num_lanes` lanes whose batches are in `parts`.
+
+    That is `data_devices`, or where it is 0 as many as would be left idle.
+    """
+    if data_devices:
+        return data_devices
+    free = jax.device_count() // num_lanes if jax.process_count() == 1 else 1
+    return max(devices for devices in range(1, parts + 1) if parts % devices == 0 and devices <= max(1, free))
 
 
 def lane_sharding(num_lanes: int, data_devices: int = 1) -> NamedSharding:
@@ -94,8 +112,7 @@ def lane_sharding(num_lanes: int, data_devices: int = 1) -> NamedSharding:
     groups = _groups(num_lanes, data_devices)
     everybody = groups * data_devices == jax.device_count()
     devices = (jax.devices() if everybody else jax.local_devices())[: groups * data_devices]
-    sizes, names = ((groups,), ("lane",)) if data_devices == 1 else ((groups, data_devices), ("lane", "data"))
-    mesh = jax.make_mesh(sizes, names, axis_types=(AxisType.Auto,) * len(names), devices=devices)
+    mesh = jax.make_mesh((groups, data_devices), ("lane", "data"), axis_types=(AxisType.Auto,) * 2, devices=devices)
     return NamedSharding(mesh, PartitionSpec("lane"))
 
 

@@ -1,15 +1,16 @@
 """Training as pure functions: the state of a lane, its step, its stop rule and the compiled chunk of steps."""
 
 import enum
+import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from jaxrnn.arrays import Array, Key, PyTree
-from jaxrnn.seeds import Stream, stream_key
+from jaxrnn.seeds import Stream, over_parts, stream_key
 
 
 class Status(enum.IntEnum):
@@ -20,7 +21,7 @@ class Status(enum.IntEnum):
     """The stop rule ended it."""
     OUT_OF_STEPS = 2
     FAILED = 3
-    """The loss or its gradient was not finite; the weights are those before that step's update."""
+    """The loss or its gradient was not finite; the weights, and they alone, are those before that step's update."""
     PADDING = 4
     """A copy that fills up a program."""
 
@@ -146,12 +147,14 @@ class Trainer(NamedTuple):
             after the step with the index `until`; a lane that has ended passes through.
         chunk_steps: as above.
         chosen: the parameters that a lane which has ended is judged by; of one lane, or of lanes stacked.
+        parts: into how many a batch is divided; as many devices, or a divisor, can share a lane.
     """
 
     init: Callable[[Array, Array], TrainState]
     chunk: Callable[[TrainState, Array], tuple[TrainState, Looks]]
     chunk_steps: int
     chosen: Callable[[TrainState], PyTree]
+    parts: int
 
 
 def make_trainer(
@@ -168,6 +171,8 @@ def make_trainer(
     init_memory: Callable[[Array], PyTree] = lambda seed: (),
     validate: Callable[[PyTree, PyTree], dict[str, Array]] = lambda params, memory: {},
     schedule: Callable[[Array], Array | float] = lambda step: 1.0,
+    parts: int = 1,
+    batch_axes: PyTree = 0,
 ) -> Trainer:
     """Builds the functions that the host loop compiles.
 
@@ -185,6 +190,11 @@ def make_trainer(
         init_memory: a lane's memory before the first batch, from its seed.
         validate: ``validate(params, memory) -> metrics``, beside those of the loss; of the updated parameters.
         schedule: the factor of the learning rate at a step.
+        parts: the loss is taken of so many equal parts of a batch and of the memory, each with a key of its own;
+            losses, metrics and gradients are their means. So several devices can share a lane, and on a CPU one of
+            half as many rows keeps more in its cache.
+        batch_axes: the axis of a batch that is divided, a prefix of its pytree; None is for what all parts have. That
+            of the memory is 0.
     """
     every = look_every or eval_every
 
@@ -205,6 +215,8 @@ def make_trainer(
         batch = sample_batch(stream_key(state.seed, Stream.DATA, state.step), state.step)
         key = stream_key(state.seed, Stream.DROPOUT, state.step)
         grad = jax.value_and_grad(loss, has_aux=True)
+        if parts > 1:
+            grad = _of_parts(grad, parts, batch_axes)
         (value, (metrics, memory)), gradients = grad(state.params, state.memory, batch, key)
         metrics = {"loss": value, **metrics}
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
@@ -226,7 +238,7 @@ def make_trainer(
             step=jnp.where(status == Status.RUNNING, state.step + 1, state.step),
             status=status,
             params=params,
-            opt_state=_select(failed, state.opt_state, opt_state),
+            opt_state=opt_state,
             rule_state=_select(looks & ~failed, rule_state, state.rule_state),
             memory=memory,
         )
@@ -249,7 +261,35 @@ def make_trainer(
         _, state, looks = jax.lax.while_loop(goes_on, body, (jnp.zeros((), jnp.int32), state, looks))
         return state, looks
 
-    return Trainer(init, chunk, chunk_steps, lambda state: rule.choose(state.rule_state, state.params))
+    return Trainer(init, chunk, chunk_steps, lambda state: rule.choose(state.rule_state, state.params), parts)
+
+
+def _of_parts(grad: Callable[..., Any], parts: int, batch_axes: PyTree) -> Callable[..., Any]:
+    """`grad` of the whole batch, by that of its parts."""
+
+    def cut(axis: int | None, tree: PyTree, i: Array) -> PyTree:
+        if axis is None:
+            return tree
+
+        def of(x: Array) -> Array:
+            size = x.shape[axis] // parts
+            return jax.lax.dynamic_slice_in_dim(x, i * size, size, axis)
+
+        return jax.tree.map(of, tree)
+
+    def of_parts(params: PyTree, memory: PyTree, batch: PyTree, key: Key) -> Any:
+        def of_part(i: Array) -> Any:
+            part = jax.tree.map(lambda axis, x: cut(axis, x, i), batch_axes, batch, is_leaf=lambda axis: axis is None)
+            return grad(params, cut(0, memory, i), part, jax.random.fold_in(key, i))
+
+        (value, (metrics, memory)), gradients = over_parts(of_part, parts)
+        value, metrics, gradients = jax.tree.map(
+            lambda x: functools.reduce(jnp.add, x) / parts, (value, metrics, gradients)
+        )
+        memory = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), memory)
+        return (value, (metrics, memory)), gradients
+
+    return of_parts
 
 
 def _where(condition: Array, fn: Callable[[], PyTree]) -> PyTree:

@@ -33,16 +33,22 @@ def pytest_addoption(parser):
     parser.addoption("--tally", help="directory for a record of the faults and inputs that were tried")
 
 
+_TRIED: Counter[str] = Counter()
+
+
 @pytest.fixture(scope="session")
-def tally(request):
+def tally():
     """How often what was tried; each test counts what it has survived."""
-    tried = Counter()
-    yield tried
-    if request.config.getoption("tally") and not request.session.testsfailed:
-        path = Path(request.config.getoption("tally"))
+    return _TRIED
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """Writes the tally; not where a test failed or the session was ended."""
+    if session.config.getoption("tally") and exitstatus == pytest.ExitCode.OK:
+        path = Path(session.config.getoption("tally"))
         path.mkdir(parents=True, exist_ok=True)
-        rows = [{"run": what, "seed": 0, "times": times} for what, times in sorted(tried.items())]
-        results = {"experiment": "soak", "complete": True, "runs": rows, "summary": {"times": tried.total()}}
+        rows = [{"run": what, "seed": 0, "times": times} for what, times in sorted(_TRIED.items())]
+        results = {"experiment": "soak", "complete": True, "runs": rows, "summary": {"times": _TRIED.total()}}
         record = launch.record("soak", {"command": "make soak"})
         for name, content in (("config.json", record), ("results.json", results)):
             (path / name).write_text(json.dumps(content, indent=1) + "\n")

@@ -12,8 +12,15 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # Compiling well is most of what short runs would take.
 _QUICK = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+# Lines of files lie in an order that the number of devices has a say in.
+_DEVICES = "--xla_force_host_platform_device_count={}"
 _IMPORTED = ["jaxrnn.loop", "jaxrnn.models", "jaxrnn.report", "ml_collections.config_flags", "pydantic"]
 _IMPORTED += ["jaxrnn.data.planetoid", "scipy.stats", "tqdm"]
+
+
+def devices(count):
+    """The environment of a process with so many CPU devices, whatever the machine has."""
+    return {"XLA_FLAGS": _DEVICES.format(count)}
 
 
 def command_line(binary, *arguments, **fields):
@@ -66,7 +73,7 @@ class Binaries:
     """Starts binaries that share a cache of compiled programs in `folder`."""
 
     def __init__(self, folder):
-        self.environment = {**os.environ, **_QUICK, "JAXRNN_CACHE_DIR": str(folder / "cache")}
+        self.environment = {**os.environ, **_QUICK, **devices(2), "JAXRNN_CACHE_DIR": str(folder / "cache")}
         self._logs = (folder / str(number) for number in itertools.count())
         multiprocessing.get_context("forkserver").set_forkserver_preload(_IMPORTED)
         before = dict(os.environ)

@@ -11,7 +11,7 @@ from jax.experimental import rnn
 import configs.nodes
 import configs.text
 from configs.palindrome import Config
-from experiments import benchmark, nodes, text
+from experiments import benchmark, launch, nodes, text
 from experiments.benchmark import Comparison, Measurement, Memory, Row, Variant
 from experiments.torch_weights import import_weights
 from jaxrnn import plots
@@ -105,9 +105,8 @@ def test_the_recurrent_suite_end_to_end(tmp_path):
 
     assert [(row.group, row.name) for row in measured.rows] == [
         ("lstm", "jaxrnn"),
-        ("lstm", "jaxrnn, padding not shared"),
-        ("lstm", "jaxrnn, that by plain autodiff"),
         ("lstm", "jaxrnn, without gates"),
+        ("lstm", "jaxrnn, plain autodiff"),
         ("lstm", "Flax nn.RNN(OptimizedLSTMCell)"),
         ("lstm", "PyTorch nn.LSTM"),
         ("lstm", "PyTorch, loop over t"),
@@ -117,11 +116,11 @@ def test_the_recurrent_suite_end_to_end(tmp_path):
         ("product", "a @ a, 8 x 8"),
     ]
     # T=9, B=2, H=3: three products of 2 T B H U, U being 4H and 3H.
-    assert [variant.flops for variant in comparison.variants] == 7 * [3 * 2 * 9 * 2 * 3 * 12] + 2 * [
+    assert [variant.flops for variant in comparison.variants] == 6 * [3 * 2 * 9 * 2 * 3 * 12] + 2 * [
         3 * 2 * 9 * 2 * 3 * 9
     ]
     assert all(row.seconds and row.seconds[0] > 0 for row in measured.rows)
-    assert [row.compile_seconds is None for row in measured.rows] == [False] * 5 + [True] * 2 + [
+    assert [row.compile_seconds is None for row in measured.rows] == [False] * 4 + [True] * 2 + [
         False,
         True,
         False,
@@ -151,11 +150,12 @@ def test_the_suite_of_tables_takes_every_arms_steps(monkeypatch):
     monkeypatch.setattr(jax, "block_until_ready", lambda result: taken.append(result[0].step.tolist()) or result)
     steps = {("lstm", 1): 3, ("peephole", 3): 1}
     (comparison,) = benchmark.tables(batch_size=2, hidden_size=3, steps=steps, product_size=8)
-    ours, loop = comparison.variants
+    ours, alone, loop = comparison.variants
     ours.step()
+    alone.step()
     # Two CPU devices, a lane on each.
-    assert taken == [[3, 3], [1, 1]]
-    assert (ours.steps_per_call, loop.steps_per_call) == (8, 4)
+    assert taken == [[3, 3], [1, 1], [3], [1]]
+    assert (ours.steps_per_call, alone.steps_per_call, loop.steps_per_call) == (8, 4, 4)
     # T=9 and 17, B=2, H=3, U=4H and 3H, with weights 3 and 1.
     assert ours.flops == loop.flops == (3 * 6 * 9 * 2 * 3 * 12 + 6 * 17 * 2 * 3 * 9) // 4
     assert (ours.compile_seconds > 0, loop.compile_seconds) == (True, None)
@@ -164,12 +164,38 @@ def test_the_suite_of_tables_takes_every_arms_steps(monkeypatch):
     assert all(row.seconds[0] > 0 for row in benchmark.measure(comparison, 1).rows)
 
 
+def test_what_the_study_does_to_a_large_batch_has_variants_without_it(monkeypatch):
+    trainers = {}
+
+    def noting(name, group, config, trainer, flops, lanes=1):
+        trainers[group, name] = trainer
+        return Variant(name, group, None, 1, flops)
+
+    monkeypatch.setattr(benchmark, "_trained", noting)
+    list(benchmark.recurrent(digits=3, batch_size=128, hidden_size=3, product_size=8, memory_size=8))
+
+    def does(trainer):
+        """Into how many parts it divides a batch, and whether few rows walk what all have in common."""
+        state = jax.eval_shape(trainer.init, 0, 1e-3)
+        return trainer.parts, "[4,12]" in str(jax.make_jaxpr(trainer.chunk)(state, 1))
+
+    assert {name: does(trainer) for (group, name), trainer in trainers.items() if group == "lstm"} == {
+        "jaxrnn": (2, True),
+        "jaxrnn, without gates": (2, True),
+        "jaxrnn, padding not shared": (2, False),
+        "jaxrnn, the batch not divided either": (1, False),
+        "jaxrnn, plain autodiff": (1, False),
+        "Flax nn.RNN(OptimizedLSTMCell)": (1, False),
+        "Flax nn.RNN(OptimizedLSTMCell), the batch divided": (2, False),
+    }
+
+
 def test_the_suite_of_seeds_is_by_their_number():
-    problems = [({"digits": 1, **TINY}, (1, 4)), ({"digits": 3, **TINY}, (2,))]
+    problems = [({"digits": 1, **TINY}, (1, 3)), ({"digits": 3, **TINY}, (2,))]
     small, large = benchmark.many_seeds(problems, product_size=8, memory_size=1000)
     names = [variant.name for variant in small.variants]
     assert names == ["jaxrnn", "jaxrnn, 1 in a program", "jaxrnn, 4 in a program", "PyTorch nn.LSTM, one seed"]
-    # Two CPU devices, a lane on each.
+    # Two CPU devices, a lane on each; three lanes take as long as four.
     assert [variant.steps_per_call for variant in small.variants][:3] == [2 * TINY["chunk_steps"], 2, 8]
     assert "T=9, B=2, H=3, by the seeds in a program; the default is 2" in small.title
     assert "T=17, " in large.title
@@ -498,12 +524,36 @@ def test_a_disk_that_fills_up_is_one_line(monkeypatch, tmp_path):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(benchmark, "write", full)
-    given = SimpleNamespace(suite=[], repeats=1, out=str(tmp_path / "out"))
+    def comparisons():
+        clock = FakeClock()
+        product = clock.variant("a @ a", "product", [1, 1], steps_per_call=1, flops=1)
+        yield Comparison("a", [clock.variant("jaxrnn", "lstm", [1, 1], 1, 1)], product, "step", "all")
+
+    given = SimpleNamespace(suite=["a"], repeats=1, out=str(tmp_path / "out"))
     monkeypatch.setattr(benchmark.flags, "FLAGS", given)
-    with pytest.raises(RunError, match="out: cannot be written: No space left on device"):
+    monkeypatch.setattr(benchmark, "SUITES", {"a": comparisons})
+    with monkeypatch.context() as patch, pytest.raises(RunError, match="out: cannot be written: No space left"):
+        patch.setattr(benchmark, "write", full)
         benchmark.main([])
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_was_measured_is_kept_if_what_follows_fails(monkeypatch, tmp_path, capsys):
+    def comparisons():
+        clock = FakeClock()
+        for title in "ab":
+            product = clock.variant("a @ a", "product", [1, 1], steps_per_call=1, flops=1)
+            yield Comparison(title, [clock.variant("jaxrnn", "lstm", [1, 1], 1, 1)], product, "step", "all")
+        raise MemoryError
+
+    given = SimpleNamespace(suite=["a"], repeats=1, out=str(tmp_path))
+    monkeypatch.setattr(benchmark.flags, "FLAGS", given)
+    monkeypatch.setattr(benchmark, "SUITES", {"a": comparisons})
+    with pytest.raises(launch.OutOfMemoryError, match="out of memory; take smaller sizes"):
+        benchmark.main([])
+    kept = json.loads((tmp_path / "benchmark.json").read_text())["comparisons"]
+    assert [one["title"] for one in kept] == ["a", "b"]
+    assert capsys.readouterr().out.count("| lstm | jaxrnn |") == 2
 
 
 @pytest.mark.parametrize(("flag", "said"), [("--suite=txt", "recurrent"), (f"--out={__file__}", "--out=")])

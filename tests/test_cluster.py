@@ -25,8 +25,11 @@ echo "$@" >> "$REQUEUED"
 """
 
 
+ONE_EACH = {"JAX_NUM_CPU_DEVICES": "1", "XLA_FLAGS": ""}
+
+
 def run(binaries, *command, **environment):
-    environment = {**binaries.environment, "PYTHON": sys.executable, "JAX_NUM_CPU_DEVICES": "1", **environment}
+    environment = {**binaries.environment, "PYTHON": sys.executable, **ONE_EACH, **environment}
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
 
 
@@ -53,7 +56,7 @@ def test_several_processes_on_this_machine_start_with_one_command(binaries, tmp_
 def test_ctrl_c_saves(binaries, tmp_path):
     path = tmp_path / "run"
     command = ["cluster/local.sh", "2", path, "palindrome", *SMALL[:3], "--config.max_steps=60000"]
-    environment = {**binaries.environment, "PYTHON": sys.executable, "JAX_NUM_CPU_DEVICES": "1"}
+    environment = {**binaries.environment, "PYTHON": sys.executable, **ONE_EACH}
     with (tmp_path / "log").open("w") as log:
         # A terminal sends it to all processes of its group.
         process = subprocess.Popen(

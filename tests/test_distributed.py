@@ -10,7 +10,7 @@ import time
 import jax
 import numpy as np
 import pytest
-from processes import ROOT
+from processes import ROOT, devices
 
 import jaxrnn
 from configs.palindrome import Config
@@ -39,7 +39,7 @@ def start_job(binaries, *arguments, num_processes=2, binary="palindrome", **fiel
             f"--num_processes={num_processes}",
             f"--process_id={i}",
             *arguments,
-            environment={"JAX_NUM_CPU_DEVICES": "1"},
+            environment=devices(1),
             **fields,
         )
         for i in range(num_processes)
@@ -227,8 +227,8 @@ def test_devices_that_share_a_batch_give_the_gradient_of_the_whole(cell):
         outcomes.append(jax.device_get(chunk(state, until)))
         if data_devices == 2:
             compiled = chunk.lower(state, until).compile().as_text()
-            # Each device has half of the batch; what crosses is sums.
-            assert "all-reduce" in compiled
+            # Each device has half of the batch; what crosses is gradients.
+            assert "all-gather" in compiled
             assert f"f32[8,{64 if cell == 'lstm' else 16}]" in compiled
     (whole, whole_looks), (shared, shared_looks) = outcomes
     np.testing.assert_allclose(whole_looks.metrics["loss"], shared_looks.metrics["loss"], atol=1e-5)
@@ -264,7 +264,7 @@ def test_a_carried_state_that_devices_share_is_saved_whole(binaries, tmp_path):
 
 def test_what_comes_out_of_a_program_is_divided_along_the_lanes_alone():
     def shared(x):
-        return seeds.over_data(x, 0) + 1, seeds.over_data(2 * x, 0)
+        return seeds.over_parts(lambda i: x[i] + 1, 4), 2 * x
 
     for outcome in seeds.over_lanes(shared, 1, data_devices=2)(np.ones((1, 4), np.float32)):
         assert outcome.sharding.is_equivalent_to(seeds.lane_sharding(1, 2), outcome.ndim)

@@ -5,10 +5,12 @@ import json
 import math
 import struct
 import time
+from pathlib import Path
 
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
+from jaxrnn import events as events_module
 from jaxrnn.events import Events
 from jaxrnn.rundir import RunDirectory, RunError
 
@@ -63,6 +65,51 @@ def test_a_complete_run_gets_events_when_it_is_resumed(tmp_path):
         directory.followers.append(events.follow)
         directory.truncate(length)
     assert scalars(path / "tensorboard") == {"a": {"loss": [(3, 0.5)]}}
+
+
+def test_more_runs_than_files_may_be_open(tmp_path, monkeypatch):
+    monkeypatch.setattr(events_module, "_OPEN", 2)
+    path = tmp_path / "run"
+    with RunDirectory.create(path, {"experiment": "x", "config": {}}) as directory, Events(path) as events:
+        directory.followers.append(events.follow)
+        for step in range(3):
+            rows = [{"run": name, "seed": 1, "step": step, "loss": 0.5 * step} for name in "abc"]
+            directory.append("metrics.jsonl", rows)
+            assert len(events._writers) == 2
+    assert scalars(path / "tensorboard") == {name: {"loss": [(0, 0.0), (1, 0.5), (2, 1.0)]} for name in "abc"}
+
+
+def test_events_of_others_in_the_folder_are_left_alone(tmp_path):
+    theirs = tmp_path / "tensorboard/exp/events.out.tfevents.1.host"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(b"theirs")
+    (tmp_path / "metrics.jsonl").write_text('{"run": "exp", "step": 1, "loss": 0.5}\n')
+    for _ in range(2):
+        with Events(tmp_path) as events:
+            events.follow("metrics.jsonl")
+        assert theirs.read_bytes() == b"theirs"
+        assert len(list(theirs.parent.iterdir())) == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "metrics.jsonl").write_text('{"run": "a", "step": 1, "loss": 0.5}\n')
+
+    with (
+        Path("/dev/full").open("wb", buffering=0) as full,
+        pytest.raises(RunError, match=r"/tensorboard: cannot be written: No space left"),
+        Events(tmp_path) as events,
+    ):
+        opened = events._opened
+
+        def on_a_full_disk(run):
+            writer = opened(run)
+            writer._py_recordio_writer._writer.close()
+            writer._py_recordio_writer._writer = full
+            return writer
+
+        monkeypatch.setattr(events, "_opened", on_a_full_disk)
+        events.follow("metrics.jsonl")
 
 
 def test_files_that_cannot_be_followed_are_one_line_that_names_them(tmp_path):

@@ -179,9 +179,9 @@ def state_dict():
 
 @given(data=st.data())
 def test_a_damaged_state_dict_is_refused_in_one_line_or_read(tally, tmp_path_factory, data):
-    tally["damaged state dicts"] += 1
     path = tmp_path_factory.mktemp("weights") / "model.pt"
     path.write_bytes(data.draw(damaged(state_dict())))
+    tally["damaged state dicts"] += 1
     try:
         params = torch_weights.import_weights(torch_weights.read_state_dict(path))
     except torch_weights.WeightsError as error:

@@ -1,5 +1,6 @@
 """Lanes that share a program against the same lanes alone, on a small real task with many seeds."""
 
+import dataclasses
 import functools
 
 import jax
@@ -38,6 +39,26 @@ def outcome(lane_seeds):
 @pytest.fixture(scope="module")
 def together():
     return outcome(SEEDS)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru_cho"])
+def test_a_lane_whose_batch_two_devices_share_has_the_same_bits(cell):
+    config = dataclasses.replace(CONFIG, cell=cell, digits=3, batch_size=64, max_steps=60, chunk_steps=61)
+    trainer = build_study(config).trainer
+    assert trainer.parts == 2
+
+    def trained(lane_seeds, data_devices):
+        init, chunk = (
+            seeds.over_lanes(fn, len(lane_seeds), data_devices=data_devices) for fn in (trainer.init, trainer.chunk)
+        )
+        rates = np.full(len(lane_seeds), 1e-2, np.float32)
+        return jax.device_get(chunk(init(lane_seeds, rates), np.full(len(lane_seeds), 1000)))
+
+    together = trained(SEEDS[:2], 1)
+    for lane in range(2):
+        for devices in (1, 2):
+            alone = trained(SEEDS[lane : lane + 1], devices)
+            jax.tree.map(lambda a, b, i=lane: np.testing.assert_array_equal(a[0], b[i]), alone, together)
 
 
 def test_the_first_minute_agrees_lane_by_lane(together):

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -156,6 +157,33 @@ def test_finished_lanes_are_taken_out(tmp_path):
     programs = [json.loads(line)["program"] for line in (tmp_path / "together/timing.jsonl").read_text().splitlines()]
     assert (programs[0], programs[-1]) == (6, 2)  # Three, then one, on each of two devices.
     assert programs == sorted(programs, reverse=True)
+
+
+def test_a_lane_that_is_left_gets_the_devices_of_those_that_ended(tmp_path, monkeypatch):
+    alone, beside, crashed = (tmp_path / name for name in ("alone", "beside", "crashed"))
+    lanes = LANES[1:4]
+    run(alone, lanes, parts=2)
+    run(beside, lanes, parts=2, seeds_per_program=2)
+    assert sorted(contents(alone)[0].splitlines()) == sorted(contents(beside)[0].splitlines())
+    assert contents(alone)[2] == contents(beside)[2]
+    timing = [json.loads(line) for line in (beside / "timing.jsonl").read_text().splitlines()]
+    assert [line["program"] for line in timing] == [line["lanes"] for line in timing]
+    assert {line["program"] for line in timing} == {1, 2}
+    # While one lane is left, both devices are at it; also after a crash.
+    shares, original = [], loop.seeds.over_lanes
+
+    def over_lanes(fn, num_lanes, *, data_devices=1, donate=False):
+        shares.append((num_lanes, data_devices))
+        return original(fn, num_lanes, data_devices=data_devices, donate=donate)
+
+    with monkeypatch.context() as patch:
+        crash_at(patch, CheckpointStore, "save", 5)
+        with pytest.raises(Crash):
+            run(crashed, lanes, parts=2, seeds_per_program=2)
+    monkeypatch.setattr(loop.seeds, "over_lanes", over_lanes)
+    run(crashed, lanes, parts=2, seeds_per_program=2)
+    assert contents(crashed) == contents(beside)
+    assert set(shares) == {(1, 1), (2, 1), (1, 2)}  # Lanes that ended are evaluated on one.
 
 
 def crash_at(monkeypatch, target, name, call):
@@ -320,6 +348,36 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(whole, tmp_path, monk
     run(tmp_path / "a")
     assert f"checkpoint {newest} is damaged" in caplog.text
     assert contents(tmp_path / "a") == contents(whole[0])
+
+
+def test_a_run_is_not_changed_if_a_lane_that_should_go_on_is_damaged(tmp_path):
+    path, lanes = tmp_path / "a", LANES[2:4]  # Both run out of steps.
+    run(path, lanes)
+    before = {name: (path / name).read_bytes() for name in ("config.json", "metrics.jsonl", "results.json")}
+    (path / "checkpoints/finished/3/meta/metadata").write_text("{}")
+    named = rf"checkpoints/finished: checkpoint 3 is damaged.*; {re.escape(lanes[1].name)} cannot get more steps"
+    with pytest.raises(CheckpointError, match=named):
+        run(path, lanes, max_steps=60)
+    assert {name: (path / name).read_bytes() for name in before} == before
+    assert run(path, lanes)[1]["last_step"] == 40
+
+
+def test_another_version_of_the_code_is_named_on_resume(tmp_path, monkeypatch, caplog):
+    record = {"experiment": "tiny", "config": {}, "versions": {"jaxrnn": "1"}}
+    with (
+        monkeypatch.context() as patch,
+        RunDirectory.create(tmp_path / "a", record) as directory,
+        pytest.raises(Crash),
+    ):
+        crash_at(patch, CheckpointStore, "save", 4)
+        train(tiny.study(), LANES, directory)
+    for version, warns in (("1", False), ("2", True)):
+        with RunDirectory.resume(tmp_path / "a") as directory:
+            directory.record = {**record, "versions": {"jaxrnn": version}}
+            with monkeypatch.context() as patch, contextlib.suppress(Crash):
+                crash_at(patch, CheckpointStore, "save", 1)
+                train(tiny.study(), LANES, directory)
+        assert ("versions or devices have changed" in caplog.text) == warns
 
 
 def test_a_checkpoint_of_another_version_is_refused_in_one_line(tmp_path, monkeypatch):

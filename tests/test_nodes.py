@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 import scipy.special
+from processes import devices
 from test_planetoid import Call, example, oracle, write
 
 import jaxrnn
@@ -313,8 +314,7 @@ def test_pictures_of_a_complete_run_are_drawn_again(gcn, tmp_path):
 
 
 def test_runs_in_one_program_agree_with_runs_alone(finish, gcn, tmp_path):
-    one = {"XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
-    together = finish(tmp_path / "together", environment=one, **GCN, seeds_per_program=2)
+    together = finish(tmp_path / "together", environment=devices(1), **GCN, seeds_per_program=2)
     timing = [json.loads(line) for line in (together / "timing.jsonl").read_text().splitlines()]
     assert (timing[0]["lanes"], timing[0]["program"]) == (2, 2)
     for seed in range(2):

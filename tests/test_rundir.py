@@ -1,4 +1,7 @@
+import errno
+import fcntl
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +45,15 @@ def test_two_processes_never_share_a_directory(tmp_path):
         assert "another process is running in this directory" in done.stderr
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_file_system_without_locks_is_one_line(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(RunError, match="cannot be locked: Function not implemented"):
+        create(tmp_path)
 
 
 def test_lines_are_cut_back_to_a_checkpoint(tmp_path):

@@ -65,6 +65,33 @@ def test_blocks_shrink_to_powers_of_two_on_each_device(active, size, expected):
     assert seeds.shrunk(active, size) == expected
 
 
+@pytest.mark.parametrize(("devices", "parts"), [(1, 2), (2, 2), (1, 4), (2, 4)])
+def test_parts_of_a_batch_have_the_same_bits_wherever_they_are(devices, parts):
+    x = np.random.default_rng(0).normal(size=(1, 8, 64)).astype(np.float32)
+
+    def fn(x):
+        def of_part(i):
+            part = jax.lax.dynamic_slice_in_dim(x, i * 8 // parts, 8 // parts)
+            return {"sum": jnp.tanh(part @ x.T).sum(), "i": i}
+
+        return seeds.over_parts(of_part, parts)
+
+    found = seeds.over_lanes(fn, 1, data_devices=devices)(x)
+    np.testing.assert_array_equal(found["i"][0], np.arange(parts))
+    np.testing.assert_array_equal(found["sum"][0], jax.jit(fn)(x[0])["sum"])
+    expected = np.tanh(x[0].reshape(parts, 8 // parts, 64) @ x[0].T).sum((1, 2))
+    np.testing.assert_allclose(found["sum"][0], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("lanes", "parts", "data_devices", "expected"),
+    [(1, 1, 0, 1), (1, 2, 0, 2), (2, 2, 0, 1), (5, 2, 0, 1), (1, 4, 0, 2), (1, 3, 0, 1), (1, 2, 1, 1), (2, 2, 2, 2)],
+)
+def test_lanes_share_the_devices_that_would_be_idle(lanes, parts, data_devices, expected):
+    assert jax.device_count() == 2
+    assert seeds.devices_each(lanes, parts, data_devices) == expected
+
+
 def test_take_fills_up_with_copies_of_the_last():
     tree = {"x": jnp.arange(5)}
     np.testing.assert_array_equal(seeds.take(tree, [1, 3], 4)["x"], [1, 3, 3, 3])

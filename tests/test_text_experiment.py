@@ -1,5 +1,6 @@
 """The binary that trains on texts: real processes and files; its numbers against loops in NumPy, in float64."""
 
+import dataclasses
 import hashlib
 import json
 import random
@@ -112,6 +113,15 @@ def parameters():
     layers = {f"layer_{k}": oracles.draw_params(rng, "lstm", H if k else D, H)._asdict() for k in range(2)}
     head = {"kernel": oracles.draw(rng, H, V), "bias": oracles.draw(rng, V)}
     return jax.tree.map(np.float32, {"embedding": oracles.draw(rng, V, D), **layers, "head": head})
+
+
+def test_a_batch_is_divided_where_that_pays():
+    config = Config(batch_size=64, hidden_size=256)
+    assert text.plan_parts(config, 1) == 2
+    assert text.plan_parts(dataclasses.replace(config, data_devices=4), 1) == 4
+    for fields in ({"batch_size": 62}, {"batch_size": 65}, {"hidden_size": 257}):
+        assert text.plan_parts(dataclasses.replace(config, **fields), 1) == 1
+    assert text.plan_parts(config, jax.device_count() + 1) == 1
 
 
 @pytest.mark.parametrize("size", [2, 40, 2500])

@@ -16,7 +16,7 @@ def reference(seed, rate, max_steps, eval_every, tolerance, patience):
     w = np.asarray(jax.random.normal(stream_key(seed, Stream.INIT), (tiny.SIZE,)))
     looks, in_a_row = [], 0
     for step in range(max_steps + 1):
-        noise = np.asarray(jax.random.normal(stream_key(seed, Stream.DATA, step), (tiny.SIZE,)))
+        noise = np.asarray(jax.random.normal(stream_key(seed, Stream.DATA, step), (tiny.BATCH,)))
         loss = np.mean((w - 1) ** 2) + 0.001 * np.mean(noise**2)
         w = w - np.float32(rate) * np.float32(2 / tiny.SIZE) * (w - 1)
         if step % eval_every == 0:
@@ -86,6 +86,54 @@ def test_memory_goes_from_batch_to_batch_and_the_schedule_scales_the_rate():
     state, _ = jax.jit(trainer.chunk)(trainer.init(0, 0.1), NO_END)
     assert (int(state.status), int(state.step), int(state.memory)) == (Status.OUT_OF_STEPS, 10, 155)
     np.testing.assert_allclose(state.params["w"], -0.1 * sum(0.5**step for step in range(11)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_parts_of_a_batch_give_the_step_of_the_whole(parts):
+    rng = np.random.default_rng(0)
+    xs, ys = rng.normal(size=(3, 8)), rng.normal(size=8)
+    keys = []
+
+    def loss(params, memory, batch, key):
+        xs_db, ys_b, scale = batch
+        residuals_b = params["w"] @ xs_db - ys_b
+        jax.debug.callback(lambda key: keys.append(tuple(key.tolist())), jax.random.key_data(key))
+        return scale * (residuals_b**2).mean(), ({"first": residuals_b[0]}, memory + ys_b)
+
+    def trainer(parts):
+        return make_trainer(
+            init_params=lambda key: {"w": jnp.ones(3)},
+            sample_batch=lambda key, step: (jnp.asarray(xs), jnp.asarray(ys), 3.0),
+            loss=loss,
+            optimizer=optax.identity(),
+            rule=never(),
+            max_steps=1,
+            eval_every=1,
+            chunk_steps=2,
+            init_memory=lambda _: jnp.zeros(8),
+            parts=parts,
+            batch_axes=(1, 0, None),
+        )
+
+    def trained(trainer):
+        keys.clear()
+        state, looks = jax.jit(trainer.chunk)(trainer.init(0, 0.1), NO_END)
+        jax.effects_barrier()
+        assert len(set(keys)) == len(keys) == 2 * trainer.parts  # Two steps; no key twice.
+        return state, looks
+
+    w, losses, firsts = np.ones(3), [], []
+    for _ in range(2):
+        residuals = w @ xs - ys
+        losses.append(3 * np.mean(residuals**2))
+        firsts.append(residuals[:: 8 // parts].mean())
+        w = w - 0.1 * 3 * 2 * xs @ residuals / 8
+    (whole, _), (divided, looks) = trained(trainer(1)), trained(trainer(parts))
+    for state in (whole, divided):
+        np.testing.assert_allclose(state.params["w"], w, rtol=1e-5)
+        np.testing.assert_allclose(state.memory, 2 * ys, rtol=1e-6)
+    np.testing.assert_allclose(looks.metrics["loss"][:2], losses, rtol=1e-5)
+    np.testing.assert_allclose(looks.metrics["first"][:2], firsts, rtol=1e-5)
 
 
 def test_a_nan_ends_the_lane_and_keeps_the_weights_before_it():

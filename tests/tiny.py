@@ -7,24 +7,25 @@ import optax
 from jaxrnn.loop import Study, Visits
 from jaxrnn.train import converged, make_trainer
 
-SIZE = 3
+SIZE, BATCH = 3, 4
 VISITS = (8, 21)
 
 
-def study(max_steps=40, seeds_per_program=1, chunk_steps=13, eval_every=5, tolerance=0.05, patience=2):
+def study(max_steps=40, seeds_per_program=1, chunk_steps=13, eval_every=5, tolerance=0.05, patience=2, parts=1):
     def loss(params, memory, noise, key):
         value = jnp.mean((params["w"] - 1) ** 2) + 0.001 * jnp.mean(noise**2)
         return value, ({"accuracy": jnp.mean(params["w"])}, memory)
 
     trainer = make_trainer(
         init_params=lambda key: {"w": jax.random.normal(key, (SIZE,))},
-        sample_batch=lambda key, _: jax.random.normal(key, (SIZE,)),
+        sample_batch=lambda key, _: jax.random.normal(key, (BATCH,)),
         loss=loss,
         optimizer=optax.identity(),
         rule=converged(tolerance, patience),
         max_steps=max_steps,
         eval_every=eval_every,
         chunk_steps=chunk_steps,
+        parts=parts,
     )
     return Study(
         trainer=trainer,
