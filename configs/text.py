@@ -62,7 +62,7 @@ class Config:
     seeds_per_program: Annotated[int, Field(ge=0, le=100_000)] = 0
     """Runs that share a program; 0 is the fastest choice: one on each core of a CPU, all on an accelerator."""
     data_devices: Annotated[int, Field(ge=0, le=100_000)] = 0
-    """Devices that share the batch of each run, for models that one is too slow for; 0 is the fastest choice."""
+    """Devices that share the batch of each run, each with dropout masks of its own; 0 is the fastest choice."""
     chunk_steps: Steps = 100
     """Steps between two checkpoints."""
     precision: str = "highest"

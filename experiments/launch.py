@@ -32,7 +32,7 @@ from jaxrnn.data.files import DataError
 from jaxrnn.events import Events
 from jaxrnn.loop import Interrupted, Study, train
 from jaxrnn.rundir import RunDirectory, RunError, environment, read_config
-from jaxrnn.seeds import product
+from jaxrnn.seeds import devices_each, product
 
 ROOT = Path(__file__).parents[1]
 EXIT_INTERRUPTED = 75
@@ -319,7 +319,8 @@ def _refuse_too_large(study: Study, lanes: int) -> None:
     """Refuses a study whose training state alone is more than there is memory."""
     state = jax.eval_shape(study.trainer.init, *(jax.ShapeDtypeStruct((), kind) for kind in ("int32", "float32")))
     together = min(lanes, study.seeds_per_program)
-    needed = together * sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    copies = together * devices_each(together, study.trainer.parts, study.data_devices)
+    needed = copies * sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     there = _memory()
     if needed > there:
         raise UsageError(
@@ -569,9 +570,9 @@ def lanes_in_a_program(seeds_per_program: int, lanes: int, data_devices: int = 0
     return min(lanes, jax.device_count() // each) if jax.default_backend() == "cpu" else lanes
 
 
-def have_own_cores(seeds_per_program: int) -> bool:
-    """Whether each run in training has a core of a CPU, or more."""
-    return jax.default_backend() == "cpu" and seeds_per_program <= jax.device_count()
+def have_own_cores(config: Any, seeds_per_program: int) -> bool:
+    """Whether each run in training has a core of a CPU, or as many as `data_devices` asks for."""
+    return jax.default_backend() == "cpu" and seeds_per_program * max(1, config.data_devices) <= jax.device_count()
 
 
 def batch_parts(config: Any, *, halves_pay: bool) -> int:
@@ -592,8 +593,8 @@ def use_all_cores() -> None:
     given = os.environ.get("XLA_FLAGS", "")
     if "JAX_NUM_CPU_DEVICES" not in os.environ and _DEVICE_FLAG not in given:
         jax.config.update("jax_num_cpu_devices", num_cores())
-    # Else a core that another program holds up for 40 s, or a step of minutes, would end the process.
-    if _PATIENCE_FLAG not in given:
+    # Else a core that another program holds up for a minute would end the process. (A name is of a file with flags.)
+    if _PATIENCE_FLAG not in given and (not given.strip() or given.lstrip().startswith("-")):
         os.environ["XLA_FLAGS"] = f"{given} --{_PATIENCE_FLAG}=86400".strip()
 
 

@@ -103,7 +103,7 @@ def plan_batch(config: Config, seeds_per_program: int) -> Plan:
     Elsewhere that would gain nothing. (A run that is resumed on fewer cores keeps its lanes together until some have
     ended, and is slower for it.)
     """
-    pays = launch.have_own_cores(seeds_per_program) and config.batch_size >= _DIVIDED_BATCH
+    pays = launch.have_own_cores(config, seeds_per_program) and config.batch_size >= _DIVIDED_BATCH
     parts = launch.batch_parts(config, halves_pay=pays)
     if not pays:
         return Plan(parts, ())

@@ -108,9 +108,12 @@ def build_model(config: Any, num_characters: int) -> CharLM:
 
 
 def plan_parts(config: Config, seeds_per_program: int) -> int:
-    """Into how many parts a batch is divided for speed: halves where all weights of a product fit a core's cache."""
-    large = config.batch_size >= _DIVIDED_BATCH and config.hidden_size <= _DIVIDED_HIDDEN
-    return launch.batch_parts(config, halves_pay=large and launch.have_own_cores(seeds_per_program))
+    """Into how many parts a batch is divided for speed: halves where all weights of a product fit a core's cache.
+
+    Not with dropout, so that its masks are those of every other way to arrange the runs.
+    """
+    pays = config.batch_size >= _DIVIDED_BATCH and config.hidden_size <= _DIVIDED_HIDDEN and not config.dropout
+    return launch.batch_parts(config, halves_pay=pays and launch.have_own_cores(config, seeds_per_program))
 
 
 def build_trainer(config: Config, model: CharLM, tokens: np.ndarray, parts: int = 1) -> Trainer:

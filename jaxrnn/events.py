@@ -12,8 +12,7 @@ from jaxrnn.rundir import METRICS, TIMING, RunError
 FOLDER = "tensorboard"
 _OURS = ".jaxrnn"
 """How the names of our files end; others in the folder are left alone."""
-_OPEN = 256
-"""Files that are open at most."""
+_FLUSH_SECONDS = 5.0
 
 
 class Events:
@@ -38,8 +37,7 @@ class Events:
         self._path = path
         self._read: dict[str, int] = {}
         self._writers: dict[str, Any] = {}
-        """The one that was used last is the last."""
-        self._files = 0
+        self._flushed = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -71,8 +69,10 @@ class Events:
                 except (ValueError, KeyError, TypeError, AttributeError) as error:
                     raise RunError(f"{file}: cannot be read: {error}") from error
                 self._read[name] = lines.tell()
-            for writer in self._writers.values():
-                writer.flush()
+            if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+                for writer in self._writers.values():
+                    writer.flush()
+                self._flushed = time.monotonic()
 
     def _add(self, name: str, row: dict[str, Any]) -> None:
         """The numbers of a row of the file `name`, if it has nothing else; a file but the metrics is a group."""
@@ -80,21 +80,18 @@ class Events:
         row.pop("seed", None)
         if not all(value is None or isinstance(value, int | float) for value in row.values()):
             return
-        writer = self._writers[run] = self._writers.pop(run, None) or self._opened(run)
+        if run not in self._writers:
+            self._writers[run] = self._opened(run)
         group = "" if name == METRICS else f"{Path(name).stem}/"
         for metric, value in row.items():
             scalar = self._scalar(group + metric, float("nan") if value is None else value)
-            writer.write_event(self._event(wall_time=time.time(), step=step, summary=scalar))
+            self._writers[run].write_event(self._event(wall_time=time.time(), step=step, summary=scalar))
 
     def _opened(self, run: str) -> Any:
-        """A new file for a run; the one that was not used for longest makes place for it."""
-        if len(self._writers) == _OPEN:
-            self._writers.pop(next(iter(self._writers))).close()
         # A name may have a path in it, which is not to lead anywhere.
         folder = self._path / FOLDER / run.replace("/", "_")
         folder.mkdir(parents=True, exist_ok=True)
-        self._files += 1
-        return self._new_writer(str(folder / "events"), f".{self._files}{_OURS}")
+        return self._new_writer(str(folder / "events"), _OURS)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

@@ -440,17 +440,17 @@ class _Loop:
         meta = checkpoint.meta
         if meta["environment"] != self.environment:
             _LOG.warning("versions or devices have changed: the run goes on, but perhaps not to the same last bit")
+        for name, lane in {**meta["unfinished"], **meta["finished"]}.items():
+            row = lane["row"]
+            goes_on = not row["converged"] and "failed_at" not in row and row["last_step"] < self.study.max_steps
+            (self.unfinished if goes_on else self.finished)[name] = _Finished(**lane)
+        self._check_unfinished(meta["names"])
         self.directory.truncate({name: meta["lengths"].get(name, 0) for name in self.files})
         self.directory.cut_torn_line(TIMING)
         self.number = self.running_store.numbers()[-1] + 1
         self.finished_number = meta["finished_number"]
         self.finished_store.delete_from(self.finished_number)
         self.kept = [Kept(**kept) for kept in meta.get("kept", [])]
-        for name, lane in {**meta["unfinished"], **meta["finished"]}.items():
-            row = lane["row"]
-            goes_on = not row["converged"] and "failed_at" not in row and row["last_step"] < self.study.max_steps
-            (self.unfinished if goes_on else self.finished)[name] = _Finished(**lane)
-        self._check_unfinished()
         if checkpoint.arrays:
             names = tuple(meta["names"])
             state = resumed(unflatten(self._target(len(names)), checkpoint.arrays), self.study.max_steps)
@@ -462,9 +462,11 @@ class _Loop:
         self.write_results()
         self.directory.write_config()
 
-    def _check_unfinished(self) -> None:
-        """Refuses to go on, while nothing has changed, if a lane that should go on cannot."""
+    def _check_unfinished(self, in_training: Sequence[str | None]) -> None:
+        """Refuses to go on, while nothing has changed, if a lane that should go on from its end cannot."""
         for name, lane in self.unfinished.items():
+            if name in in_training:
+                continue
             try:
                 self.finished_store.read(lane.checkpoint)
             except CheckpointError as error:

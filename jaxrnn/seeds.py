@@ -96,7 +96,8 @@ def over_parts(fn: Callable[[Array], PyTree], parts: int) -> PyTree:
 def devices_each(num_lanes: int, parts: int, data_devices: int = 0) -> int:
     """How many devices share each of `num_lanes` lanes whose batches are in `parts`.
 
-    That is `data_devices`, or where it is 0 as many as would be left idle.
+    That is `data_devices`, or where it is 0 as many as would be left idle: a divisor of `parts`, and one in a job of
+    several processes.
     """
     if data_devices:
         return data_devices

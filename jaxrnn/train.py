@@ -21,7 +21,7 @@ class Status(enum.IntEnum):
     """The stop rule ended it."""
     OUT_OF_STEPS = 2
     FAILED = 3
-    """The loss or its gradient was not finite; the weights, and they alone, are those before that step's update."""
+    """The loss or its gradient was not finite; the weights are those before that step's update."""
     PADDING = 4
     """A copy that fills up a program."""
 

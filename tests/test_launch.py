@@ -136,6 +136,16 @@ def test_a_lane_has_the_same_bytes_alone(call, finished, tmp_path):
     assert (tmp_path / "alone/metrics.jsonl").read_text().splitlines() == beside
 
 
+def test_groups_of_cores_that_share_runs_end_them_at_different_steps(call, tmp_path):
+    fields = {**SMALL, "num_seeds": 2}
+    for name, each in (("shared", 0), ("apart", 1)):
+        done = call(f"--workdir={tmp_path / name}", environment=devices(4), **fields, data_devices=each)
+        assert done.returncode == 0, done.stderr
+    assert contents(tmp_path / "shared") == contents(tmp_path / "apart")
+    first, second = json.loads((tmp_path / "shared/results.json").read_text())["runs"]
+    assert first["last_step"] != second["last_step"]
+
+
 def test_each_core_trains_a_run(finished):
     timing = [json.loads(line) for line in (finished / "timing.jsonl").read_text().splitlines()]
     assert timing[0]["lanes"] == timing[0]["program"] == 2
@@ -407,7 +417,7 @@ def test_devices_are_the_cores_that_the_process_may_use(tmp_path, monkeypatch, f
     launch.use_all_cores()
 
     assert asked == [("jax_num_cpu_devices", cores)]
-    assert launch.os.environ["XLA_FLAGS"] == "--xla_cpu_collective_call_terminate_timeout_seconds=86400"
+    assert os.environ["XLA_FLAGS"] == "--xla_cpu_collective_call_terminate_timeout_seconds=86400"
 
 
 def test_the_version_names_the_commit_of_a_checkout(tmp_path, monkeypatch):

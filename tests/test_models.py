@@ -123,10 +123,12 @@ def test_training_divides_a_batch_and_shares_padding_where_that_pays():
     assert 0 < shared[0].end < shared[1].end < length
     # Several lanes on a device, small products, and sequences that are all as long.
     assert plan_batch(config, jax.device_count() + 1) == (1, ())
+    assert plan_batch(dataclasses.replace(config, data_devices=2), 2) == (2, ())
     assert plan_batch(dataclasses.replace(config, batch_size=32), 1) == (1, ())
     assert plan_batch(dataclasses.replace(config, task="random_combinations"), 1) == (2, ())
     # What divides the batch: the devices that are asked for, and nothing where there are no halves.
-    assert plan_batch(dataclasses.replace(config, data_devices=4), 1).parts == 4
+    assert plan_batch(dataclasses.replace(config, data_devices=4), 1) == (4, ())
+    assert plan_batch(dataclasses.replace(config, data_devices=2), 1) == plan_batch(config, 1)
     assert plan_batch(dataclasses.replace(config, data_devices=1), 1).parts == 2
     assert plan_batch(dataclasses.replace(config, batch_size=65), 1).parts == 1
     with pytest.raises(UsageError, match="data_devices=3: should divide the batch of 128"):

@@ -119,7 +119,7 @@ def test_a_batch_is_divided_where_that_pays():
     config = Config(batch_size=64, hidden_size=256)
     assert text.plan_parts(config, 1) == 2
     assert text.plan_parts(dataclasses.replace(config, data_devices=4), 1) == 4
-    for fields in ({"batch_size": 62}, {"batch_size": 65}, {"hidden_size": 257}):
+    for fields in ({"batch_size": 62}, {"batch_size": 65}, {"hidden_size": 257}, {"dropout": 0.2}):
         assert text.plan_parts(dataclasses.replace(config, **fields), 1) == 1
     assert text.plan_parts(config, jax.device_count() + 1) == 1
 
