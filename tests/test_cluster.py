@@ -52,6 +52,14 @@ def test_several_processes_on_this_machine_start_with_one_command(binaries, tmp_
     assert seeds(path) == [0, 1]
 
 
+# A shell that starts the tests in the background has SIGINT ignored.
+AS_IN_A_TERMINAL = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
 @pytest.mark.soak
 def test_ctrl_c_saves(binaries, tmp_path):
     path = tmp_path / "run"
@@ -60,13 +68,12 @@ def test_ctrl_c_saves(binaries, tmp_path):
     with (tmp_path / "log").open("w") as log:
         # A terminal sends it to all processes of its group.
         process = subprocess.Popen(
-            [*command, "--config.tolerance=0.0"],
+            [sys.executable, "-c", AS_IN_A_TERMINAL, *command, "--config.tolerance=0.0"],
             cwd=ROOT,
             env=environment,
             stdout=log,
             stderr=log,
             start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         while not (path / "metrics.jsonl").exists():
             assert process.poll() is None
