@@ -52,6 +52,7 @@ _ARRANGING = ("chunk_steps", "data_devices")
 _HARMLESS = (*_ARRANGING, "corpus")
 _DEVICE_FLAG = "xla_force_host_platform_device_count"
 _PATIENCE_FLAG = "xla_cpu_collective_call_terminate_timeout_seconds"
+_DIVIDED_BATCH = 64
 _OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|Out of memory")
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -570,9 +571,10 @@ def lanes_in_a_program(seeds_per_program: int, lanes: int, data_devices: int = 0
     return min(lanes, jax.device_count() // each) if jax.default_backend() == "cpu" else lanes
 
 
-def have_own_cores(config: Any, seeds_per_program: int) -> bool:
-    """Whether each run in training has a core of a CPU, or as many as `data_devices` asks for."""
-    return jax.default_backend() == "cpu" and seeds_per_program * max(1, config.data_devices) <= jax.device_count()
+def halves_may_pay(config: Any, seeds_per_program: int) -> bool:
+    """Whether each run has a core of a CPU, or as many as `data_devices` asks for, and a batch of some size."""
+    own_cores = seeds_per_program * max(1, config.data_devices) <= jax.device_count()
+    return jax.default_backend() == "cpu" and own_cores and config.batch_size >= _DIVIDED_BATCH
 
 
 def batch_parts(config: Any, *, halves_pay: bool) -> int:

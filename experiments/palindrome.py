@@ -26,7 +26,6 @@ TASKS: dict[str, Callable[[int], SequenceTask]] = {
     "random_combinations": random_combinations.task,
 }
 _TEST_BATCH = 1000
-_DIVIDED_BATCH = 64
 _PLANNED_BATCHES = 100
 """One batch in some hundred then does not fit the plan, which costs it time and nothing else."""
 
@@ -103,7 +102,7 @@ def plan_batch(config: Config, seeds_per_program: int) -> Plan:
     Elsewhere that would gain nothing. (A run that is resumed on fewer cores keeps its lanes together until some have
     ended, and is slower for it.)
     """
-    pays = launch.have_own_cores(config, seeds_per_program) and config.batch_size >= _DIVIDED_BATCH
+    pays = launch.halves_may_pay(config, seeds_per_program)
     parts = launch.batch_parts(config, halves_pay=pays)
     if not pays:
         return Plan(parts, ())

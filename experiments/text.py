@@ -34,7 +34,7 @@ TAUS = (0.5, 1.0, 2.0)
 _SAMPLES_EACH = 5
 _TRAINING_CHARACTERS = 100_000
 """The beginning of the training text is enough to say how well it is known."""
-_DIVIDED_BATCH, _DIVIDED_HIDDEN = 64, 256
+_DIVIDED_HIDDEN = 256
 _EVAL_STREAMS = 32
 _EVAL_WINDOW = 64
 
@@ -112,8 +112,8 @@ def plan_parts(config: Config, seeds_per_program: int) -> int:
 
     Not with dropout, so that its masks are those of every other way to arrange the runs.
     """
-    pays = config.batch_size >= _DIVIDED_BATCH and config.hidden_size <= _DIVIDED_HIDDEN and not config.dropout
-    return launch.batch_parts(config, halves_pay=pays and launch.have_own_cores(config, seeds_per_program))
+    fits = config.hidden_size <= _DIVIDED_HIDDEN and not config.dropout
+    return launch.batch_parts(config, halves_pay=fits and launch.halves_may_pay(config, seeds_per_program))
 
 
 def build_trainer(config: Config, model: CharLM, tokens: np.ndarray, parts: int = 1) -> Trainer:

@@ -362,6 +362,16 @@ def test_a_run_is_not_changed_if_a_lane_that_should_go_on_is_damaged(tmp_path):
     assert run(path, lanes)[1]["last_step"] == 40
 
 
+def test_a_lane_in_training_needs_its_old_end_no_more(tmp_path, monkeypatch):
+    path, lanes = tmp_path / "a", LANES[2:3]
+    run(path, lanes)
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        crash_at(patch, CheckpointStore, "save", 2)
+        run(path, lanes, max_steps=80)
+    (path / "checkpoints/finished/1/meta/metadata").write_text("{}")
+    assert run(path, lanes, max_steps=80)[0]["last_step"] == 80
+
+
 def test_another_version_of_the_code_is_named_on_resume(tmp_path, monkeypatch, caplog):
     record = {"experiment": "tiny", "config": {}, "versions": {"jaxrnn": "1"}}
     with (
