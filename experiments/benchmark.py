@@ -36,18 +36,18 @@ import configs.text
 from configs.palindrome import Config
 from experiments import launch, nodes, text
 from experiments.palindrome import TASKS, build_model, build_study, build_trainer, plan_batch
-from jaxrnn import plots
 from jaxrnn.arrays import Array, PyTree
 from jaxrnn.cells import CELLS, INITIALIZERS, LSTMCarry, LSTMParams, ProductCell
 from jaxrnn.data import graphs, planetoid
 from jaxrnn.data.graphs import NodeTask
-from jaxrnn.models import CharLM
-from jaxrnn.report import Table, table_markdown
-from jaxrnn.rundir import RunError, environment
-from jaxrnn.sample import Sampler
-from jaxrnn.seeds import devices_each, over_lanes, padded
-from jaxrnn.train import Status, Trainer
-from jaxrnn.unroll import lookup
+from jaxrnn.nn.generate import Sampler
+from jaxrnn.nn.models import CharLM
+from jaxrnn.recurrence import lookup
+from jaxrnn.rundir.directory import RunError, environment
+from jaxrnn.study import plots
+from jaxrnn.study.report import Table, table_markdown
+from jaxrnn.training.seeds import devices_each, over_lanes, padded
+from jaxrnn.training.trainer import Status, Trainer
 
 PRECISION = "highest"
 OURS = "jaxrnn"

@@ -33,15 +33,16 @@ import jaxrnn
 from configs.gradients import Config
 from experiments import gradients_report, launch, palindrome
 from experiments.gradients_report import COSTS, GATES
-from jaxrnn import distributed, losses
 from jaxrnn.arrays import Array, Key, PyTree
 from jaxrnn.cells import CELLS, INITIALIZERS, orthogonal
-from jaxrnn.loop import Interrupted, signals
-from jaxrnn.report import read_runs, write_report
-from jaxrnn.rundir import METRICS, RunDirectory, RunError, read_config
-from jaxrnn.seeds import Stream, stream_key
+from jaxrnn.nn import losses
+from jaxrnn.recurrence import unroll
+from jaxrnn.rundir.directory import METRICS, RunDirectory, RunError, read_config
+from jaxrnn.study.report import read_runs, write_report
 from jaxrnn.through_time import Terms, carry_gradients, euclidean_norm, gates, weight_gradient_terms
-from jaxrnn.unroll import unroll
+from jaxrnn.training import processes as distributed
+from jaxrnn.training.loop import Interrupted, signals
+from jaxrnn.training.seeds import Stream, stream_key
 
 RADIAL = ("rnn", "linear_rnn")
 """Cells without gates: they are measured over the spectral radius, and not trained."""

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
-from jaxrnn import plots, stats
-from jaxrnn.report import (
+from jaxrnn.study import plots, stats
+from jaxrnn.study.report import (
     NONE,
     Block,
     Curve,

@@ -39,11 +39,12 @@ from absl import flags
 from numpy.typing import NDArray
 
 from experiments import launch
-from jaxrnn import graph, plots
+from jaxrnn import graph
 from jaxrnn.arrays import Array, PyTree
 from jaxrnn.data.graphs import stochastic_block_model
-from jaxrnn.report import Block, Curve, Figure, Run, Section, Table, code, read_curves, read_runs, table_markdown
-from jaxrnn.rundir import RunDirectory, RunError, read_config
+from jaxrnn.rundir.directory import RunDirectory, RunError, read_config
+from jaxrnn.study import plots
+from jaxrnn.study.report import Block, Curve, Figure, Run, Section, Table, code, read_curves, read_runs, table_markdown
 
 EXPERIMENT = "graph memory"
 SIZE = 16

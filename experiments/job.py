@@ -11,8 +11,8 @@ from typing import NoReturn
 import jax
 from absl import flags
 
-from jaxrnn import distributed
-from jaxrnn.rundir import RunError
+from jaxrnn.rundir.directory import RunError
+from jaxrnn.training import processes as distributed
 
 flags.disclaim_key_flags()
 

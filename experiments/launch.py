@@ -26,13 +26,14 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from experiments import job
-from jaxrnn import __version__, distributed
-from jaxrnn.checkpoint import CheckpointError
+from jaxrnn import __version__
 from jaxrnn.data.files import DataError
-from jaxrnn.events import Events
-from jaxrnn.loop import Interrupted, Study, train
-from jaxrnn.rundir import RunDirectory, RunError, environment, read_config
-from jaxrnn.seeds import devices_each, product
+from jaxrnn.rundir.checkpoint import CheckpointError
+from jaxrnn.rundir.directory import RunDirectory, RunError, environment, read_config
+from jaxrnn.rundir.events import Events
+from jaxrnn.training import processes as distributed
+from jaxrnn.training.loop import Interrupted, Study, train
+from jaxrnn.training.seeds import devices_each, product
 
 ROOT = Path(__file__).parents[1]
 EXIT_INTERRUPTED = 75
@@ -397,7 +398,7 @@ def run(experiment: Experiment, config: Any, path: Path, *, resume: bool) -> lis
     """Carries out a run with a valid config, in a new directory or going on in one.
 
     Raises:
-        Interrupted, RunError, CheckpointError: as in `jaxrnn.loop.train`.
+        Interrupted, RunError, CheckpointError: as in `jaxrnn.training.loop.train`.
     """
     use_compilation_cache()
     found = record(experiment.name, dataclasses.asdict(config))

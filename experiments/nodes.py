@@ -15,16 +15,19 @@ import jaxrnn
 from configs.nodes import Config
 from experiments import launch, nodes_report
 from experiments.nodes_report import HIDDEN, Hidden
-from jaxrnn import distributed, graph, losses, plots, stats
+from jaxrnn import graph
 from jaxrnn.arrays import Array, Key, PyTree
 from jaxrnn.data import graphs, planetoid
 from jaxrnn.data.graphs import NodeTask, Split
-from jaxrnn.loop import Study, summary
-from jaxrnn.models import GATClassifier, GCNClassifier
-from jaxrnn.report import interval, read_runs
-from jaxrnn.rundir import RunDirectory, RunError
-from jaxrnn.seeds import Stream, stream_key
-from jaxrnn.train import TrainState, above_recent_mean, best_validation, make_trainer
+from jaxrnn.nn import losses
+from jaxrnn.nn.models import GATClassifier, GCNClassifier
+from jaxrnn.rundir.directory import RunDirectory, RunError
+from jaxrnn.study import plots, stats
+from jaxrnn.study.report import interval, read_runs
+from jaxrnn.training import processes as distributed
+from jaxrnn.training.loop import Study, summary
+from jaxrnn.training.seeds import Stream, stream_key
+from jaxrnn.training.trainer import TrainState, above_recent_mean, best_validation, make_trainer
 
 EMBEDDED: dict[str, Callable[[], NodeTask]] = {
     "karate": graphs.karate,

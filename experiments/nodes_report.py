@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 import numpy as np
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError, model_validator
 
-from jaxrnn import plots, stats
-from jaxrnn.report import (
+from jaxrnn.study import plots, stats
+from jaxrnn.study.report import (
     KINDS,
     NONE,
     NOT_RUN,

@@ -9,16 +9,17 @@ from flax import linen as nn
 
 from configs.palindrome import Config
 from experiments import launch
-from jaxrnn import losses, stats
 from jaxrnn.arrays import Array, Key, PyTree
 from jaxrnn.cells import CELLS, INITIALIZERS
-from jaxrnn.data import baum_sweet, palindrome, random_combinations
-from jaxrnn.data.sequence import SequenceTask
-from jaxrnn.loop import Study
-from jaxrnn.models import SequenceClassifier
-from jaxrnn.seeds import Stream, stream_key
-from jaxrnn.train import Trainer, TrainState, adam, converged, make_trainer
-from jaxrnn.unroll import Phase, plan_phases
+from jaxrnn.data.formal import baum_sweet, palindrome, random_combinations
+from jaxrnn.data.formal.task import SequenceTask
+from jaxrnn.nn import losses
+from jaxrnn.nn.models import SequenceClassifier
+from jaxrnn.recurrence import Phase, plan_phases
+from jaxrnn.study import stats
+from jaxrnn.training.loop import Study
+from jaxrnn.training.seeds import Stream, stream_key
+from jaxrnn.training.trainer import Trainer, TrainState, adam, converged, make_trainer
 
 TASKS: dict[str, Callable[[int], SequenceTask]] = {
     "palindrome": palindrome.task,

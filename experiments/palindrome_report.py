@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
-from jaxrnn import plots, stats
-from jaxrnn.data import palindrome
-from jaxrnn.report import (
+from jaxrnn.data.formal import palindrome
+from jaxrnn.study import plots, stats
+from jaxrnn.study.report import (
     KINDS,
     NONE,
     NOT_RUN,

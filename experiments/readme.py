@@ -8,8 +8,8 @@ import numpy as np
 from experiments import gradients_report, launch, nodes_report, palindrome_report, text_report
 from experiments.benchmark import FLAX, ONE_AT_A_TIME, OURS, PLAIN, PYG, TORCH_LOOP, TORCH_LSTM
 from experiments.report import KEPT
-from jaxrnn.report import NONE, Table, read_runs, table_markdown
-from jaxrnn.rundir import RunError
+from jaxrnn.rundir.directory import RunError
+from jaxrnn.study.report import NONE, Table, read_runs, table_markdown
 
 README = launch.ROOT / "README.md"
 DOCS = launch.ROOT / "docs"

@@ -16,8 +16,8 @@ from experiments import (
     text_report,
     toy_graph,
 )
-from jaxrnn.report import Table, directories_section, read_runs, table_markdown, write_report
-from jaxrnn.rundir import RunError
+from jaxrnn.rundir.directory import RunError
+from jaxrnn.study.report import Table, directories_section, read_runs, table_markdown, write_report
 
 _REPORTS = (palindrome_report, gradients_report, text_report, nodes_report, toy_graph, graph_memory, soak_report)
 STUDIES = {report.EXPERIMENT: report.sections for report in _REPORTS}

@@ -12,7 +12,7 @@ from absl import flags
 from configs.nodes import GAT
 from experiments import gradients, launch, nodes, palindrome, text
 from experiments.report import KEPT, report
-from jaxrnn.loop import Interrupted
+from jaxrnn.training.loop import Interrupted
 
 PRESETS = {
     "quick": "both cells at T=10, seeds 0 to 2, small gradients and graphs, 200 steps of the character LSTM: minutes",

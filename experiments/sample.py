@@ -10,7 +10,7 @@ from absl import flags
 from experiments import launch
 from experiments.text import continuations, random_characters, restore
 from jaxrnn.data.text import UnknownCharactersError, decode, encode
-from jaxrnn.sample import Choice, Greedy, Sampler
+from jaxrnn.nn.generate import Choice, Greedy, Sampler
 
 _LEAST = 1e-30
 """Tau and its inverse are single-precision numbers."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel
 
-from jaxrnn.report import Run, Section, Table, paths, valid_runs
+from jaxrnn.study.report import Run, Section, Table, paths, valid_runs
 
 EXPERIMENT = "soak"
 CAPTION = "What was tried, and how often; nothing was lost"

@@ -12,18 +12,19 @@ from tqdm import tqdm
 
 from configs.text import Config
 from experiments import launch
-from jaxrnn import losses, stats
 from jaxrnn.arrays import Array, Key, PyTree
 from jaxrnn.cells import CELLS, torch_uniform
-from jaxrnn.checkpoint import CheckpointError, flatten, unflatten
 from jaxrnn.data import text
-from jaxrnn.loop import Study, Visits
-from jaxrnn.models import CharLM
-from jaxrnn.restore import load_run
-from jaxrnn.rundir import RunError
-from jaxrnn.sample import Choice, Greedy, Sampler, generate
-from jaxrnn.seeds import Stream, stream_key
-from jaxrnn.train import Trainer, TrainState, adam, make_trainer, never
+from jaxrnn.nn import losses
+from jaxrnn.nn.generate import Choice, Greedy, Sampler, generate
+from jaxrnn.nn.models import CharLM
+from jaxrnn.rundir.checkpoint import CheckpointError, flatten, unflatten
+from jaxrnn.rundir.directory import RunError
+from jaxrnn.rundir.restore import load_run
+from jaxrnn.study import stats
+from jaxrnn.training.loop import Study, Visits
+from jaxrnn.training.seeds import Stream, stream_key
+from jaxrnn.training.trainer import Trainer, TrainState, adam, make_trainer, never
 
 SAMPLES = "samples.jsonl"
 VALIDATION = "validation.jsonl"
@@ -239,7 +240,7 @@ def summarize(runs: list[dict[str, Any]]) -> dict[str, Any]:
 def continuations(
     model: CharLM, params: PyTree, prompts: list[np.ndarray], keys: Key, choose: Choice, length: int
 ) -> Array:
-    """The tokens ``[L, B]`` of `jaxrnn.sample.generate`, from prompts of tokens.
+    """The tokens ``[L, B]`` of `jaxrnn.nn.generate.generate`, from prompts of tokens.
 
     It is compiled once for each model, kind of `choose`, `length`, number of prompts and length of the longest.
     """

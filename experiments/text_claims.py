@@ -26,11 +26,11 @@ from experiments import launch, text
 from experiments.text_measures import distinct_ngrams, periodic_tail, repeated_words, word_share, words
 from jaxrnn.arrays import Key, PyTree
 from jaxrnn.data.text import Corpus, decode, encode, split
-from jaxrnn.models import CharLM
-from jaxrnn.report import BOOKKEEPING
-from jaxrnn.rundir import RunDirectory, RunError, read_config
-from jaxrnn.sample import Choice, Greedy, Sampler
-from jaxrnn.seeds import Stream, stream_key
+from jaxrnn.nn.generate import Choice, Greedy, Sampler
+from jaxrnn.nn.models import CharLM
+from jaxrnn.rundir.directory import RunDirectory, RunError, read_config
+from jaxrnn.study.report import BOOKKEEPING
+from jaxrnn.training.seeds import Stream, stream_key
 
 CLAIMS = "claims.json"
 SHORT, LONG = 120, 5000
@@ -99,7 +99,7 @@ class Texts(BaseModel):
     Attributes:
         step: of the checkpoint, None for the book.
         start: what they continue.
-        tau: as in `jaxrnn.sample.Sampler`, None for greedy texts and the book.
+        tau: as in `jaxrnn.nn.generate.Sampler`, None for greedy texts and the book.
         measures: by the number of characters that were looked at, `SHORT` and `LONG`.
         loop: for each text of `LONG` characters which loop it ended in, counted from the most frequent one, which is 0;
             loops that differ by a rotation are the same; -1 where there is none.

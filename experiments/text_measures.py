@@ -1,7 +1,7 @@
 """Measures of generated text for the report's claims on its character LSTM (Questions 2.1b and 2.1c).
 
-Pure functions of texts; the statistics are those of `jaxrnn.stats`. They describe what a model generated, so a prompt
-cut from the book is left out of the text. What a text does not determine is None, never NaN.
+Pure functions of texts; the statistics are those of `jaxrnn.study.stats`. They describe what a model generated, so a
+prompt cut from the book is left out of the text. What a text does not determine is None, never NaN.
 """
 
 import re

@@ -42,8 +42,8 @@ from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 from experiments.text import LENGTHS, SAMPLES, TAUS, VALIDATION
 from experiments.text_claims import BOOK, CENSUS, CLAIMS, LONG, PROMPTS, RANDOM, SHORT, Claims, Start, Texts
 from experiments.text_measures import MIN_TAIL
-from jaxrnn import plots, stats
-from jaxrnn.report import (
+from jaxrnn.study import plots, stats
+from jaxrnn.study.report import (
     KINDS,
     NONE,
     NOT_RUN,

@@ -24,8 +24,8 @@ from configs.text import Config
 from experiments import launch
 from experiments.text import IMPORTED, load_corpus, restore
 from jaxrnn.cells import LSTMParams
-from jaxrnn.restore import deposit
-from jaxrnn.rundir import RunDirectory, RunError
+from jaxrnn.rundir.directory import RunDirectory, RunError
+from jaxrnn.rundir.restore import deposit
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _LSTM_TENSOR = re.compile(r"(.*)(weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)_l(0|[1-9][0-9]*)(_reverse)?", re.DOTALL)

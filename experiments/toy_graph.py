@@ -16,10 +16,11 @@ from absl import flags
 from numpy.typing import NDArray
 
 from experiments import launch
-from jaxrnn import graph, plots
+from jaxrnn import graph
 from jaxrnn.data.graphs import TOY_NODES, toy
-from jaxrnn.report import NONE, Block, Curve, Figure, Run, Section, Table, read_runs, table_markdown, write_report
-from jaxrnn.rundir import RunDirectory, RunError
+from jaxrnn.rundir.directory import RunDirectory, RunError
+from jaxrnn.study import plots
+from jaxrnn.study.report import NONE, Block, Curve, Figure, Run, Section, Table, read_runs, table_markdown, write_report
 
 EXPERIMENT = "toy graph"
 RUN = "gcn"

@@ -32,7 +32,7 @@ def load(
         RunError: if the directory holds no such run, or several; the message lists those there are.
         CheckpointError: if its checkpoint is damaged.
     """
-    from jaxrnn.restore import load_run  # With all that it takes: imported when it is first called.
+    from jaxrnn.rundir.restore import load_run  # With all that it takes: imported when it is first called.
 
     found = load_run(workdir, run, seed, step)
     return found.config, found.params

@@ -1,6 +1,6 @@
 """What tests read from a report's sections."""
 
-from jaxrnn.report import Section, Table
+from jaxrnn.study.report import Section, Table
 
 
 def table_rows(sections: list[Section], caption: str) -> list[dict[str, str]]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from jaxrnn.data import baum_sweet
+from jaxrnn.data.formal import baum_sweet
 
 draw = jax.jit(baum_sweet.sample, static_argnums=(1, 2))
 

@@ -14,11 +14,11 @@ from configs.palindrome import Config
 from experiments import benchmark, launch, nodes, text
 from experiments.benchmark import Comparison, Measurement, Memory, Row, Variant
 from experiments.torch_weights import import_weights
-from jaxrnn import plots
 from jaxrnn.cells import CELLS, LSTMParams, PeepholeParams
-from jaxrnn.rundir import RunError
-from jaxrnn.sample import Greedy, Sampler
-from jaxrnn.unroll import unroll
+from jaxrnn.nn.generate import Greedy, Sampler
+from jaxrnn.recurrence import unroll
+from jaxrnn.rundir.directory import RunError
+from jaxrnn.study import plots
 
 TINY = {"batch_size": 2, "hidden_size": 3, "chunk_steps": 2}
 

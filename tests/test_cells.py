@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 
 from jaxrnn.cells import CELLS, INITIALIZERS, Cell
-from jaxrnn.unroll import unroll
+from jaxrnn.recurrence import unroll
 
 D, H = 5, 3
 

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrnn import checkpoint
-from jaxrnn.checkpoint import CheckpointError, CheckpointStore, flatten, subtree, unflatten
-from jaxrnn.rundir import RunError
+from jaxrnn.rundir import checkpoint
+from jaxrnn.rundir.checkpoint import CheckpointError, CheckpointStore, flatten, subtree, unflatten
+from jaxrnn.rundir.directory import RunError
 
 TREE = {"params": {"head": {"kernel": jnp.arange(600.0).reshape(20, 30)}}, "step": (jnp.array([3]), jnp.array([True]))}
 

@@ -15,7 +15,7 @@ from processes import ROOT, devices
 import jaxrnn
 from configs.palindrome import Config
 from experiments.palindrome import build_study
-from jaxrnn import seeds
+from jaxrnn.training import seeds
 
 SMALL = {"digits": 2, "hidden_size": 16, "batch_size": 16, "eval_every": 10, "patience": 2, "learning_rate": 0.01}
 # Three of five seeds converge, at different steps.

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from jaxrnn import events as events_module
-from jaxrnn.events import Events
-from jaxrnn.rundir import RunDirectory, RunError
+from jaxrnn.rundir import events as events_module
+from jaxrnn.rundir.directory import RunDirectory, RunError
+from jaxrnn.rundir.events import Events
 
 SMALL = {"digits": 2, "hidden_size": 8, "batch_size": 8, "num_seeds": 2, "eval_every": 10, "test_samples": 8}
 

@@ -16,7 +16,7 @@ from experiments import gradients, launch, nodes, palindrome, text, torch_weight
 from jaxrnn.data import files
 from jaxrnn.data import text as texts
 from jaxrnn.data.files import DataError
-from jaxrnn.rundir import RunError
+from jaxrnn.rundir.directory import RunError
 
 EXPERIMENTS = {e.name: e for e in (palindrome.EXPERIMENT, nodes.EXPERIMENT, text.EXPERIMENT, gradients.EXPERIMENT)}
 # Small where it is not made up.

@@ -14,10 +14,10 @@ import jaxrnn
 from configs.gradients import Config
 from experiments import gradients, gradients_report, launch, palindrome
 from jaxrnn.cells import CELLS
-from jaxrnn.loop import Interrupted
-from jaxrnn.report import Figure, Table, read_runs
-from jaxrnn.rundir import RunError
-from jaxrnn.seeds import Stream, stream_key
+from jaxrnn.rundir.directory import RunError
+from jaxrnn.study.report import Figure, Table, read_runs
+from jaxrnn.training.loop import Interrupted
+from jaxrnn.training.seeds import Stream, stream_key
 
 FIELDS = {
     **{"digits": 1, "hidden_size": 5, "embedding_size": 3, "batch_size": 6, "num_seeds": 2, "first_seed": 3},

@@ -13,8 +13,8 @@ import pytest
 from experiments import graph_memory as study
 from experiments import launch
 from experiments.launch import ROOT, UsageError
-from jaxrnn.report import Figure, Table, read_runs
-from jaxrnn.rundir import RunError
+from jaxrnn.rundir.directory import RunError
+from jaxrnn.study.report import Figure, Table, read_runs
 
 GB = 10**9
 

@@ -10,8 +10,8 @@ import scipy.stats
 
 from configs.palindrome import Config
 from experiments.palindrome import build_study
-from jaxrnn import seeds
-from jaxrnn.train import Status
+from jaxrnn.training import seeds
+from jaxrnn.training.trainer import Status
 
 pytestmark = pytest.mark.usefixtures("all_optimizations")
 

@@ -371,8 +371,8 @@ def test_help_lists_the_fields(call, binaries):
 
 def test_a_notebook_can_load_and_apply_a_lane(finished):
     from experiments.palindrome import TASKS, build_model
-    from jaxrnn import losses
-    from jaxrnn.seeds import Stream, stream_key
+    from jaxrnn.nn import losses
+    from jaxrnn.training.seeds import Stream, stream_key
 
     config, params = jaxrnn.load(finished, seed=1)
     tokens, labels = TASKS[config.task](config.digits).sample(stream_key(1, Stream.EVAL), config.test_samples)

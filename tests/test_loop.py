@@ -20,11 +20,12 @@ import tiny
 from processes import ROOT
 
 import jaxrnn
-from jaxrnn import loop, restore
-from jaxrnn.checkpoint import CheckpointError, CheckpointStore
-from jaxrnn.loop import Interrupted, train
-from jaxrnn.rundir import RunDirectory, RunError
-from jaxrnn.seeds import Lane, Stream, product, stream_key
+from jaxrnn.rundir import restore
+from jaxrnn.rundir.checkpoint import CheckpointError, CheckpointStore
+from jaxrnn.rundir.directory import RunDirectory, RunError
+from jaxrnn.training import loop
+from jaxrnn.training.loop import Interrupted, train
+from jaxrnn.training.seeds import Lane, Stream, product, stream_key
 
 # Converge soon, never within the steps, and meet an infinity.
 LANES = [*product(range(2), (0.3, 0.02)), Lane(0, 1e30)]
@@ -319,7 +320,7 @@ def test_a_call_that_is_cut_short_says_nothing_new_about_the_pace(tmp_path, monk
 
 SIGNALS = """
 import os, signal
-from jaxrnn.loop import signals
+from jaxrnn.training.loop import signals
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 with signals() as interrupted:
     os.kill(os.getpid(), signal.SIGINT)

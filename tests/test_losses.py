@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrnn.losses import accuracy, cross_entropy, masked_mean
+from jaxrnn.nn.losses import accuracy, cross_entropy, masked_mean
 
 # The logits of each position may be shifted by any constant.
 PROBABILITIES = np.array([[[0.25, 0.5, 0.25], [0.1, 0.1, 0.8]], [[0.1, 0.1, 0.8], [0.25, 0.5, 0.25]]])

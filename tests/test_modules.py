@@ -10,8 +10,8 @@ import pytest
 from flax import linen as nn
 
 from jaxrnn.cells import CELLS, INITIALIZERS
-from jaxrnn.modules import FlaxCell, Recurrent
-from jaxrnn.unroll import unroll
+from jaxrnn.nn.modules import FlaxCell, Recurrent
+from jaxrnn.recurrence import unroll
 
 T, B, D, H = 6, 4, 5, 3
 LENGTHS = np.array([6, 1, 4, 3], np.int32)

@@ -10,7 +10,7 @@ from configs import nodes as configs
 from experiments import nodes
 from experiments import nodes_report as study
 from experiments import report as binary
-from jaxrnn.report import Figure, read_runs, write_report
+from jaxrnn.study.report import Figure, read_runs, write_report
 
 UNDECIDED = "undecided with this many seeds"
 NOTHING = {"num_seeds": 1, "first_seed": 0, "seeds_per_program": 0, "chunk_steps": 200, "eval_every": 10}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from jaxrnn.data import palindrome
+from jaxrnn.data.formal import palindrome
 
 DIGIT_BITS = [format(digit, "b") for digit in range(9)]
 

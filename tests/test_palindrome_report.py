@@ -7,7 +7,7 @@ import pytest
 from tables import table_rows
 
 from experiments import palindrome_report as study
-from jaxrnn.report import Figure, Section, read_runs
+from jaxrnn.study.report import Figure, Section, read_runs
 
 UNDECIDED = "undecided with this many seeds"
 NO_ESTIMATE = "more than 1000, or no estimate from these runs"

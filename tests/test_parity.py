@@ -14,10 +14,10 @@ import oracles
 import pytest
 
 from jaxrnn.cells import CELLS, INITIALIZERS
-from jaxrnn.losses import cross_entropy
-from jaxrnn.models import SequenceClassifier
-from jaxrnn.train import adam
-from jaxrnn.unroll import unroll
+from jaxrnn.nn.losses import cross_entropy
+from jaxrnn.nn.models import SequenceClassifier
+from jaxrnn.recurrence import unroll
+from jaxrnn.training.trainer import adam
 
 STORED = Path(__file__).with_name("torch_numbers.json")
 LAYERS = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}

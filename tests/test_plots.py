@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from jaxrnn import plots
-from jaxrnn.stats import Estimate, SurvivalCurve
+from jaxrnn.study import plots
+from jaxrnn.study.stats import Estimate, SurvivalCurve
 
 SHORT = np.array([0.7, 0.1])
 LONG = np.array([0.7, 0.5, 0.3, 0.2])

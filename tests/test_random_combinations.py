@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from jaxrnn.data import random_combinations
+from jaxrnn.data.formal import random_combinations
 
 draw = jax.jit(random_combinations.sample, static_argnums=(1, 2))
 

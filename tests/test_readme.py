@@ -6,7 +6,7 @@ import re
 import pytest
 
 from experiments import launch, readme
-from jaxrnn.rundir import RunError
+from jaxrnn.rundir.directory import RunError
 
 TEXT = readme.README.read_text()
 

@@ -12,7 +12,8 @@ import pytest
 from processes import ROOT
 
 from experiments import report as binary
-from jaxrnn.report import (
+from jaxrnn.rundir.directory import RunError
+from jaxrnn.study.report import (
     Figure,
     Section,
     Table,
@@ -28,8 +29,7 @@ from jaxrnn.report import (
     table_markdown,
     write_report,
 )
-from jaxrnn.rundir import RunError
-from jaxrnn.stats import Estimate
+from jaxrnn.study.stats import Estimate
 
 PNG = b"\x89PNG\r\n\x1a\n not a picture, but bytes are bytes"
 

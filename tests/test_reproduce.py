@@ -3,7 +3,7 @@ import json
 import pytest
 
 from experiments import launch, palindrome, reproduce
-from jaxrnn.rundir import RunError
+from jaxrnn.rundir.directory import RunError
 
 SMALL = {"digits": 1, "hidden_size": 8, "batch_size": 8, "max_steps": 20, "eval_every": 10, "test_samples": 16}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxrnn.rundir import RunDirectory, RunError, environment, read_config
+from jaxrnn.rundir.directory import RunDirectory, RunError, environment, read_config
 
 RECORD = {"experiment": "tiny", "config": {"digits": 3}, **environment()}
 
@@ -38,7 +38,9 @@ def test_files_of_others_are_refused_and_left_alone(tmp_path, name):
 
 
 def test_two_processes_never_share_a_directory(tmp_path):
-    script = f"from pathlib import Path; from jaxrnn.rundir import *; RunDirectory.resume(Path({str(tmp_path)!r}))"
+    script = (
+        f"from pathlib import Path; from jaxrnn.rundir.directory import *; RunDirectory.resume(Path({str(tmp_path)!r}))"
+    )
     command = [sys.executable, "-W", "ignore", "-c", script]
     with create(tmp_path):
         done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)

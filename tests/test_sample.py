@@ -9,8 +9,8 @@ import pytest
 import scipy.stats
 
 from jaxrnn.cells import CELLS, INITIALIZERS
-from jaxrnn.models import CharLM
-from jaxrnn.sample import Greedy, Sampler, generate
+from jaxrnn.nn.generate import Greedy, Sampler, generate
+from jaxrnn.nn.models import CharLM
 
 V, B, L = 11, 4, 25
 

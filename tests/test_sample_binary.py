@@ -16,8 +16,8 @@ from absl.testing import flagsaver
 
 from configs.text import Config
 from experiments import launch, sample, text, torch_weights
-from jaxrnn.checkpoint import CheckpointError, CheckpointStore
-from jaxrnn.rundir import RunError
+from jaxrnn.rundir.checkpoint import CheckpointError, CheckpointStore
+from jaxrnn.rundir.directory import RunError
 
 ROOT = Path(__file__).parents[1]
 CIRCLE = "abcdefgh"

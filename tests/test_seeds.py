@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrnn import seeds
+from jaxrnn.training import seeds
 
 
 def test_lanes_are_the_product_and_named_by_their_values():

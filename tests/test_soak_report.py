@@ -2,7 +2,7 @@ from pathlib import Path
 
 from experiments import soak_report
 from experiments.report import KEPT
-from jaxrnn.report import Run, Table, read_runs
+from jaxrnn.study.report import Run, Table, read_runs
 
 RESULTS = [{"run": "kill -9", "seed": 0, "times": 50}, {"run": "damaged files", "seed": 0, "times": 900}]
 

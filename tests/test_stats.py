@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from jaxrnn import stats
+from jaxrnn.study import stats
 
 HORIZON = 3000
 

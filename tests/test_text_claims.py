@@ -12,8 +12,8 @@ from configs.text import Config
 from experiments import launch, text, text_claims, text_report
 from experiments.text_claims import BOOK, CENSUS, CLAIMS, PROMPTS, RANDOM, SHORT, Measures
 from jaxrnn.data.text import encode
-from jaxrnn.report import read_runs
-from jaxrnn.rundir import RunError
+from jaxrnn.rundir.directory import RunError
+from jaxrnn.study.report import read_runs
 
 BOOK_TEXT = "".join(f"The {size} frog met {number} princes.\n" for number in range(10, 30) for size in ("old", "wet"))
 NUM = 6

@@ -12,8 +12,8 @@ from tables import table_rows
 
 from experiments import report as binary
 from experiments import text_report as study
-from jaxrnn import stats
-from jaxrnn.report import Figure, read_runs, write_report
+from jaxrnn.study import stats
+from jaxrnn.study.report import Figure, read_runs, write_report
 
 CONFIG = {
     "corpus": "grimm",

@@ -10,7 +10,7 @@ import pytest
 
 from jaxrnn import through_time
 from jaxrnn.cells import CELLS, kaiming, orthogonal
-from jaxrnn.unroll import unroll
+from jaxrnn.recurrence import unroll
 
 T, D, H = 7, 4, 3
 

@@ -16,7 +16,7 @@ import pytest
 
 from experiments.torch_weights import WeightsError, export_weights, import_weights, read_state_dict, write_state_dict
 from jaxrnn.cells import CELLS, LSTMParams
-from jaxrnn.unroll import unroll
+from jaxrnn.recurrence import unroll
 
 V, D, H = 7, 5, 6
 LSTM_NAMES = [f"{kind}_l{k}" for k in range(2) for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from experiments import toy_graph
-from jaxrnn import plots
-from jaxrnn.report import Figure, Table, read_runs
-from jaxrnn.rundir import RunError
+from jaxrnn.rundir.directory import RunError
+from jaxrnn.study import plots
+from jaxrnn.study.report import Figure, Table, read_runs
 
 # Report, Question 3.2a; typed from its page.
 PRINTED = np.array(

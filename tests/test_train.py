@@ -7,8 +7,8 @@ import optax
 import pytest
 import tiny
 
-from jaxrnn.seeds import Stream, stream_key
-from jaxrnn.train import Status, above_recent_mean, adam, best_validation, converged, make_trainer, never
+from jaxrnn.training.seeds import Stream, stream_key
+from jaxrnn.training.trainer import Status, above_recent_mean, adam, best_validation, converged, make_trainer, never
 
 
 def reference(seed, rate, max_steps, eval_every, tolerance, patience):

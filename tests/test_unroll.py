@@ -12,7 +12,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from jaxrnn.cells import CELLS, ProductCell
-from jaxrnn.unroll import Phase, last_carry, lookup, plan_phases, unroll
+from jaxrnn.recurrence import Phase, last_carry, lookup, plan_phases, unroll
 
 PRODUCT_CELLS = {name: cell for name, cell in CELLS.items() if isinstance(cell, ProductCell)}
 STACKED = {name: dataclasses.replace(cell, stacked_gradient=True) for name, cell in PRODUCT_CELLS.items()}

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxrnn.loop import Study, Visits
-from jaxrnn.train import converged, make_trainer
+from jaxrnn.training.loop import Study, Visits
+from jaxrnn.training.trainer import converged, make_trainer
 
 SIZE, BATCH = 3, 4
 VISITS = (8, 21)

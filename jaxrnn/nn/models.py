@@ -10,8 +10,8 @@ from flax import linen as nn
 from jaxrnn.arrays import Array, Initializer, PyTree
 from jaxrnn.cells import Cell
 from jaxrnn.graph import Features, GraphsTuple
-from jaxrnn.modules import GAT, GCN, Recurrent
-from jaxrnn.unroll import Phase
+from jaxrnn.nn.modules import GAT, GCN, Recurrent
+from jaxrnn.recurrence import Phase
 
 
 class SequenceClassifier(nn.Module):
@@ -27,7 +27,8 @@ class SequenceClassifier(nn.Module):
         hidden_size: H.
         initializer: of the recurrent layer and the head, as in `jaxrnn.cells`.
         bidirectional: a second layer of the same cell that walks backwards.
-        phases: how sequences that begin alike share their beginnings, see `jaxrnn.unroll.last_carry`; without a mask.
+        phases: how sequences that begin alike share their beginnings, see `last_carry` in `jaxrnn.recurrence`; without
+            a mask.
     """
 
     cell: Cell
@@ -156,7 +157,7 @@ class GATClassifier(nn.Module):
         head_size: of the first layer's heads.
         num_output_heads: of the second layer, 1 for Cora and Citeseer, 8 for Pubmed.
         v2: GATv2's order of operations.
-        dropout: as in `jaxrnn.modules.GAT`.
+        dropout: as in `jaxrnn.nn.modules.GAT`.
     """
 
     num_classes: int

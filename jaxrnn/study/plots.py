@@ -17,7 +17,7 @@ from matplotlib.figure import Figure as Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from jaxrnn.stats import Estimate, SurvivalCurve
+from jaxrnn.study.stats import Estimate, SurvivalCurve
 
 # Okabe and Ito (2008), "Color Universal Design": told apart with any colour vision.
 BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"

@@ -4,8 +4,8 @@ In all equations ``x`` is the input at ``t``, primes mark the carry from ``t-1``
 ``*`` is element-wise. Matrices are stored ``[in, out]``, so ``W x`` is ``x @ w`` in code. The blocks of all gates stand
 side by side in one matrix, in the order that each parameter class gives.
 
-A new cell is one entry here, in `CELLS`; it then works in `jaxrnn.unroll`, in the trainer, in Flax's ``nn.RNN`` and in
-the contract test.
+A new cell is one entry here, in `CELLS`; it then works in `jaxrnn.recurrence`, in the trainer, in Flax's ``nn.RNN`` and
+in the contract test.
 """
 
 import dataclasses
@@ -49,7 +49,7 @@ class Cell:
 class ProductCell(Cell):
     """A cell with one matrix product a step, ``u = source(carry) @ weight(params)``, and element-wise otherwise.
 
-    Because the product is named, one custom gradient in `jaxrnn.unroll` serves the family.
+    Because the product is named, one custom gradient in `jaxrnn.recurrence` serves the family.
 
     Attributes:
         source: ``source(carry) -> s [*batch, H]``, a field of the carry.

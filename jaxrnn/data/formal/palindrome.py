@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.data.sequence import BIT_ZERO, PAD, SequenceTask, check_digits
+from jaxrnn.data.formal.task import BIT_ZERO, PAD, SequenceTask, check_digits
 
 # Decimal digits are uniform on 0..8, as the report's author drew them; each takes at most 4 bits.
 _NUM_DIGIT_VALUES = 9

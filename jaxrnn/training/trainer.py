@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxrnn.arrays import Array, Key, PyTree
-from jaxrnn.seeds import Stream, over_parts, stream_key
+from jaxrnn.training.seeds import Stream, over_parts, stream_key
 
 
 class Status(enum.IntEnum):

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jaxrnn import distributed
 from jaxrnn.arrays import Array, Key, PyTree
+from jaxrnn.training import processes as distributed
 
 
 class Stream(enum.IntEnum):

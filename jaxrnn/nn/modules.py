@@ -10,7 +10,7 @@ from flax import linen as nn
 from jaxrnn.arrays import Array, Initializer, PyTree
 from jaxrnn.cells import Cell, torch_uniform
 from jaxrnn.graph import Features, GraphsTuple, drop_features, dropout, gat, gatv2, gcn, project
-from jaxrnn.unroll import Phase, last_carry, unroll
+from jaxrnn.recurrence import Phase, last_carry, unroll
 
 
 def cell_params(module: nn.Module, cell: Cell, input_size: int, hidden_size: int, initializer: Initializer) -> Any:
@@ -25,7 +25,7 @@ def cell_params(module: nn.Module, cell: Cell, input_size: int, hidden_size: int
 
 
 class Recurrent(nn.Module):
-    """A cell over a time-major sequence: `jaxrnn.unroll.unroll` with parameters of its own.
+    """A cell over a time-major sequence: `jaxrnn.recurrence.unroll` with parameters of its own.
 
     Attributes:
         cell: an entry of `jaxrnn.cells.CELLS`.
@@ -42,12 +42,12 @@ class Recurrent(nn.Module):
     def __call__(
         self, xs: Array, *, embedding: Array | None = None, carry: PyTree | None = None, mask: Array | None = None
     ) -> tuple[PyTree, Array]:
-        """The last carry and ``ys [T, *batch, H]``; arguments as in `jaxrnn.unroll.unroll`."""
+        """The last carry and ``ys [T, *batch, H]``; arguments as in `jaxrnn.recurrence.unroll`."""
         params = self._params((xs if embedding is None else embedding).shape[-1])
         return unroll(self.cell, params, xs, embedding=embedding, carry=carry, mask=mask, reverse=self.reverse)
 
     def last_carry(self, tokens_tb: Array, *, embedding: Array, phases: Sequence[Phase]) -> PyTree:
-        """The last carry, by `jaxrnn.unroll.last_carry`.
+        """The last carry, by `jaxrnn.recurrence.last_carry`.
 
         Raises:
             ValueError: with `reverse`.

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxrnn.arrays import PyTree
-from jaxrnn.checkpoint import Arrays, Checkpoint, CheckpointError, CheckpointStore, subtree
-from jaxrnn.rundir import RunDirectory, RunError, read_config
+from jaxrnn.rundir.checkpoint import Arrays, Checkpoint, CheckpointError, CheckpointStore, subtree
+from jaxrnn.rundir.directory import RunDirectory, RunError, read_config
 
 RUNNING = "checkpoints/running"
 """The newest two: the lanes in training, what the finished ones gave, and the lengths of the ``.jsonl`` files."""

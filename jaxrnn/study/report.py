@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
-from jaxrnn import stats
+from jaxrnn.study import stats
 
 Kind = Literal["kept", "this machine"]
 KINDS: tuple[Kind, ...] = ("kept", "this machine")

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import jax
 
-from jaxrnn import distributed
+from jaxrnn.training import processes as distributed
 
 METRICS = "metrics.jsonl"
 """What is measured during training: a line for each run and look."""

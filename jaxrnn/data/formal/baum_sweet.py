@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.data.sequence import BIT_ZERO, PAD, SequenceTask, check_digits
+from jaxrnn.data.formal.task import BIT_ZERO, PAD, SequenceTask, check_digits
 
 _MIN_BITS = 4
 

@@ -13,13 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from jaxrnn import distributed, seeds
 from jaxrnn.arrays import Array, PyTree
-from jaxrnn.checkpoint import Checkpoint, CheckpointError, CheckpointStore, unflatten
-from jaxrnn.restore import FINISHED, RUNNING, Kept, newest_first
-from jaxrnn.rundir import METRICS, TIMING, RunDirectory, environment
-from jaxrnn.seeds import Lane
-from jaxrnn.train import Looks, Status, Trainer, TrainState, resumed
+from jaxrnn.rundir.checkpoint import Checkpoint, CheckpointError, CheckpointStore, unflatten
+from jaxrnn.rundir.directory import METRICS, TIMING, RunDirectory, environment
+from jaxrnn.rundir.restore import FINISHED, RUNNING, Kept, newest_first
+from jaxrnn.training import processes as distributed
+from jaxrnn.training import seeds
+from jaxrnn.training.seeds import Lane
+from jaxrnn.training.trainer import Looks, Status, Trainer, TrainState, resumed
 
 _LOG = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.data.sequence import SequenceTask, check_digits
+from jaxrnn.data.formal.task import SequenceTask, check_digits
 
 
 def task(digits: int) -> SequenceTask:

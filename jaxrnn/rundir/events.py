@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
-from jaxrnn.rundir import METRICS, TIMING, RunError
+from jaxrnn.rundir.directory import METRICS, TIMING, RunError
 
 FOLDER = "tensorboard"
 _OURS = ".jaxrnn"

@@ -1,0 +1,1 @@
+"""Tasks on sequences of symbols, a file each."""

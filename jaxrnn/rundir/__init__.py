@@ -1,0 +1,1 @@
+"""The directory of a command: its files, its checkpoints, and how they are read back."""

@@ -1,0 +1,1 @@
+"""Training as pure functions, where it takes place, and the loop that carries it out."""
