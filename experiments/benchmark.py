@@ -35,10 +35,11 @@ import configs.nodes
 import configs.text
 from configs.palindrome import Config
 from experiments import launch, nodes, text
-from experiments.palindrome import TASKS, build_model, build_study, build_trainer, plan_batch
+from experiments.palindrome import build_model, build_study, build_trainer, plan_batch
 from jaxrnn.arrays import Array, PyTree
 from jaxrnn.cells import CELLS, INITIALIZERS, LSTMCarry, LSTMParams, ProductCell
 from jaxrnn.data import graphs, planetoid
+from jaxrnn.data.formal import TASKS
 from jaxrnn.data.graphs import NodeTask
 from jaxrnn.nn.generate import Sampler
 from jaxrnn.nn.models import CharLM

@@ -35,6 +35,7 @@ from experiments import gradients_report, launch, palindrome
 from experiments.gradients_report import COSTS, GATES
 from jaxrnn.arrays import Array, Key, PyTree
 from jaxrnn.cells import CELLS, INITIALIZERS, orthogonal
+from jaxrnn.data.formal import TASKS
 from jaxrnn.nn import losses
 from jaxrnn.recurrence import unroll
 from jaxrnn.rundir.directory import METRICS, RunDirectory, RunError, read_config
@@ -237,7 +238,7 @@ def _relative_error(found: ArrayLike, expected: ArrayLike) -> float:
 
 def sequences(subject: Subject) -> tuple[Array, Array]:
     """New ones: tokens ``[T, B]`` and labels ``[B]``."""
-    task = palindrome.TASKS[subject.settings.task](subject.settings.digits)
+    task = TASKS[subject.settings.task](subject.settings.digits)
     return task.sample(stream_key(subject.seed, Stream.EVAL, 1), subject.settings.batch_size)
 
 

@@ -1,6 +1,5 @@
 """The palindrome study: ``python -m experiments.palindrome --config=configs/palindrome.py --workdir=DIR``."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,8 +10,7 @@ from configs.palindrome import Config
 from experiments import launch
 from jaxrnn.arrays import Array, Key, PyTree
 from jaxrnn.cells import CELLS, INITIALIZERS
-from jaxrnn.data.formal import baum_sweet, palindrome, random_combinations
-from jaxrnn.data.formal.task import SequenceTask
+from jaxrnn.data.formal import TASKS
 from jaxrnn.nn import losses
 from jaxrnn.nn.models import SequenceClassifier
 from jaxrnn.recurrence import Phase, plan_phases
@@ -21,11 +19,6 @@ from jaxrnn.training.loop import Study
 from jaxrnn.training.seeds import Stream, stream_key
 from jaxrnn.training.trainer import Trainer, TrainState, adam, converged, make_trainer
 
-TASKS: dict[str, Callable[[int], SequenceTask]] = {
-    "palindrome": palindrome.task,
-    "baum_sweet": baum_sweet.task,
-    "random_combinations": random_combinations.task,
-}
 _TEST_BATCH = 1000
 _PLANNED_BATCHES = 100
 """One batch in some hundred then does not fit the plan, which costs it time and nothing else."""

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.palindrome import TASKS
+from jaxrnn.data.formal import TASKS
 
 
 @pytest.fixture(params=TASKS)
