@@ -42,7 +42,7 @@ from jaxrnn.data import graphs, planetoid
 from jaxrnn.data.formal import TASKS
 from jaxrnn.data.graphs import NodeTask
 from jaxrnn.nn.generate import Sampler
-from jaxrnn.nn.models import CharLM
+from jaxrnn.nn.text import CharLM
 from jaxrnn.recurrence import lookup
 from jaxrnn.rundir.directory import RunError, environment
 from jaxrnn.study import plots

@@ -20,7 +20,7 @@ from jaxrnn.arrays import Array, Key, PyTree
 from jaxrnn.data import graphs, planetoid
 from jaxrnn.data.graphs import NodeTask, Split
 from jaxrnn.nn import losses
-from jaxrnn.nn.models import GATClassifier, GCNClassifier
+from jaxrnn.nn.nodes import GATClassifier, GCNClassifier
 from jaxrnn.rundir.directory import RunDirectory, RunError
 from jaxrnn.study import plots, stats
 from jaxrnn.study.report import interval, read_runs

@@ -12,7 +12,7 @@ from jaxrnn.arrays import Array, Key, PyTree
 from jaxrnn.cells import CELLS, INITIALIZERS
 from jaxrnn.data.formal import TASKS
 from jaxrnn.nn import losses
-from jaxrnn.nn.models import SequenceClassifier
+from jaxrnn.nn.sequence import SequenceClassifier
 from jaxrnn.recurrence import Phase, plan_phases
 from jaxrnn.study import stats
 from jaxrnn.training.loop import Study

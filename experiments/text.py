@@ -17,7 +17,7 @@ from jaxrnn.cells import CELLS, torch_uniform
 from jaxrnn.data import text
 from jaxrnn.nn import losses
 from jaxrnn.nn.generate import Choice, Greedy, Sampler, generate
-from jaxrnn.nn.models import CharLM
+from jaxrnn.nn.text import CharLM
 from jaxrnn.rundir.checkpoint import CheckpointError, flatten, unflatten
 from jaxrnn.rundir.directory import RunError
 from jaxrnn.rundir.restore import load_run

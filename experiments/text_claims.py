@@ -27,7 +27,7 @@ from experiments.text_measures import distinct_ngrams, periodic_tail, repeated_w
 from jaxrnn.arrays import Key, PyTree
 from jaxrnn.data.text import Corpus, decode, encode, split
 from jaxrnn.nn.generate import Choice, Greedy, Sampler
-from jaxrnn.nn.models import CharLM
+from jaxrnn.nn.text import CharLM
 from jaxrnn.rundir.directory import RunDirectory, RunError, read_config
 from jaxrnn.study.report import BOOKKEEPING
 from jaxrnn.training.seeds import Stream, stream_key

@@ -14,8 +14,14 @@ ROOT = Path(__file__).parents[1]
 _QUICK = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 # Lines of files lie in an order that the number of devices has a say in.
 _DEVICES = "--xla_force_host_platform_device_count={}"
-_IMPORTED = ["jaxrnn.training.loop", "jaxrnn.nn.models", "jaxrnn.study.report", "ml_collections.config_flags"]
-_IMPORTED += ["pydantic", "jaxrnn.data.planetoid", "scipy.stats", "tqdm"]
+_IMPORTED = [
+    "jaxrnn.training.loop",
+    "jaxrnn.nn.sequence",
+    "jaxrnn.nn.nodes",
+    "jaxrnn.study.report",
+    "ml_collections.config_flags",
+]
+_IMPORTED += ["jaxrnn.nn.nodes", "pydantic", "jaxrnn.data.planetoid", "scipy.stats", "tqdm"]
 
 
 def devices(count):

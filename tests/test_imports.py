@@ -10,7 +10,7 @@ LAYERS = ["arrays", "data", "graph", "cells", "recurrence", "through_time", "nn"
 DOORS = {
     "orbax": "jaxrnn/rundir/checkpoint.py",
     "matplotlib": "jaxrnn/study/plots.py",
-    "jraph": "jaxrnn/graph/__init__.py",
+    "jraph": "jaxrnn/graph/edges.py",
     "tensorboardX": "jaxrnn/rundir/events.py",
 }
 FILES = sorted(

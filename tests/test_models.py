@@ -13,7 +13,7 @@ from configs.palindrome import Config
 from experiments.launch import UsageError
 from experiments.palindrome import TASKS, Plan, build_model, build_trainer, plan_batch
 from jaxrnn.cells import CELLS, INITIALIZERS
-from jaxrnn.nn.models import SequenceClassifier
+from jaxrnn.nn.sequence import SequenceClassifier
 from jaxrnn.recurrence import Phase
 
 T, B, V, C, D, H = 6, 4, 5, 3, 4, 2

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from jaxrnn import graph as graphs
-from jaxrnn.nn.models import GATClassifier, GCNClassifier
 from jaxrnn.nn.modules import GAT, GCN
+from jaxrnn.nn.nodes import GATClassifier, GCNClassifier
 
 pytestmark = pytest.mark.usefixtures("all_optimizations")
 

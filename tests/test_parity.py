@@ -15,7 +15,7 @@ import pytest
 
 from jaxrnn.cells import CELLS, INITIALIZERS
 from jaxrnn.nn.losses import cross_entropy
-from jaxrnn.nn.models import SequenceClassifier
+from jaxrnn.nn.sequence import SequenceClassifier
 from jaxrnn.recurrence import unroll
 from jaxrnn.training.trainer import adam
 

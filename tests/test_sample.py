@@ -10,7 +10,7 @@ import scipy.stats
 
 from jaxrnn.cells import CELLS, INITIALIZERS
 from jaxrnn.nn.generate import Greedy, Sampler, generate
-from jaxrnn.nn.models import CharLM
+from jaxrnn.nn.text import CharLM
 
 V, B, L = 11, 4, 25
 

@@ -91,6 +91,16 @@ class FlaxCell(nn.RNNCellBase):
         return 1
 
 
+def head(num_outputs: int, hidden_size: int, initializer: Initializer) -> nn.Dense:
+    """The linear layer ``head`` on hidden states of size `hidden_size`, which starts by the model's `initializer`."""
+    return nn.Dense(
+        num_outputs,
+        kernel_init=lambda key, shape, dtype: initializer(key, "head", shape, hidden_size),
+        bias_init=lambda key, shape, dtype: initializer(key, "head_bias", shape, hidden_size),
+        name="head",
+    )
+
+
 class GCN(nn.Module):
     """A GCN layer, `jaxrnn.graph.gcn`, with Glorot uniform weights ``w [D, H]`` and no bias.
 

@@ -1,0 +1,198 @@
+"""Features of nodes: arrays ``[N, D]`` or `SparseRows`, their product with weights, and their dropout."""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse
+from jax.extend.random import threefry_2x32
+
+from jaxrnn.arrays import Array, Key
+from jaxrnn.graph.edges import segment_sum
+
+
+class Pieces(NamedTuple):
+    """Where the entries of a sparse matrix stand, each row cut into pieces of at most L entries.
+
+    Few rows are as long as the longest, and whole rows of its length would mostly be padding. Entries one by one would
+    make a product a scatter of all of them, which a CPU does in one thread.
+
+    Attributes:
+        columns: integers ``[L, pieces]``; 0 where a piece is shorter than L.
+        rows: the row of each piece, integers ``[pieces]``, sorted.
+    """
+
+    columns: Array | np.ndarray
+    rows: Array | np.ndarray
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["values", "pieces", "slots", "transposed"], meta_fields=["shape"]
+)
+@dataclasses.dataclass(frozen=True)
+class SparseRows:
+    """A matrix ``[N, D]`` of which only the entries that are not zero are stored.
+
+    Attributes:
+        values: ``[L, pieces]``, or ``[L, pieces, K]`` where each of K heads has values of its own; 0 where a piece is
+            shorter than L.
+        pieces: where they stand.
+        slots: the same entries by column, for the product's gradient: their places in `values`, flattened to
+            ``[L * pieces]``, which is also what stands for none; integers ``[L', pieces']``.
+        transposed: where they stand in the transposed matrix.
+        shape: ``(N, D)``.
+    """
+
+    values: Array | np.ndarray
+    pieces: Pieces
+    slots: Array | np.ndarray
+    transposed: Pieces
+    shape: tuple[int, int]
+
+
+Features = Array | SparseRows
+"""``[N, D]``; where each of K heads has features of its own, an array is ``[N, K, D]``."""
+
+
+def sparse_rows(matrix: Any) -> SparseRows:
+    """`SparseRows` of anything that `scipy.sparse.csr_array` takes, float32, as NumPy arrays."""
+    matrix = scipy.sparse.csr_array(matrix, copy=True)
+    matrix.sum_duplicates()
+    # Behind the entries of the matrix stands the one that fills pieces which are shorter.
+    data, columns = np.append(matrix.data, 0).astype(np.float32), np.append(matrix.indices, 0).astype(np.int32)
+    entries, rows = _cut(np.diff(matrix.indptr))
+    slots = np.empty(data.size, np.int32)
+    slots[entries] = np.arange(entries.size).reshape(entries.shape)
+    slots[-1] = entries.size
+
+    by_column = np.append(np.argsort(columns[:-1], kind="stable"), matrix.nnz)
+    row_of = np.append(np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr)), 0).astype(np.int32)
+    nth, column_of_piece = _cut(np.bincount(columns[:-1], minlength=matrix.shape[1]))
+    transposed = by_column[nth]
+    return SparseRows(
+        values=data[entries],
+        pieces=Pieces(columns[entries], rows),
+        slots=slots[transposed],
+        transposed=Pieces(row_of[transposed], column_of_piece),
+        shape=matrix.shape,
+    )
+
+
+def _cut(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts rows of some `lengths` that stand one after the other into pieces.
+
+    Returns:
+        Places of the entries ``[L, pieces]``, the sum of the lengths where a piece is shorter than L, and the row of
+        each piece ``[pieces]``.
+    """
+
+    def cost(width: int) -> int:
+        # A piece costs its slots, padded ones too, and to be added to its row about one more.
+        return int((width + 1) * (-(-lengths // width)).sum())
+
+    width = min(range(1, max(lengths.max(initial=0), 1) + 1), key=cost)
+    pieces = -(-lengths // width)
+    rows = np.repeat(np.arange(len(lengths)), pieces)
+    nth = np.arange(rows.size) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    ends = np.cumsum(lengths)
+    places = (ends - lengths)[rows] + width * nth + np.arange(width)[:, None]
+    return np.where(places < ends[rows], places, lengths.sum()), rows.astype(np.int32)
+
+
+def project(x: Features, w: Array) -> Array:
+    """The product of features and weights.
+
+    Args:
+        x: the features.
+        w: ``[D, H]``, or ``[D, K, H]`` for K heads.
+
+    Returns:
+        ``[N, H]`` or ``[N, K, H]``.
+    """
+    if isinstance(x, SparseRows):
+        w = jnp.asarray(w)
+        return _sparse_product(dataclasses.replace(x, values=jnp.asarray(x.values, w.dtype)), w)
+    return jnp.einsum("nkd,dkh->nkh", x, w) if x.ndim == 3 else jnp.tensordot(x, w, 1)
+
+
+@jax.custom_vjp
+def _sparse_product(x: SparseRows, w: Array) -> Array:
+    return _sum_of_pieces(jnp.asarray(x.values), x.pieces, w, x.shape[0])
+
+
+def _sum_of_pieces(values: Array, pieces: Pieces, w: Array, num_rows: int) -> Array:
+    """Slot after slot of all pieces: what a step of the loop reads and writes stays in the cache."""
+    columns = jnp.asarray(pieces.columns)
+
+    def product(slot: Array | int) -> Array:
+        return with_axes_of(values[slot], w) * w[columns[slot]]
+
+    total = jax.lax.fori_loop(1, len(columns), lambda slot, total: total + product(slot), product(0))
+    return segment_sum(total, pieces.rows, num_rows, indices_are_sorted=True)
+
+
+def _sparse_forward(x: SparseRows, w: Array) -> tuple[Array, tuple[SparseRows, Array]]:
+    return _sparse_product(x, w), (x, w)
+
+
+def _sparse_backward(residuals: tuple[SparseRows, Array], d_y: Array) -> tuple[SparseRows, Array]:
+    """The gradient of ``w`` is the transposed matrix' product; autodiff would scatter entry by entry."""
+    x, w = residuals
+    flat = jnp.reshape(x.values, (-1, *x.values.shape[2:]))
+    values = flat.at[x.slots].get(mode="fill", fill_value=0)
+    d_w = _sum_of_pieces(values, x.transposed, d_y, x.shape[1])
+
+    def by_slot(column: Array) -> Array:
+        return (d_y[x.pieces.rows] * w[column]).sum(range(x.values.ndim - 1, d_y.ndim))
+
+    # Nearly always nobody asks for this one, and the compiler drops it.
+    d_values = jax.lax.map(by_slot, x.pieces.columns)
+    blank = jax.tree.map(lambda a: np.zeros(np.shape(a), jax.dtypes.float0), x)
+    return dataclasses.replace(blank, values=d_values), d_w
+
+
+_sparse_product.defvjp(_sparse_forward, _sparse_backward)
+
+
+def dropout(key: Key, rate: float, x: Array) -> Array:
+    """`x` with each entry zeroed with probability `rate`, and the others divided by the probability to be kept.
+
+    The rate is rounded to a multiple of ``2^-10`` below 1: an entry takes a third of a word of Threefry's, of which
+    `jax.random.bernoulli` computes six times as many.
+
+    Raises:
+        ValueError: for a rate outside of ``[0, 1)``.
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"a dropout rate is at least 0 and less than 1, not {rate}")
+    dropped = min(round(rate * 2**10), 2**10 - 1)
+    num_words, data = -(-x.size // 3), jax.random.key_data(key)
+    if data.shape == (2,):
+        words = threefry_2x32(data, jnp.arange(num_words, dtype=jnp.uint32))
+    else:  # Not a key of Threefry's.
+        words = jax.random.bits(key, (num_words,), jnp.uint32)
+    keep = jnp.stack([words >> shift & (2**10 - 1) >= dropped for shift in (0, 10, 20)])
+    # Else XLA draws them again for every use, forward and backward: a GAT's gradient takes a third longer.
+    keep = jax.lax.optimization_barrier(keep).reshape(-1)[: x.size].reshape(x.shape)
+    return jnp.where(keep, x * (2**10 / (2**10 - dropped)), 0)
+
+
+def drop_features(key: Key, rate: float, x: Features, num_heads: int | None = None) -> Features:
+    """`dropout` of features, with a copy for each head that is dropped on its own if `num_heads` is given.
+
+    Of `SparseRows`, only the entries are drawn.
+    """
+    values = jnp.asarray(x.values if isinstance(x, SparseRows) else x)
+    if num_heads is not None:
+        axis = 2 if isinstance(x, SparseRows) else 1
+        values = jnp.repeat(jnp.expand_dims(values, axis), num_heads, axis)
+    values = dropout(key, rate, values)
+    return dataclasses.replace(x, values=values) if isinstance(x, SparseRows) else values
+
+
+def with_axes_of(x: Array, y: Array) -> Array:
+    """`x` with as many axes as `y`: it belongs to the leading ones."""
+    return jnp.reshape(x, x.shape + (1,) * (y.ndim - x.ndim))

@@ -1,0 +1,58 @@
+"""Classifiers of the nodes of a graph."""
+
+import jax
+from flax import linen as nn
+
+from jaxrnn.arrays import Array
+from jaxrnn.graph import Features, GraphsTuple
+from jaxrnn.nn.modules import GAT, GCN
+
+
+class GCNClassifier(nn.Module):
+    """The two-layer GCN of Kipf and Welling 2017, for nodes of a graph with normalised weights.
+
+    Attributes:
+        num_classes: C.
+        hidden_size: H.
+        dropout: rate on the input of both layers.
+    """
+
+    num_classes: int
+    hidden_size: int = 16
+    dropout: float = 0.5
+
+    @nn.compact
+    def __call__(self, graph: GraphsTuple, x: Features, *, deterministic: bool = True) -> tuple[Array, Array]:
+        """Logits ``[N, C]`` and the hidden layer ``[N, H]``; with dropout, `apply` needs ``rngs={"dropout": key}``."""
+        first = GCN(self.hidden_size, self.dropout, name="layer_0")
+        second = GCN(self.num_classes, self.dropout, name="layer_1")
+        hidden = jax.nn.relu(first(graph, x, deterministic=deterministic))
+        return second(graph, hidden, deterministic=deterministic), hidden
+
+
+class GATClassifier(nn.Module):
+    """The two-layer GAT of Velickovic et al. 2018: heads with ELU, concatenated, then heads that are averaged.
+
+    Attributes:
+        num_classes: C.
+        num_heads: of the first layer.
+        head_size: of the first layer's heads.
+        num_output_heads: of the second layer, 1 for Cora and Citeseer, 8 for Pubmed.
+        v2: GATv2's order of operations.
+        dropout: as in `jaxrnn.nn.modules.GAT`.
+    """
+
+    num_classes: int
+    num_heads: int = 8
+    head_size: int = 8
+    num_output_heads: int = 1
+    v2: bool = False
+    dropout: float = 0.6
+
+    @nn.compact
+    def __call__(self, graph: GraphsTuple, x: Features, *, deterministic: bool = True) -> tuple[Array, Array]:
+        """Logits ``[N, C]`` and the hidden layer ``[N, K F]``; keys as in `GCNClassifier`."""
+        first = GAT(self.num_heads, self.head_size, False, self.v2, self.dropout, name="layer_0")
+        second = GAT(self.num_output_heads, self.num_classes, True, self.v2, self.dropout, name="layer_1")
+        hidden = jax.nn.elu(first(graph, x, deterministic=deterministic))
+        return second(graph, hidden, deterministic=deterministic), hidden

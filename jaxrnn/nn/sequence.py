@@ -1,0 +1,55 @@
+"""A classifier of sequences of symbols."""
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxrnn.arrays import Array, Initializer
+from jaxrnn.cells import Cell
+from jaxrnn.nn.modules import Recurrent, head
+from jaxrnn.recurrence import Phase
+
+
+class SequenceClassifier(nn.Module):
+    """The report's classifier: embedding, one recurrent layer, a linear head on the last hidden state.
+
+    A bidirectional one reads ``[h_forward(T); h_backward(1)]``.
+
+    Attributes:
+        cell: an entry of `jaxrnn.cells.CELLS`.
+        vocabulary_size: V.
+        num_classes: C.
+        embedding_size: D; entries start as N(0, 1).
+        hidden_size: H.
+        initializer: of the recurrent layer and the head, as in `jaxrnn.cells`.
+        bidirectional: a second layer of the same cell that walks backwards.
+        phases: how sequences that begin alike share their beginnings, see `last_carry` in `jaxrnn.recurrence`; without
+            a mask.
+    """
+
+    cell: Cell
+    vocabulary_size: int
+    num_classes: int
+    embedding_size: int
+    hidden_size: int
+    initializer: Initializer
+    bidirectional: bool = False
+    phases: tuple[Phase, ...] = ()
+
+    @nn.compact
+    def __call__(self, tokens_tb: Array, mask_tb: Array | None = None) -> Array:
+        """Logits ``[B, C]`` of integer tokens ``[T, B]``; masked positions are not looked at."""
+        shape = (self.vocabulary_size, self.embedding_size)
+        embedding = self.param("embedding", nn.initializers.normal(1.0), shape)
+        forward = self._layer("forward")
+        if self.phases and mask_tb is None:
+            carry = forward.last_carry(tokens_tb, embedding=embedding, phases=self.phases)
+        else:
+            carry, _ = forward(tokens_tb, embedding=embedding, mask=mask_tb)
+        hidden = carry.h
+        if self.bidirectional:
+            carry, _ = self._layer("backward", reverse=True)(tokens_tb, embedding=embedding, mask=mask_tb)
+            hidden = jnp.concatenate([hidden, carry.h], axis=-1)
+        return head(self.num_classes, hidden.shape[-1], self.initializer)(hidden)
+
+    def _layer(self, name: str, reverse: bool = False) -> Recurrent:
+        return Recurrent(self.cell, self.hidden_size, self.initializer, reverse=reverse, name=name)

@@ -1,0 +1,81 @@
+"""A language model of characters."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxrnn.arrays import Array, Initializer, PyTree
+from jaxrnn.cells import Cell
+from jaxrnn.nn.modules import Recurrent, head
+
+
+class CharLM(nn.Module):
+    """The report's generative model (Question 2.1): embedding, recurrent layers, a linear head at every step.
+
+    Attributes:
+        cell: an entry of `jaxrnn.cells.CELLS`.
+        vocabulary_size: V.
+        embedding_size: D; entries start as N(0, 1).
+        hidden_size: H, of every layer.
+        num_layers: the first reads the embedding, each other the one below it.
+        initializer: of the layers and the head, as in `jaxrnn.cells`.
+        dropout: rate between the layers.
+    """
+
+    cell: Cell
+    vocabulary_size: int
+    embedding_size: int
+    hidden_size: int
+    num_layers: int
+    initializer: Initializer
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(
+        self, tokens_tb: Array, carries: tuple[PyTree, ...] | None = None, *, deterministic: bool = True
+    ) -> tuple[tuple[PyTree, ...], Array]:
+        """The last carries, one a layer, and logits ``[T, B, V]`` of the character after each of ``tokens_tb``.
+
+        Args:
+            tokens_tb: integers ``[T, B]``.
+            carries: one a layer, fields ``[B, H]``; zeros by default.
+            deterministic: without dropout; else `apply` needs ``rngs={"dropout": key}``.
+        """
+        embedding = self.param("embedding", nn.initializers.normal(1.0), (self.vocabulary_size, self.embedding_size))
+        xs, last = tokens_tb, []
+        for i in range(self.num_layers):
+            if i > 0 and self.dropout > 0:
+                xs = nn.Dropout(self.dropout, deterministic=deterministic)(xs)
+            layer = Recurrent(self.cell, self.hidden_size, self.initializer, name=_layer(i))
+            carry, xs = layer(xs, embedding=None if i else embedding, carry=carries[i] if carries else None)
+            last.append(carry)
+        return tuple(last), head(self.vocabulary_size, self.hidden_size, self.initializer)(xs)
+
+    @nn.nowrap
+    def initial_carries(self, batch_size: int) -> tuple[PyTree, ...]:
+        """Zeros, one carry a layer, fields ``[batch_size, H]``."""
+        return (self.cell.initial_carry(self.hidden_size, (batch_size,)),) * self.num_layers
+
+    @nn.nowrap
+    def stepper(self, params: PyTree) -> Callable[[tuple[PyTree, ...], Array], tuple[tuple[PyTree, ...], Array]]:
+        """``step(carries, token_b) -> (carries, logits_bv)``: one character of `__call__`, for a scan that generates.
+
+        The embedding is projected here, once, into a table ``[V, .]``.
+        """
+        cells: list[Any] = [self.cell.params_type(**params[_layer(i)]) for i in range(self.num_layers)]
+        table = self.cell.project(cells[0], jnp.asarray(params["embedding"]))
+
+        def step(carries: tuple[PyTree, ...], token_b: Array) -> tuple[tuple[PyTree, ...], Array]:
+            z, y, new = table[token_b], jnp.zeros(()), []
+            for i, (cell_params, carry) in enumerate(zip(cells, carries, strict=True)):
+                carry, y, _ = self.cell.step(cell_params, carry, self.cell.project(cell_params, y) if i else z)
+                new.append(carry)
+            return tuple(new), y @ params["head"]["kernel"] + params["head"]["bias"]
+
+        return step
+
+
+def _layer(i: int) -> str:
+    return f"layer_{i}"
