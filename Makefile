@@ -24,7 +24,7 @@ test: setup
 
 parity: setup  ## adds PyTorch, and compares with it
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,torch]'
-	$(BIN)/python -m pytest tests/test_parity.py
+	$(BIN)/python -m pytest tests/unit/test_parity.py
 
 soak: setup  ## faults and made-up input in full, half an hour; renews the record of it in experiments/results
 	$(BIN)/python -m pytest -m 'soak or not soak' --hypothesis-profile=soak --tally=experiments/results/soak \

@@ -3,7 +3,7 @@
 =======  ==========================  =======  ===========================
 letter   axis                        letter   axis
 =======  ==========================  =======  ===========================
-``S``    lanes (runs side by side)   ``V``    vocabulary
+``S``    runs (side by side)         ``V``    vocabulary
 ``B``    batch                       ``C``    classes
 ``T``    time                        ``N``    nodes
 ``D``    input features              ``E``    edges
@@ -26,4 +26,4 @@ PyTree = Any
 """Nested tuples, dicts and NamedTuples of arrays."""
 
 Initializer = Callable[[Key, str, tuple[int, ...], int], Array]
-"""``initializer(key, block, shape, hidden_size)``: one matrix or vector of parameters, float32."""
+"""``initializer(key, name, shape, hidden_size)``: one matrix or vector of parameters, float32."""

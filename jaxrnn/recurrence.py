@@ -1,6 +1,6 @@
 """A cell over time, under `jax.lax.scan`, with a gradient that keeps weight sums out of the loop.
 
-The transpose of a scan adds the whole weight cotangent at every step. Here the reverse scan only keeps the cotangents
+The transpose of a scan adds the whole weight cotangent at every step. Here the reverse scan stores only the cotangents
 of the step's product, ``du [T, *batch, U]``, and the weight gradient is one large product over time and batch.
 """
 
@@ -26,8 +26,9 @@ class _Inputs(NamedTuple):
 def lookup(table_vz: Array, indices: Array) -> Array:
     """Rows of ``table_vz [V, Z]`` at integer ``indices [...]``, exactly: ``[..., Z]``.
 
-    Beyond the table they are as in JAX: from below 0 on the last rows, else the nearest one, which gets no gradient.
-    The table's gradient is a one-hot product at highest precision, since a scatter-add is slow on some devices.
+    Indices beyond the table behave as in JAX: a negative index counts from the end, any other reads the nearest row and
+    gives it no gradient. The table's gradient is a one-hot product at highest precision, since a scatter-add is slow on
+    some devices.
     """
     return table_vz[indices]
 
@@ -66,8 +67,8 @@ def unroll(
         xs: inputs ``[T, *batch, D]``, or integers ``[T, *batch]`` with an `embedding`.
         embedding: ``[V, D]``; row ``xs[t]`` is the input at ``t``. It is projected once, as a table.
         carry: initial carry, fields ``[*batch, H]``; zeros by default.
-        mask: booleans ``[T, *batch]``. A step that is False leaves the carry as it is, its ``y`` is zero, its input is
-            not looked at, and all its gradients are exactly zero.
+        mask: booleans ``[T, *batch]``. A step that is False leaves the carry as it is, its ``y`` is zero, its input has
+            no effect, and all its gradients are exactly zero.
         reverse: walk positions from the last to the first; ``ys[t]`` still belongs to position ``t``.
 
     Returns:
@@ -99,7 +100,7 @@ def unroll(
     if carry is None:
         hidden_size = cell.weight(params).shape[0]
         carry = cell.initial_carry(hidden_size, batch_shape, inputs.values.dtype)
-    # A stack of no products has no first one to begin with.
+    # The custom gradient starts from the first product, and a sequence without steps has none.
     if isinstance(cell, ProductCell) and cell.stacked_gradient and len(xs) > 0:
         elementwise = {name: getattr(params, name) for name in cell.elementwise}
         return _stacked(cell, reverse, _Problem(elementwise, cell.weight(params), carry, inputs, mask))
@@ -114,11 +115,13 @@ def unroll(
 
 
 class Phase(NamedTuple):
-    """A stretch of positions that only the first rows of a sorted batch walk; the others are as the last of these.
+    """A span of time steps that is computed for the first rows of a sorted batch only.
+
+    The other rows begin as the last of these rows does, and take over its carry.
 
     Attributes:
-        rows: how many walk it.
-        end: the position behind it; the next phase begins there, or the sequence ends.
+        rows: how many rows are computed.
+        end: the position after the span; the next phase begins there, or the sequence ends.
     """
 
     rows: int
@@ -128,9 +131,9 @@ class Phase(NamedTuple):
 def last_carry(cell: Cell, params: PyTree, tokens_tb: Array, *, embedding: Array, phases: Sequence[Phase]) -> PyTree:
     """The last carry of `unroll`, for a batch in which many sequences begin alike, as they do with padding in front.
 
-    The sequences are sorted so that those with the longest first run of one token come last, and a start that is common
-    to all from a row on is walked in that row only. A batch that does not fit the phases is walked whole, which costs
-    its forward pass twice if a gradient is asked for; so does `jax.vmap`, which takes both ways.
+    The sequences are sorted by the length of their first run of one token. Where all rows from some row on begin alike,
+    their common start is computed once, in that row. A batch that does not fit the phases is computed whole, at the
+    cost of a second forward pass if a gradient is taken. Under `jax.vmap`, both ways are computed.
 
     Args:
         cell: the cell.
@@ -164,13 +167,13 @@ def last_carry(cell: Cell, params: PyTree, tokens_tb: Array, *, embedding: Array
     order = _by_first_run(tokens_tb)
     tokens_tb = jnp.asarray(tokens_tb)[:, order]
     fits = [_common_start(tokens_tb, phase.rows - 1) >= phase.end for phase in phases[:-1]]
-    # Each branch returns what either keeps for its gradient; of a checkpoint that is next to nothing.
+    # Each branch returns the residuals of both; a checkpoint has nearly none.
     carry = jax.lax.cond(jnp.array(fits).all(), in_phases, jax.checkpoint(whole), params, embedding, tokens_tb)
     return jax.tree.map(lambda c: c[jnp.argsort(order)], carry)
 
 
 def plan_phases(batches_ntb: Array) -> tuple[Phase, ...]:
-    """Phases of a sixteenth, a quarter and all of the rows that all of these batches ``[n, T, B]`` fit.
+    """Phases of a sixteenth, a quarter and all of the rows, such that each of the batches ``[n, T, B]`` fits them.
 
     More phases would save a little work, and lose as much in smaller products.
     """
@@ -204,7 +207,7 @@ def _first(condition_t: Array) -> Array:
 
 
 def _select(mask: Array | None, new_carry: PyTree, carry: PyTree, y: Array) -> tuple[PyTree, Array]:
-    """What a step hands on: nothing new where it is masked."""
+    """The carry and output of a step: the old carry and zero where the step is masked."""
     if mask is None:
         return new_carry, y
     m = mask[..., None]
@@ -214,24 +217,24 @@ def _select(mask: Array | None, new_carry: PyTree, carry: PyTree, y: Array) -> t
 def _pointwise(
     cell: ProductCell, elementwise: dict[str, Array], carry: PyTree, z: Array, u: Array, mask: Array | None
 ) -> tuple[PyTree, Array]:
-    """The step behind its product; it sees the parameters that the cell declared, and no others."""
+    """The step after its product; it sees the parameters that the cell declared, and no others."""
     blank: list[Any] = [None] * len(cell.params_type._fields)
     params = cell.params_type(*blank)._replace(**elementwise)
     new_carry, y, _ = cell.pointwise(params, carry, z, u)
     return _select(mask, new_carry, carry, y)
 
 
-def _projected(inputs: _Inputs, x: Array) -> Array:
+def _project_step(inputs: _Inputs, x: Array) -> Array:
     """The projected input of one step, from the scanned slice `x`."""
     return x if inputs.indices is None else inputs.values[x]
 
 
-def _scanned(inputs: _Inputs) -> Array:
+def _scan_inputs(inputs: _Inputs) -> Array:
     return inputs.values if inputs.indices is None else inputs.indices
 
 
 class _Problem(NamedTuple):
-    """What a product cell is unrolled over; `elementwise` are the parameters that its `pointwise` reads, by name."""
+    """The arguments of the custom gradient; `elementwise` are the parameters that `pointwise` reads, by name."""
 
     elementwise: dict[str, Array]
     weight: Array
@@ -241,16 +244,16 @@ class _Problem(NamedTuple):
 
 
 def _scan(cell: ProductCell, reverse: bool, problem: _Problem, *, keep: bool) -> tuple[PyTree, tuple[Array, Any]]:
-    """The last carry, the ys and, to `keep`, every step's product and the carry that it started from."""
+    """The last carry, the ys and, with `keep`, every step's product and the carry before it."""
     elementwise, weight, start, inputs, mask = problem
 
     def step(carry: PyTree, x: tuple[Array, Array | None]) -> tuple[PyTree, tuple[Array, Any]]:
         x_t, m = x
         u = cell.source(carry) @ weight
-        new_carry, y = _pointwise(cell, elementwise, carry, _projected(inputs, x_t), u, m)
+        new_carry, y = _pointwise(cell, elementwise, carry, _project_step(inputs, x_t), u, m)
         return new_carry, (y, (carry, u) if keep else None)
 
-    return jax.lax.scan(step, start, (_scanned(inputs), mask), reverse=reverse)
+    return jax.lax.scan(step, start, (_scan_inputs(inputs), mask), reverse=reverse)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -287,11 +290,11 @@ def _walk_back(
 ) -> tuple[tuple[PyTree, PyTree], tuple[Array, Array | None]]:
     """The cotangents of the elementwise parameters, of the initial carry, and, stacked, of every step's product and z.
 
-    Where a cell only adds z and u, their cotangents are one array, and that of z is None.
+    Where a cell only adds z and u, their cotangents are equal, and the one of z is None.
     """
     elementwise, weight, _, inputs, mask = problem
     d_last, d_ys = cotangents
-    # Else XLA makes it part of the loop's product, which then transposes it at every step.
+    # Without the barrier XLA moves the transpose into the loop.
     weight_t = jax.lax.optimization_barrier(weight.T)
 
     def step(state: tuple[PyTree, PyTree], x: Any) -> tuple[tuple[PyTree, PyTree], tuple[Array, Array | None]]:
@@ -301,7 +304,7 @@ def _walk_back(
         def pointwise(e: dict[str, Array], c: PyTree, z: Array, u: Array) -> tuple[PyTree, Array]:
             return _pointwise(cell, e, c, z, u, m)
 
-        _, pull_back = jax.vjp(pointwise, elementwise, carry, _projected(inputs, x_t), u)
+        _, pull_back = jax.vjp(pointwise, elementwise, carry, _project_step(inputs, x_t), u)
         more, d_carry, d_z, d_u = pull_back((d_carry, d_y))
         _, pull_source = jax.vjp(cell.source, carry)
         (d_source,) = pull_source(d_u @ weight_t)
@@ -309,23 +312,23 @@ def _walk_back(
         return state, (d_u, None if d_z is d_u else d_z)
 
     start = (jax.tree.map(jnp.zeros_like, elementwise), d_last)
-    return scan(step, start, (us, (_scanned(inputs), mask, carries, d_ys)), reverse=not reverse)
+    return scan(step, start, (us, (_scan_inputs(inputs), mask, carries, d_ys)), reverse=not reverse)
 
 
 def _scan_in_place(
     step: Callable[..., Any], start: PyTree, xs: tuple[Array, PyTree], reverse: bool
 ) -> tuple[PyTree, tuple[Array, PyTree]]:
-    """`jax.lax.scan` of ``step(state, (x, more)) -> state, (y, others)`` with the ``y`` written where the ``x`` stood.
+    """`jax.lax.scan` of ``step(state, (x, more)) -> state, (y, others)`` that overwrites each ``x`` with its ``y``.
 
-    Another stack of that size would be filled with zeros first.
+    A second stack would cost memory, and time to fill it with zeros.
     """
 
     def in_place(walked: Any, x: Any) -> tuple[Any, PyTree]:
         (state, stack, x_t), (t, more) = walked, x
         state, (y, others) = step(state, (x_t, more))
         stack = jax.lax.dynamic_update_index_in_dim(stack, y, t, axis=0)
-        # Were it read by the next step, XLA might see a use of the stack beside its change, and copy all of it. The
-        # last step's is not used.
+        # If the next step read it, XLA might see a use of the stack beside its change, and copy the whole stack. The
+        # last step reads one row too many, which is not used.
         x_t = jax.lax.dynamic_index_in_dim(stack, t - 1 if reverse else t + 1, keepdims=False)
         return (state, stack, x_t), others
 
@@ -341,7 +344,7 @@ def _walk_back_in_place(cell: ProductCell, reverse: bool, *args: Any) -> Any:
 
 
 def _walk_back_forward(cell: ProductCell, reverse: bool, *args: Any) -> tuple[Any, Any]:
-    """By a scan that is not in place: the transpose of that would pass over the whole stack at every step."""
+    """By a scan that is not in place: the transpose of one in place would copy the whole stack at every step."""
     return jax.vjp(functools.partial(_walk_back, jax.lax.scan, cell, reverse), *args)
 
 

@@ -1,7 +1,7 @@
-"""Gradients through time, looked at: of each carry, and of the recurrent matrix step by step (report, Question 1.1).
+"""Gradients through time: of each carry, and of the recurrent matrix step by step (Soons 2020, Question 1.1).
 
 A step maps the carry ``s_{t-1}`` to ``s_t``; the carry is all that one step hands to the next, such as ``h`` and ``c``.
-The loss is of the last hidden state alone. Everything here is plain autodiff of `Cell.step`.
+The loss depends on the last hidden state alone. Everything here is plain autodiff of `Cell.step`.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,8 +32,8 @@ def gates(cell: Cell, params: PyTree, xs: Array) -> dict[str, Array]:
 def carry_gradients(cell: Cell, params: PyTree, xs: Array, loss: Loss) -> PyTree:
     """``dL/ds_t``, the gradient with respect to the carry that each step hands on.
 
-    Of the last carry only the field ``h`` has one. A field's gradient is with the other fields held fixed: that of
-    ``c_t`` leaves out its way through ``h_t``.
+    In the last carry, only the field ``h`` has a gradient. Each field's gradient holds the other fields fixed: the one
+    of ``c_t`` leaves out the path through ``h_t``.
 
     Args:
         cell: the cell.
@@ -78,7 +78,7 @@ def weight_gradient_terms(cell: Cell, params: PyTree, xs: Array, loss: Loss) -> 
     """The sum of Question 1.1b, from the Jacobians of the steps, for one sequence ``xs [T, D]``.
 
     ``dL/dW = sum_i dL/ds_T (prod_{j=i+1..T} ds_j/ds_{j-1}) ds_i/dW``, the last factor being that of a step whose carry
-    is given. Jacobians are made whole, ``[T, S, S]`` for a carry of S numbers: this is to be looked at, not to train.
+    is given. Jacobians are stored whole, ``[T, n, n]`` for a carry of n numbers: this is for plots, not for training.
     """
     zs = cell.project(params, xs)
     start, unravel = ravel_pytree(_start(cell, params, zs))
@@ -106,7 +106,7 @@ def weight_gradient_terms(cell: Cell, params: PyTree, xs: Array, loss: Loss) -> 
 
 
 def euclidean_norm(x: Array, axes: Sequence[int]) -> Array:
-    """The Euclidean norm over some axes, also of numbers whose squares are too large or too small to be represented."""
+    """The Euclidean norm over some axes, without overflow or underflow of the squares."""
     largest = jnp.abs(x).max(axes, keepdims=True, initial=0)
     scale = jnp.where(largest > 0, largest, 1)
     return jnp.squeeze(scale, axes) * jnp.sqrt(((x / scale) ** 2).sum(axes))

@@ -1,8 +1,8 @@
 """The recurrent cells as plain loops in NumPy, float64, written from their equations.
 
-They are those of the report, Questions 1.1 to 1.4, and of the papers that `jaxrnn.cells` names.
+The equations are those of Soons (2020), Questions 1.1 to 1.4, and of the papers that `jaxrnn.cells` names.
 
-The tests run over all of `CELLS`: what a new cell needs to be tested is its entry in `CELL_ORACLES`.
+The tests run over all of `CELLS`: a new cell needs an entry in `CELL_ORACLES`.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def sigma(a):
 
 
 def by_gate(gates, matrix):
-    """The blocks of a matrix or a bias by gate; a matrix as it stands in the equations, ``[out, in]``."""
+    """The parts of a matrix or a bias by gate; a matrix as in the equations, ``[out, in]``."""
     return dict(zip(gates, np.split(matrix.T, len(gates)), strict=True))
 
 
@@ -39,7 +39,7 @@ def rnn(p, carry, x):
 
 
 def lstm(p, carry, x):
-    Wx, Wh, b = (by_gate("ifgo", block) for block in (p.w_x, p.w_h, p.b))
+    Wx, Wh, b = (by_gate("ifgo", columns) for columns in (p.w_x, p.w_h, p.b))
     g = np.tanh(Wx["g"] @ x + Wh["g"] @ carry.h + b["g"])
     i, f, o = (sigma(Wx[gate] @ x + Wh[gate] @ carry.h + b[gate]) for gate in "ifo")
     c = g * i + carry.c * f
@@ -47,7 +47,7 @@ def lstm(p, carry, x):
 
 
 def peephole(p, carry, x):
-    Wx, b = (by_gate("fioc", block) for block in (p.w_x, p.b))
+    Wx, b = (by_gate("fioc", columns) for columns in (p.w_x, p.b))
     Wh = by_gate("fio", p.w_c)
     f, i, o = (sigma(Wx[gate] @ x + Wh[gate] @ carry.c + b[gate]) for gate in "fio")
     candidate = sigma(Wx["c"] @ x + b["c"])
@@ -56,7 +56,7 @@ def peephole(p, carry, x):
 
 
 def gers_peephole(p, carry, x):
-    Wx, Wh, b = (by_gate("ifgo", block) for block in (p.w_x, p.w_h, p.b))
+    Wx, Wh, b = (by_gate("ifgo", columns) for columns in (p.w_x, p.w_h, p.b))
     i = sigma(Wx["i"] @ x + Wh["i"] @ carry.h + p.p_i * carry.c + b["i"])
     f = sigma(Wx["f"] @ x + Wh["f"] @ carry.h + p.p_f * carry.c + b["f"])
     g = np.tanh(Wx["g"] @ x + Wh["g"] @ carry.h + b["g"])
@@ -66,14 +66,14 @@ def gers_peephole(p, carry, x):
 
 
 def gru(p, carry, x):
-    Wx, Wh, b = (by_gate("run", block) for block in (p.w_x, p.w_h, p.b))
+    Wx, Wh, b = (by_gate("run", columns) for columns in (p.w_x, p.w_h, p.b))
     r, u = (sigma(Wx[gate] @ x + Wh[gate] @ carry.h + b[gate]) for gate in "ru")
     n = np.tanh(Wx["n"] @ x + b["n"] + r * (Wh["n"] @ carry.h + p.b_n))
     return {"h": (1 - u) * n + u * carry.h}, {"r": r, "u": u, "n": n}
 
 
 def gru_cho(p, carry, x):
-    Wx, Wh, b = (by_gate("run", block) for block in (p.w_x, p.w_h, p.b))
+    Wx, Wh, b = (by_gate("run", columns) for columns in (p.w_x, p.w_h, p.b))
     r, u = (sigma(Wx[gate] @ x + Wh[gate] @ carry.h + b[gate]) for gate in "ru")
     n = np.tanh(Wx["n"] @ x + b["n"] + Wh["n"] @ (r * carry.h))
     return {"h": (1 - u) * n + u * carry.h}, {"r": r, "u": u, "n": n}
@@ -130,7 +130,7 @@ def draw_params(rng, name, input_size, hidden_size):
     """Random parameters, float64, none of them zero, so that a term that is left out shows."""
     cell = CELLS[name]
     shapes = jax.eval_shape(
-        lambda key: cell.init(key, input_size, hidden_size, lambda key, block, shape, H: np.zeros(shape)),
+        lambda key: cell.init(key, input_size, hidden_size, lambda key, name, shape, H: np.zeros(shape)),
         jax.random.key(0),
     )
     return jax.tree.map(lambda leaf: draw(rng, *leaf.shape), shapes)

@@ -1,116 +1,17 @@
-"""The classifier against its equations in NumPy, by hand for both directions."""
+"""How the palindrome study divides its batches."""
 
 import dataclasses
 import functools
 
 import jax
 import numpy as np
-import oracles
 import pytest
-import scipy.stats
 
 from configs.palindrome import Config
 from experiments.launch import UsageError
-from experiments.palindrome import TASKS, Plan, build_model, build_trainer, plan_batch
-from jaxrnn.cells import CELLS, INITIALIZERS
-from jaxrnn.nn.sequence import SequenceClassifier
+from experiments.palindrome import Plan, build_model, build_trainer, plan_batch
+from jaxrnn.data.formal import TASKS
 from jaxrnn.recurrence import Phase
-
-T, B, V, C, D, H = 6, 4, 5, 3, 4, 2
-
-
-def classifier(name, initializer="kaiming", **sizes):
-    sizes = {"vocabulary_size": V, "num_classes": C, "embedding_size": D, "hidden_size": H, **sizes}
-    return SequenceClassifier(CELLS[name], initializer=INITIALIZERS[initializer], **sizes)
-
-
-def draw_params(rng, name, bidirectional):
-    directions = ["forward", "backward"] if bidirectional else ["forward"]
-    return {
-        "embedding": oracles.draw(rng, V, D),
-        **{way: oracles.draw_params(rng, name, D, H)._asdict() for way in directions},
-        "head": {"kernel": oracles.draw(rng, len(directions) * H, C), "bias": oracles.draw(rng, C)},
-    }
-
-
-def logits_by_hand(name, params, tokens, mask):
-    cell = CELLS[name]
-    zero = cell.carry_type(*(np.zeros((B, H)) for _ in cell.carry_type._fields))
-    hidden = [
-        oracles.unroll(
-            name, cell.params_type(**params[way]), params["embedding"][tokens], zero, mask, way == "backward"
-        )[0].h
-        for way in ("forward", "backward")
-        if way in params
-    ]
-    return np.concatenate(hidden, axis=1) @ params["head"]["kernel"] + params["head"]["bias"]
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def apply(model, params, tokens, mask):
-    return model.apply({"params": params}, tokens, mask)
-
-
-@pytest.mark.parametrize(("name", "bidirectional"), [*((name, True) for name in CELLS), ("lstm", False)])
-def test_logits_are_the_head_on_the_last_hidden_states(name, bidirectional):
-    rng = np.random.default_rng(0)
-    params = draw_params(rng, name, bidirectional)
-    tokens = rng.integers(V, size=(T, B), dtype=np.int32)
-    model = classifier(name, bidirectional=bidirectional)
-    with jax.enable_x64(True):
-        shapes = jax.eval_shape(model.init, jax.random.key(0), tokens)["params"]
-        assert jax.tree.map(np.shape, shapes) == jax.tree.map(np.shape, params)
-        for lengths in ([T, T, T, T], [T, 1, 4, 0]):
-            for mask in (np.arange(T)[:, None] < lengths, np.arange(T)[::-1, None] < lengths):
-                padded = np.where(mask, tokens, 10**6)
-                ours = apply(model, params, padded, mask)
-                np.testing.assert_allclose(ours, logits_by_hand(name, params, tokens, mask), rtol=1e-12, atol=1e-14)
-        no_mask = apply(model, params, tokens, None)
-        np.testing.assert_allclose(no_mask, logits_by_hand(name, params, tokens, None), rtol=1e-12, atol=1e-14)
-
-
-def test_both_directions_read_what_they_have_seen_last():
-    """The forward half depends on the last token most; reversing the input of a symmetric model swaps the halves."""
-    rng = np.random.default_rng(1)
-    params = draw_params(rng, "lstm", bidirectional=True)
-    params["backward"] = params["forward"]
-    tokens = rng.integers(V, size=(T, B), dtype=np.int32)
-    model = classifier("lstm", bidirectional=True)
-    upper, lower = np.split(params["head"]["kernel"], 2)
-    swapped = params | {"head": params["head"] | {"kernel": np.concatenate([lower, upper])}}
-    np.testing.assert_allclose(apply(model, params, tokens, None), apply(model, swapped, tokens[::-1], None), atol=1e-6)
-    assert np.abs(apply(model, params, tokens, None) - apply(model, params, tokens[::-1], None)).max() > 1e-3
-
-
-@pytest.mark.parametrize(("D", "H", "C"), [(5, 7, 3), (82, 256, 2), (162, 256, 2)])
-def test_the_reports_lstm_has_as_many_parameters_as_its_formula_says(D, H, C):
-    """Question 1.2b, and at the sizes of Table 1."""
-    model = classifier("lstm", embedding_size=D, hidden_size=H, num_classes=C)
-    params = jax.eval_shape(model.init, jax.random.key(0), np.zeros((T, B), np.int32))["params"]
-    assert params.pop("embedding").shape == (V, D)
-    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 4 * (D * H + H**2 + H) + H * C + C
-
-
-@pytest.mark.parametrize("initializer", INITIALIZERS)
-def test_initial_parameters(initializer):
-    sizes = {"vocabulary_size": 60, "embedding_size": 100, "hidden_size": 100, "num_classes": 40, "bidirectional": True}
-    model = classifier("lstm", initializer, **sizes)
-    params = model.init(jax.random.key(0), np.zeros((1, 1), np.int32))["params"]
-    kernel, bias = params["head"]["kernel"], params["head"]["bias"]
-    assert kernel.shape == (200, 40)
-    # PyTorch's `nn.Linear` goes by its number of inputs, which is two times 100.
-    head, layers = {
-        "kaiming": (scipy.stats.norm(scale=40**-0.5), scipy.stats.norm(scale=100**-0.5)),
-        "torch": (scipy.stats.uniform(-(200**-0.5), 2 * 200**-0.5), scipy.stats.uniform(-0.1, 0.2)),
-    }[initializer]
-    forget_gates = np.stack([params[way]["w_h"][:, 100:200] for way in ("forward", "backward")])
-    for numbers, distribution in [(params["embedding"], scipy.stats.norm), (kernel, head), (forget_gates, layers)]:
-        assert scipy.stats.kstest(np.ravel(numbers), distribution.cdf).pvalue > 1e-3
-    assert abs(np.corrcoef(*forget_gates.reshape(2, -1))[0, 1]) < 0.1
-    if initializer == "kaiming":
-        assert not bias.any()
-    else:
-        assert scipy.stats.kstest(bias, head.cdf).pvalue > 1e-3
 
 
 def test_training_divides_a_batch_and_shares_padding_where_that_pays():
@@ -121,7 +22,7 @@ def test_training_divides_a_batch_and_shares_padding_where_that_pays():
     assert last == Phase(64, length)
     assert [phase.rows for phase in shared] == [4, 16]
     assert 0 < shared[0].end < shared[1].end < length
-    # Several lanes on a device, small products, and sequences that are all as long.
+    # Several runs on a device, small products, and sequences that are all as long.
     assert plan_batch(config, jax.device_count() + 1) == (1, ())
     assert plan_batch(dataclasses.replace(config, data_devices=2), 2) == (2, ())
     assert plan_batch(dataclasses.replace(config, batch_size=32), 1) == (1, ())
@@ -143,24 +44,6 @@ def test_a_shared_training_step_is_the_same_step():
         trainer = build_trainer(config, model.clone(phases=plan.phases), plan.parts)
         state = jax.jit(trainer.init)(0, 1e-3)
         outcomes.append(jax.jit(trainer.chunk)(state, 9))
-    (plain, plain_looks), (shared, looks) = outcomes
-    np.testing.assert_allclose(looks.metrics["loss"], plain_looks.metrics["loss"], rtol=1e-5)
+    (plain, plain_evaluations), (shared, evaluations) = outcomes
+    np.testing.assert_allclose(evaluations.metrics["loss"], plain_evaluations.metrics["loss"], rtol=1e-5)
     jax.tree.map(functools.partial(np.testing.assert_allclose, atol=2e-5), shared.params, plain.params)
-
-
-def test_shared_starts_change_nothing():
-    rng = np.random.default_rng(0)
-    params = draw_params(rng, "peephole", bidirectional=True)
-    padded = np.where(np.arange(T)[:, None] < [2, 4, 5, 3], 0, rng.integers(1, V, size=(T, B), dtype=np.int32))
-    model = classifier("peephole", bidirectional=True)
-    shared = model.clone(phases=(Phase(1, 2), Phase(B, T)))
-    mask = np.ones((T, B), bool)
-
-    with jax.enable_x64(True):
-        expected = apply(model, params, padded, mask)
-        assert jax.tree.map(np.shape, jax.eval_shape(shared.init, jax.random.key(0), padded)["params"]) == jax.tree.map(
-            np.shape, params
-        )
-        np.testing.assert_allclose(apply(shared, params, padded, None), expected, rtol=1e-12)
-        # Masked positions are not compared, so nothing is shared.
-        np.testing.assert_allclose(apply(shared, params, padded, mask), expected, rtol=1e-12)

@@ -101,7 +101,7 @@ class NodeTask(NamedTuple):
 def undirected(nodes: np.ndarray, neighbours: np.ndarray, num_nodes: int) -> Edges:
     """Both directions of the edges `nodes[i] - neighbours[i]`, integers `[n]`; duplicates are merged.
 
-    A self-loop is one edge. It is kept, as it is in Kipf's loader.
+    A self-loop is one edge, and stays, as in Kipf's loader.
     """
     first, second = nodes.astype(np.int64), neighbours.astype(np.int64)
     both = np.concatenate([first * num_nodes + second, second * num_nodes + first])
@@ -214,7 +214,7 @@ def random_split_by_class(
 
 
 def toy() -> Edges:
-    """The graph of the report's Question 3.2: node i is `TOY_NODES[i]`."""
+    """The graph of Soons (2020), Question 3.2: node i is `TOY_NODES[i]`."""
     pairs = np.array([[TOY_NODES.index(node) for node in edge] for edge in _TOY_EDGES.split()])
     return undirected(pairs[:, 0], pairs[:, 1], len(TOY_NODES))
 
@@ -263,7 +263,7 @@ def stochastic_block_model(
     within = _successes(rng, num_within, _edge_probability(num_edges * within_fraction, num_within, "within"))
     block = np.searchsorted(pair_starts, within, side="right") - 1
     within_ends = np.stack(_pair(within - pair_starts[block])) + block_starts[block]
-    # Of all pairs, those between blocks are kept: their own numbering would take more than these few drawn in vain.
+    # Draw from all pairs and drop the few within blocks: numbering the pairs between blocks would cost more.
     num_between = num_pairs - num_within
     probability = _edge_probability(num_edges * (1 - within_fraction), num_between, "between")
     ends = np.stack(_pair(_successes(rng, num_pairs, probability)))

@@ -14,15 +14,15 @@ from jaxrnn.arrays import Array, Key
 from jaxrnn.graph.edges import segment_sum
 
 
-class Pieces(NamedTuple):
-    """Where the entries of a sparse matrix stand, each row cut into pieces of at most L entries.
+class RowSegments(NamedTuple):
+    """The places of the entries of a sparse matrix, each row cut into segments of at most L entries.
 
-    Few rows are as long as the longest, and whole rows of its length would mostly be padding. Entries one by one would
-    make a product a scatter of all of them, which a CPU does in one thread.
+    Rows padded to the length of the longest would be mostly padding. Single entries would make a product a scatter of
+    all of them, which a CPU does in one thread.
 
     Attributes:
-        columns: integers ``[L, pieces]``; 0 where a piece is shorter than L.
-        rows: the row of each piece, integers ``[pieces]``, sorted.
+        columns: integers ``[L, segments]``; 0 where a segment is shorter than L.
+        rows: the row of each segment, integers ``[segments]``, sorted.
     """
 
     columns: Array | np.ndarray
@@ -30,26 +30,26 @@ class Pieces(NamedTuple):
 
 
 @functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["values", "pieces", "slots", "transposed"], meta_fields=["shape"]
+    jax.tree_util.register_dataclass, data_fields=["values", "segments", "slots", "transposed"], meta_fields=["shape"]
 )
 @dataclasses.dataclass(frozen=True)
 class SparseRows:
     """A matrix ``[N, D]`` of which only the entries that are not zero are stored.
 
     Attributes:
-        values: ``[L, pieces]``, or ``[L, pieces, K]`` where each of K heads has values of its own; 0 where a piece is
-            shorter than L.
-        pieces: where they stand.
-        slots: the same entries by column, for the product's gradient: their places in `values`, flattened to
-            ``[L * pieces]``, which is also what stands for none; integers ``[L', pieces']``.
-        transposed: where they stand in the transposed matrix.
+        values: ``[L, segments]``, or ``[L, segments, K]`` where each of K heads has values of its own; 0 where a
+            segment is shorter than L.
+        segments: the places of the entries.
+        slots: the same entries by column, for the product's gradient: indices into `values`, flattened; the index
+            ``L * segments`` stands for no entry; integers ``[L', segments']``.
+        transposed: the places of the entries in the transposed matrix.
         shape: ``(N, D)``.
     """
 
     values: Array | np.ndarray
-    pieces: Pieces
+    segments: RowSegments
     slots: Array | np.ndarray
-    transposed: Pieces
+    transposed: RowSegments
     shape: tuple[int, int]
 
 
@@ -61,7 +61,7 @@ def sparse_rows(matrix: Any) -> SparseRows:
     """`SparseRows` of anything that `scipy.sparse.csr_array` takes, float32, as NumPy arrays."""
     matrix = scipy.sparse.csr_array(matrix, copy=True)
     matrix.sum_duplicates()
-    # Behind the entries of the matrix stands the one that fills pieces which are shorter.
+    # After the entries of the matrix comes the zero that fills segments which are shorter.
     data, columns = np.append(matrix.data, 0).astype(np.float32), np.append(matrix.indices, 0).astype(np.int32)
     entries, rows = _cut(np.diff(matrix.indptr))
     slots = np.empty(data.size, np.int32)
@@ -70,33 +70,33 @@ def sparse_rows(matrix: Any) -> SparseRows:
 
     by_column = np.append(np.argsort(columns[:-1], kind="stable"), matrix.nnz)
     row_of = np.append(np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr)), 0).astype(np.int32)
-    nth, column_of_piece = _cut(np.bincount(columns[:-1], minlength=matrix.shape[1]))
+    nth, column_of_segment = _cut(np.bincount(columns[:-1], minlength=matrix.shape[1]))
     transposed = by_column[nth]
     return SparseRows(
         values=data[entries],
-        pieces=Pieces(columns[entries], rows),
+        segments=RowSegments(columns[entries], rows),
         slots=slots[transposed],
-        transposed=Pieces(row_of[transposed], column_of_piece),
+        transposed=RowSegments(row_of[transposed], column_of_segment),
         shape=matrix.shape,
     )
 
 
 def _cut(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts rows of some `lengths` that stand one after the other into pieces.
+    """Cuts rows of the given `lengths`, stored one after the other, into segments.
 
     Returns:
-        Places of the entries ``[L, pieces]``, the sum of the lengths where a piece is shorter than L, and the row of
-        each piece ``[pieces]``.
+        Places of the entries ``[L, segments]``, the sum of the lengths where a segment is shorter than L, and the row
+        of each segment ``[segments]``.
     """
 
     def cost(width: int) -> int:
-        # A piece costs its slots, padded ones too, and to be added to its row about one more.
+        # The cost of a segment is its slots, padding included, and about one more for the sum into its row.
         return int((width + 1) * (-(-lengths // width)).sum())
 
     width = min(range(1, max(lengths.max(initial=0), 1) + 1), key=cost)
-    pieces = -(-lengths // width)
-    rows = np.repeat(np.arange(len(lengths)), pieces)
-    nth = np.arange(rows.size) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    segments = -(-lengths // width)
+    rows = np.repeat(np.arange(len(lengths)), segments)
+    nth = np.arange(rows.size) - np.repeat(np.cumsum(segments) - segments, segments)
     ends = np.cumsum(lengths)
     places = (ends - lengths)[rows] + width * nth + np.arange(width)[:, None]
     return np.where(places < ends[rows], places, lengths.sum()), rows.astype(np.int32)
@@ -120,18 +120,18 @@ def project(x: Features, w: Array) -> Array:
 
 @jax.custom_vjp
 def _sparse_product(x: SparseRows, w: Array) -> Array:
-    return _sum_of_pieces(jnp.asarray(x.values), x.pieces, w, x.shape[0])
+    return _sum_segments(jnp.asarray(x.values), x.segments, w, x.shape[0])
 
 
-def _sum_of_pieces(values: Array, pieces: Pieces, w: Array, num_rows: int) -> Array:
-    """Slot after slot of all pieces: what a step of the loop reads and writes stays in the cache."""
-    columns = jnp.asarray(pieces.columns)
+def _sum_segments(values: Array, segments: RowSegments, w: Array, num_rows: int) -> Array:
+    """Slot after slot of all segments, so that each step of the loop works on numbers that fit the cache."""
+    columns = jnp.asarray(segments.columns)
 
     def product(slot: Array | int) -> Array:
         return with_axes_of(values[slot], w) * w[columns[slot]]
 
     total = jax.lax.fori_loop(1, len(columns), lambda slot, total: total + product(slot), product(0))
-    return segment_sum(total, pieces.rows, num_rows, indices_are_sorted=True)
+    return segment_sum(total, segments.rows, num_rows, indices_are_sorted=True)
 
 
 def _sparse_forward(x: SparseRows, w: Array) -> tuple[Array, tuple[SparseRows, Array]]:
@@ -143,13 +143,13 @@ def _sparse_backward(residuals: tuple[SparseRows, Array], d_y: Array) -> tuple[S
     x, w = residuals
     flat = jnp.reshape(x.values, (-1, *x.values.shape[2:]))
     values = flat.at[x.slots].get(mode="fill", fill_value=0)
-    d_w = _sum_of_pieces(values, x.transposed, d_y, x.shape[1])
+    d_w = _sum_segments(values, x.transposed, d_y, x.shape[1])
 
     def by_slot(column: Array) -> Array:
-        return (d_y[x.pieces.rows] * w[column]).sum(range(x.values.ndim - 1, d_y.ndim))
+        return (d_y[x.segments.rows] * w[column]).sum(range(x.values.ndim - 1, d_y.ndim))
 
-    # Nearly always nobody asks for this one, and the compiler drops it.
-    d_values = jax.lax.map(by_slot, x.pieces.columns)
+    # Rarely needed: the compiler drops it where no gradient of the values is taken.
+    d_values = jax.lax.map(by_slot, x.segments.columns)
     blank = jax.tree.map(lambda a: np.zeros(np.shape(a), jax.dtypes.float0), x)
     return dataclasses.replace(blank, values=d_values), d_w
 
@@ -158,10 +158,10 @@ _sparse_product.defvjp(_sparse_forward, _sparse_backward)
 
 
 def dropout(key: Key, rate: float, x: Array) -> Array:
-    """`x` with each entry zeroed with probability `rate`, and the others divided by the probability to be kept.
+    """`x` with each entry zeroed with probability `rate`, and the others divided by ``1 - rate``.
 
-    The rate is rounded to a multiple of ``2^-10`` below 1: an entry takes a third of a word of Threefry's, of which
-    `jax.random.bernoulli` computes six times as many.
+    The rate is rounded to a multiple of ``2^-10`` below 1: an entry uses a third of a word of Threefry, a sixth of what
+    `jax.random.bernoulli` computes.
 
     Raises:
         ValueError: for a rate outside of ``[0, 1)``.
@@ -175,15 +175,15 @@ def dropout(key: Key, rate: float, x: Array) -> Array:
     else:  # Not a key of Threefry's.
         words = jax.random.bits(key, (num_words,), jnp.uint32)
     keep = jnp.stack([words >> shift & (2**10 - 1) >= dropped for shift in (0, 10, 20)])
-    # Else XLA draws them again for every use, forward and backward: a GAT's gradient takes a third longer.
+    # Without the barrier XLA draws them again for every use: a GAT's gradient takes a third longer.
     keep = jax.lax.optimization_barrier(keep).reshape(-1)[: x.size].reshape(x.shape)
     return jnp.where(keep, x * (2**10 / (2**10 - dropped)), 0)
 
 
 def drop_features(key: Key, rate: float, x: Features, num_heads: int | None = None) -> Features:
-    """`dropout` of features, with a copy for each head that is dropped on its own if `num_heads` is given.
+    """`dropout` of features; with `num_heads`, a copy for each head with a mask of its own.
 
-    Of `SparseRows`, only the entries are drawn.
+    In `SparseRows`, only the stored entries are drawn.
     """
     values = jnp.asarray(x.values if isinstance(x, SparseRows) else x)
     if num_heads is not None:
@@ -194,5 +194,5 @@ def drop_features(key: Key, rate: float, x: Features, num_heads: int | None = No
 
 
 def with_axes_of(x: Array, y: Array) -> Array:
-    """`x` with as many axes as `y`: it belongs to the leading ones."""
+    """`x`, which has the leading axes of `y`, reshaped to broadcast against it."""
     return jnp.reshape(x, x.shape + (1,) * (y.ndim - x.ndim))

@@ -45,7 +45,7 @@ def graph_filter(graph: GraphsTuple, x: Features, taps_kdh: Array) -> Array:
 def edge_softmax(graph: GraphsTuple, logits: Array, num_nodes: int) -> Array:
     """The softmax of ``logits [E, ...]`` over the edges into each node, ``[E, ...]``.
 
-    Edges of weight 0 get exactly zero, also where a node has no others; so do their gradients.
+    Edges of weight 0 get exactly zero, and so do their gradients, also where a node has no other edges.
 
     Raises:
         ValueError: if the graph has another number of nodes, where that is known when compiling.
@@ -53,7 +53,7 @@ def edge_softmax(graph: GraphsTuple, logits: Array, num_nodes: int) -> Array:
     _check_rows(graph, num_nodes)
     logits = jnp.where(with_axes_of(graph.edges != 0, logits), logits, -jnp.inf)
     largest = segment_max(jax.lax.stop_gradient(logits), graph.receivers, num_nodes, indices_are_sorted=True)
-    # The largest of no logits is -inf.
+    # Without edges, the maximum is -inf.
     exps = jnp.exp(logits - jnp.where(largest > -jnp.inf, largest, 0)[graph.receivers])
     sums = _sum_by_receiver(graph, exps, num_nodes)
     return exps / jnp.where(sums > 0, sums, 1)[graph.receivers]
@@ -87,7 +87,7 @@ def gat(
         a_sender_kf: the half of ``a`` that reads ``W h_j``.
         a_receiver_kf: the half that reads ``W h_i``.
         drop_attention: applied to ``alpha [E, K]``.
-        drop_features: applied to the ``W h_j`` that are summed.
+        drop_features: applied to the summands ``W h_j``.
 
     Returns:
         ``[N, K, F]``: the heads are concatenated by a reshape, averaged by a mean.
@@ -108,7 +108,7 @@ def gatv2(
 ) -> Array:
     """`gat` in the order of Brody, Alon and Yahav 2022: the logits are ``a^T LeakyReLU_0.2(W_r h_i + W_s h_j)``.
 
-    What is summed are the ``W_s h_j``.
+    The sum is over ``W_s h_j``.
     """
     logits_ek = (_leaky(h_sender_nkf[graph.senders] + h_receiver_nkf[graph.receivers]) * a_kf).sum(-1)
     return _attend(graph, h_sender_nkf, logits_ek, drop_attention, drop_features)
@@ -124,7 +124,7 @@ def _leaky(x: Array) -> Array:
 
 
 def _check_rows(graph: GraphsTuple, rows: int) -> None:
-    """Else, look-ups beyond the last row would read it, and sums there would be dropped."""
+    """Without this check, indices beyond the last row would read the last row, and sums there would be lost."""
     if not isinstance(graph.n_node, jax.core.Tracer) and np.sum(graph.n_node) != rows:
         raise ValueError(f"there are {rows} rows for a graph of {np.sum(graph.n_node)} nodes")
 
@@ -134,10 +134,10 @@ def _sum_by_receiver(graph: GraphsTuple, x: Array, num_nodes: int) -> Array:
 
 
 def _spread(weights: Array, x: Array) -> Array:
-    """`weights` for each of the features of `x`, as a product with ones, exactly.
+    """`weights` repeated for each feature of `x`, by an exact product with ones.
 
-    Its gradient, a sum over few features for each edge, is a product too. XLA's CPU compiler gives the sum to a library
-    that takes three times as long for a single head: a seventh of a GAT's epoch.
+    Its gradient, a sum over few features for each edge, is then a product too. As a sum, XLA's CPU compiler gives it to
+    a library that takes three times as long for a single head: a seventh of a GAT's epoch.
     """
     ones = jnp.ones((1, math.prod(x.shape[weights.ndim :])), weights.dtype)
     spread = jnp.matmul(weights[..., None], ones, precision="highest")

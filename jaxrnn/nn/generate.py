@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxrnn.arrays import Array, Key, PyTree
 
 Choice = Callable[[Key, Array], Array]
-"""``choose(key, logits [V]) -> token``, int32; those here are pytrees, so that a compiled function can be given one."""
+"""``choose(key, logits [V]) -> token``, int32; a pytree, so that it can be an argument of a compiled function."""
 
 
 @jax.tree_util.register_static
@@ -20,7 +20,7 @@ class Greedy:
     """The most likely token; the first of equal ones."""
 
     def __call__(self, key: Key, logits_v: Array) -> Array:
-        """A `Choice`; the key is not looked at."""
+        """A `Choice`; the key is not used."""
         del key
         return logits_v.argmax().astype(jnp.int32)
 
@@ -28,7 +28,7 @@ class Greedy:
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["tau"], meta_fields=["top_k", "top_p"])
 @dataclasses.dataclass(frozen=True)
 class Sampler:
-    """Draws from ``softmax(tau * logits)``, as in the report: a larger tau is less random.
+    """Draws from ``softmax(tau * logits)``, as in Soons (2020): a larger tau is less random.
 
     Attributes:
         tau: positive; the inverse of what others call the temperature.
@@ -43,7 +43,7 @@ class Sampler:
 
     def __call__(self, key: Key, logits_v: Array) -> Array:
         """A `Choice`."""
-        # From the maximum down, so that no tau is too large.
+        # Without the maximum, a large tau would overflow.
         scaled = self.tau * (logits_v - logits_v.max())
         if self.top_k is None and self.top_p is None:
             return jax.random.categorical(key, scaled).astype(jnp.int32)
@@ -72,10 +72,10 @@ def generate(
     Args:
         step: ``step(carries, token_b) -> (carries, logits_bv)``.
         carries: before the first token, fields ``[B, H]``.
-        prompts_pb: integers ``[P, B]``, ``P <= length``; what comes after a prompt's end is not looked at.
+        prompts_pb: integers ``[P, B]``, ``P <= length``; tokens after a prompt's end have no effect.
         lengths_b: of the prompts, at least 1 and at most P.
         keys_b: keys ``[B]``.
-        choose: of the next token; it is handed a new key at each position.
+        choose: chooses the next token; it gets a new key at each position.
         length: L.
 
     Returns:
@@ -84,7 +84,7 @@ def generate(
     fill = jnp.zeros((length - prompts_pb.shape[0], prompts_pb.shape[1]), jnp.int32)
     given_lb = jnp.concatenate([jnp.asarray(prompts_pb, jnp.int32), fill])
     positions = jnp.arange(1, length)
-    # All at once: one by one, in the scan, they cost a tenth of its time where B is 1.
+    # All keys at once: drawn in the scan, they cost a tenth of its time where B is 1.
     keys_lb = jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (None, 0))(keys_b, positions)
 
     def body(state: tuple[PyTree, Array], x: tuple[Array, Array, Key]) -> tuple[Any, tuple[Array, Array]]:

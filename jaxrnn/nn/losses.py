@@ -39,6 +39,6 @@ def accuracy(logits: Array, labels: Array, mask: Array | None = None) -> Array:
 
 
 def _check_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
-    # Broadcast against each other, they would give another number.
+    # Broadcasting would give another number.
     if array.shape != shape:
         raise ValueError(f"{name} should have shape {shape}, not {array.shape}")

@@ -10,7 +10,7 @@ from jaxrnn.recurrence import Phase
 
 
 class SequenceClassifier(nn.Module):
-    """The report's classifier: embedding, one recurrent layer, a linear head on the last hidden state.
+    """The classifier of Soons (2020): embedding, one recurrent layer, a linear head on the last hidden state.
 
     A bidirectional one reads ``[h_forward(T); h_backward(1)]``.
 
@@ -22,8 +22,8 @@ class SequenceClassifier(nn.Module):
         hidden_size: H.
         initializer: of the recurrent layer and the head, as in `jaxrnn.cells`.
         bidirectional: a second layer of the same cell that walks backwards.
-        phases: how sequences that begin alike share their beginnings, see `last_carry` in `jaxrnn.recurrence`; without
-            a mask.
+        phases: how sequences that begin alike share the computation of their start, see `jaxrnn.recurrence.last_carry`;
+            passed over where there is a mask.
     """
 
     cell: Cell
@@ -37,7 +37,7 @@ class SequenceClassifier(nn.Module):
 
     @nn.compact
     def __call__(self, tokens_tb: Array, mask_tb: Array | None = None) -> Array:
-        """Logits ``[B, C]`` of integer tokens ``[T, B]``; masked positions are not looked at."""
+        """Logits ``[B, C]`` of integer tokens ``[T, B]``; masked positions have no effect."""
         shape = (self.vocabulary_size, self.embedding_size)
         embedding = self.param("embedding", nn.initializers.normal(1.0), shape)
         forward = self._layer("forward")

@@ -12,7 +12,7 @@ from jaxrnn.nn.modules import Recurrent, head
 
 
 class CharLM(nn.Module):
-    """The report's generative model (Question 2.1): embedding, recurrent layers, a linear head at every step.
+    """The generative model of Soons (2020), Question 2.1: embedding, recurrent layers, a linear head at every step.
 
     Attributes:
         cell: an entry of `jaxrnn.cells.CELLS`.

@@ -1,4 +1,4 @@
-"""Baum-Sweet: does the binary form of a number have no maximal block of zeros of odd length?
+"""Baum-Sweet: does the binary form of a number have no maximal run of zeros of odd length?
 
 The label is the number's term of the Baum-Sweet sequence (OEIS A086747).
 """
@@ -13,7 +13,7 @@ from jaxrnn.data.formal.task import BIT_ZERO, PAD, SequenceTask, check_digits
 
 _MIN_BITS = 4
 
-# The automaton that reads the bits: the zeros read last are even in number (or none), odd, or an odd block has ended.
+# The automaton that reads the bits: the current run of zeros is even (or empty), odd, or an odd run has ended.
 _EVEN, _ODD, _VIOLATED = range(3)
 # [bit, state] -> state
 _NEXT_STATE = ((_ODD, _EVEN, _VIOLATED), (_EVEN, _VIOLATED, _VIOLATED))
@@ -47,7 +47,7 @@ def sample(key: jax.Array, batch_size: int, digits: int) -> tuple[jax.Array, jax
 
     Returns:
         tokens_tb: int32 `[4 * digits, B]`, pad 0, bit zero 1, bit one 2.
-        labels_b: int32 `[B]`, 1 if no maximal block of zeros has odd length.
+        labels_b: int32 `[B]`, 1 if no maximal run of zeros has odd length.
     """
     max_bits = 4 * digits
     label_key, length_key, bit_key = jax.random.split(key, 3)
@@ -76,7 +76,7 @@ def _one_probabilities(max_bits: int) -> np.ndarray:
     Zero where no continuation has the label: such states are never reached.
     """
     # How many continuations of `remaining` bits lead from a state to a label, as [label][state] of Python integers:
-    # they outgrow every fixed width, and their quotients are rounded only once. At the end, an odd block violates too.
+    # they outgrow every fixed width, and their quotients are rounded only once. At the end, an odd run violates too.
     counts = [[0, 1, 1], [1, 0, 0]]
     probabilities = np.zeros((1 + max_bits, 2, 3), np.float32)
     for remaining in range(1, 1 + max_bits):

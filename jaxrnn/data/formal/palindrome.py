@@ -1,4 +1,4 @@
-"""Binary palindromes: predict the last symbol, which is the first one that is not padding (report, Tables 1 and 2)."""
+"""Binary palindromes: predict the last symbol, which is the first one that is not padding (Soons 2020)."""
 
 from functools import partial
 
@@ -7,12 +7,12 @@ import jax.numpy as jnp
 
 from jaxrnn.data.formal.task import BIT_ZERO, PAD, SequenceTask, check_digits
 
-# Decimal digits are uniform on 0..8, as the report's author drew them; each takes at most 4 bits.
+# Decimal digits are uniform on 0..8, as in the code of Soons (2020); each takes at most 4 bits.
 _NUM_DIGIT_VALUES = 9
 
 
 def task(digits: int) -> SequenceTask:
-    """The task of palindromes of `digits` decimal digits (the report's T: 10 or 20).
+    """The task of palindromes of `digits` decimal digits (T of Soons 2020: 10 or 20).
 
     For every `digits`, class 1 (the last bit is one) has probability 2/3: 8/9 with the half as drawn, 4/9 reversed.
 
@@ -59,8 +59,8 @@ def sample(key: jax.Array, batch_size: int, digits: int) -> tuple[jax.Array, jax
     index = jnp.minimum(from_end, 2 * num_bits - 1 - from_end)
     index = jnp.where(is_reversed, num_bits - 1 - index, index)
 
-    # Every position looks at every digit, of which at most one covers it. That is quadratic, yet at the report's
-    # lengths this one fused reduction is faster than a bisection with gathers.
+    # Every position is compared with every digit, of which at most one covers it. It is quadratic, yet up to 20 digits
+    # this fused reduction is faster than a bisection with gathers.
     place = ends[:, None] - 1 - index
     is_covered = (place >= 0) & (place < widths[:, None])
     bit = (values[:, None] >> jnp.clip(place, 0, 3)) & 1

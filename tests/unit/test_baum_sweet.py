@@ -1,4 +1,4 @@
-"""The oracle writes every binary form out as a string, and finds odd blocks of zeros with a regular expression."""
+"""The oracle writes every binary form out as a string, and finds odd runs of zeros with a regular expression."""
 
 import itertools
 import re

@@ -118,9 +118,9 @@ def test_look_ups_beyond_the_table_are_as_in_jax_and_so_is_their_gradient():
 
 def test_inputs_without_a_time_axis_are_refused():
     params, _, xs, embedding, indices = draw_problem("lstm", 2, ())
-    with pytest.raises(ValueError, match=r"inputs are \[T, \*batch, D\], .*, not of shape \(\d+,\)"):
+    with pytest.raises(ValueError, match="not of shape"):
         unroll(CELLS["lstm"], params, xs[0])
-    with pytest.raises(ValueError, match=r"not of shape \(\)"):
+    with pytest.raises(ValueError, match="not of shape"):
         unroll(CELLS["lstm"], params, jnp.asarray(indices[0]), embedding=embedding)
 
 
@@ -215,7 +215,7 @@ def test_no_steps_are_the_initial_carry_and_its_gradient(name, form, x64):
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize(("name", "stacks"), [("lstm", 4 + 2 + 1), ("gru", 3 + 1 + 3 + 1)])
-def test_a_gradient_of_one_lane_holds_the_products_or_their_cotangents_but_not_both(name, stacks, reverse):
+def test_a_gradient_of_one_run_holds_the_products_or_their_cotangents_but_not_both(name, stacks, reverse):
     """In stacks ``[T, B, H]``: products, carries, the GRU's cotangents of z, and what the weight gradient reads."""
     num_steps, batch_size, hidden_size = 64, 16, 32
     problem = draw_problem(name, num_steps, (batch_size,), hidden_size=hidden_size, dtype=np.float32)
@@ -285,7 +285,7 @@ def test_forward_mode_says_that_it_is_not_there(name):
     def tangent(cell, params):
         return jax.jvp(lambda params: unroll(cell, params, problem.xs), (params,), (params,))
 
-    with pytest.raises(TypeError, match=r"forward-mode autodiff \(jvp\) to a custom_vjp function"):
+    with pytest.raises(TypeError, match="custom_vjp"):
         tangent(STACKED[name], problem.params)
     jax.eval_shape(functools.partial(tangent, AUTODIFF[name]), problem.params)
 
@@ -340,14 +340,14 @@ def test_all_masked_gives_the_initial_carry_and_no_gradient(name, cell, form, x6
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_lanes_are_separate_calls_and_new_values_compile_nothing(name):
+def test_runs_are_separate_calls_and_new_values_compile_nothing(name):
     gradient = functools.partial(results_and_gradient, from_tokens, CELLS[name])
-    lanes = [draw_problem(name, **SIZES, seed=seed, dtype=np.float32) for seed in range(3)]
-    separate = [gradient(lanes[0])]
+    runs = [draw_problem(name, **SIZES, seed=seed, dtype=np.float32) for seed in range(3)]
+    separate = [gradient(runs[0])]
     num_compiled = results_and_gradient._cache_size()
-    separate += [gradient(lane) for lane in lanes[1:]]
+    separate += [gradient(run) for run in runs[1:]]
     assert results_and_gradient._cache_size() == num_compiled
-    together = jax.jit(jax.vmap(gradient))(stack(lanes))
+    together = jax.jit(jax.vmap(gradient))(stack(runs))
     oracles.assert_close(together, stack(separate), 1e-5)
 
 
@@ -357,15 +357,14 @@ def test_lanes_are_separate_calls_and_new_values_compile_nothing(name):
 def test_inputs_that_do_not_belong_together_are_refused():
     params, _, xs, embedding, indices = draw_problem("lstm", 5, (2,))
     lstm = CELLS["lstm"]
-    with pytest.raises(ValueError, match=r"integer inputs of shape \(5, 2\) need an embedding"):
+    with pytest.raises(ValueError, match="need an embedding"):
         unroll(lstm, params, indices)
-    with pytest.raises(ValueError, match="with an embedding the inputs are integers, not float64"):
+    with pytest.raises(ValueError, match="inputs are integers"):
         unroll(lstm, params, xs, embedding=embedding)
     for shape in [(5,), (2, 5), (5, 1), (5, 2, 1), (4, 2)]:
-        with pytest.raises(ValueError, match=r"mask has shape .*, the inputs ask for \(5, 2\)"):
-            unroll(lstm, params, xs, mask=np.ones(shape, bool))
-        with pytest.raises(ValueError, match=r"mask has shape .*, the inputs ask for \(5, 2\)"):
-            unroll(lstm, params, indices, embedding=embedding, mask=np.ones(shape, bool))
+        for inputs in ({"xs": xs}, {"xs": indices, "embedding": embedding}):
+            with pytest.raises(ValueError, match="mask has shape"):
+                unroll(lstm, params, **inputs, mask=np.ones(shape, bool))
 
 
 # --- Sequences that begin alike ---------------------------------------------------------------------------------------
@@ -441,7 +440,7 @@ def test_second_derivatives_with_shared_starts(padding, x64):
 @pytest.mark.parametrize("phases", [(Phase(4, 7),), (Phase(1, 2), Phase(5, 6))])
 def test_phases_of_other_tokens_are_refused(phases):
     params, _, _, embedding, _ = draw_problem("lstm", 1, ())
-    with pytest.raises(ValueError, match=r"\(7, 5\) do not fit a last phase"):
+    with pytest.raises(ValueError, match="last phase"):
         last_carry(CELLS["lstm"], params, draw_padded(PADDING), embedding=embedding, phases=phases)
 
 

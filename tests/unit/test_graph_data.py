@@ -11,45 +11,12 @@ import scipy.stats
 from jaxrnn.data import graphs
 from jaxrnn.data.files import DataError
 
-# The report, Question 3.2, rows A to F; with self-loops.
+# Soons (2020), Question 3.2, rows A to F; with self-loops.
 TOY_ADJACENCY = ["110011", "110100", "001100", "011101", "100010", "100101"]
 # Zachary's members 1 to 34; he and the officer have 16 and 17 friends.
 KARATE_DEGREES = [
-    16,
-    9,
-    10,
-    6,
-    3,
-    4,
-    4,
-    4,
-    5,
-    2,
-    3,
-    1,
-    2,
-    5,
-    2,
-    2,
-    2,
-    2,
-    2,
-    3,
-    2,
-    2,
-    2,
-    5,
-    3,
-    3,
-    2,
-    4,
-    3,
-    4,
-    4,
-    6,
-    12,
-    17,
-]
+    16, 9, 10, 6, 3, 4, 4, 4, 5, 2, 3, 1, 2, 5, 2, 2, 2, 2, 2, 3, 2, 2, 2, 5, 3, 3, 2, 4, 3, 4, 4, 6, 12, 17
+]  # fmt: skip
 LABELS = np.repeat(np.array([0, -1, 1], np.int32), [60, 4, 6])
 CLASS_LABELS = np.repeat(np.array([0, 1, -1, 2], np.int32), [40, 17, 5, 3])
 NUM_KEYS = 2000
@@ -99,7 +66,7 @@ def test_rows_are_divided_by_their_sum():
 # --- The graphs by name
 
 
-def test_the_toy_graph_has_the_reports_matrix():
+def test_the_toy_graph_has_the_papers_matrix():
     expected = np.array([[int(entry) for entry in row] for row in TOY_ADJACENCY])
     np.testing.assert_array_equal(dense(graphs.toy(), 6) + np.eye(6, dtype=int), expected)
 
@@ -212,20 +179,20 @@ def test_degenerate_block_models():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "wrong"),
     [
-        ((0, 3, 4, 1, 0.5), "num_blocks must lie in 1..num_nodes, got 4 blocks of 3 nodes"),
-        ((0, 3, 0, 1, 0.5), "num_blocks must lie in 1..num_nodes, got 0 blocks"),
-        ((0, 9, 3, -1, 0.5), "got -1 and 0.5"),
-        ((0, 9, 3, float("nan"), 0.5), "got nan and 0.5"),
-        ((0, 9, 3, 1, 1.5), "got 1 and 1.5"),
-        ((0, 9, 3, 4, 1), "18 edges within blocks are expected, but there are only 9 pairs of nodes"),
-        ((0, 9, 1, 2, 0.5), "4.5 edges between blocks are expected, but there are only 0 pairs of nodes"),
+        ((3, 4, 1, 0.5), "num_blocks"),
+        ((3, 0, 1, 0.5), "num_blocks"),
+        ((9, 3, -1, 0.5), "expected_degree"),
+        ((9, 3, float("nan"), 0.5), "expected_degree"),
+        ((9, 3, 1, 1.5), "within_fraction"),
+        ((9, 3, 4, 1), "18 edges within"),
+        ((9, 1, 2, 0.5), "4.5 edges between"),
     ],
 )
-def test_a_block_model_that_does_not_exist_is_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        graphs.stochastic_block_model(*arguments)
+def test_a_block_model_that_does_not_exist_is_refused(arguments, wrong):
+    with pytest.raises(ValueError, match=wrong):
+        graphs.stochastic_block_model(0, *arguments)
 
 
 # --- Random splits
@@ -307,27 +274,16 @@ def test_the_defaults_are_those_of_the_citation_graphs():
 
 
 @pytest.mark.parametrize(
-    ("num_classes", "sizes", "message"),
-    [
-        (2, (7, 1, 1), "needs 7 training nodes a class, but class 1 has only 6 nodes"),
-        (3, (5, 1, 1), "needs 5 training nodes a class, but class 2 has only 0 nodes"),
-        (
-            2,
-            (6, 50, 5),
-            "needs 50 nodes for validation and 5 for the test, but besides 6 a class .* only 54 have a label",
-        ),
-    ],
+    ("num_classes", "sizes", "count"),
+    [(2, (7, 1, 1), "class 1 has only 6"), (3, (5, 1, 1), "class 2 has only 0"), (2, (6, 50, 5), "only 54")],
 )
-def test_a_random_split_of_too_few_nodes_is_refused(num_classes, sizes, message):
+def test_a_random_split_of_too_few_nodes_is_refused(num_classes, sizes, count):
     names = ("train_per_class", "num_validation", "num_test")
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=count):
         graphs.random_split(jax.random.key(0), LABELS, num_classes, **dict(zip(names, sizes, strict=True)))
 
 
-@pytest.mark.parametrize(
-    ("labels", "num_classes", "message"),
-    [([0, 0, 0, 1, 1], 2, "class 1 has only 2"), ([0] * 3, 2, "class 1 has only 0")],
-)
-def test_a_split_by_class_of_too_few_nodes_is_refused(labels, num_classes, message):
-    with pytest.raises(DataError, match=message):
-        graphs.random_split_by_class(jax.random.key(0), np.array(labels, np.int32), num_classes)
+@pytest.mark.parametrize(("labels", "count"), [([0, 0, 0, 1, 1], 2), ([0] * 3, 0)])
+def test_a_split_by_class_of_too_few_nodes_is_refused(labels, count):
+    with pytest.raises(DataError, match=f"class 1 has only {count}"):
+        graphs.random_split_by_class(jax.random.key(0), np.array(labels, np.int32), 2)

@@ -108,10 +108,10 @@ def test_a_linear_rnns_gradient_decays_at_its_spectral_radius(radius, x64):
     np.testing.assert_allclose(norms[:-1] / norms[1:], radius, rtol=1e-6)
 
 
-def test_only_recurrent_blocks_are_orthogonal():
+def test_only_recurrent_matrices_are_orthogonal():
     key, other = jax.random.split(jax.random.key(0))
-    for block, shape in [("g_x", (D, H)), ("g_b", (H,)), ("head", (H, 2))]:
-        ours, expected = (make(jax.random.clone(key), block, shape, H) for make in (orthogonal(0.5), kaiming))
+    for name, shape in [("g_x", (D, H)), ("g_b", (H,)), ("head", (H, 2))]:
+        ours, expected = (make(jax.random.clone(key), name, shape, H) for make in (orthogonal(0.5), kaiming))
         np.testing.assert_array_equal(ours, expected)
     drawn = [orthogonal(0.5)(k, "i_h", (H, H), H) for k in (key, other)]
     assert not np.allclose(*drawn)

@@ -1,4 +1,4 @@
-"""What `SequenceTask` promises, of every task that the trainer knows."""
+"""What `SequenceTask` promises, for every entry of `TASKS`."""
 
 import jax
 import numpy as np
@@ -40,5 +40,5 @@ def test_vmap_over_keys_equals_separate_calls(task):
 @pytest.mark.parametrize("digits", [0, -3, 2.5, "3"])
 @pytest.mark.parametrize("name", TASKS)
 def test_invalid_digits_are_refused(name, digits):
-    with pytest.raises(ValueError, match=rf"digits must be an integer >= [12], got {digits!r}"):
+    with pytest.raises(ValueError, match="digits"):
         TASKS[name](digits)

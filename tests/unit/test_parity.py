@@ -1,6 +1,6 @@
 """PyTorch as the oracle, at first hand where it is installed, and through numbers stored from it everywhere else.
 
-``PYTHONPATH=. python tests/test_parity.py`` writes the stored numbers anew.
+``PYTHONPATH=.:tests python tests/unit/test_parity.py`` writes the stored numbers anew.
 """
 
 import functools
@@ -104,11 +104,11 @@ def test_layers_equal_pytorchs_in_values_and_gradients(torch, name):
     oracles.assert_close(layer_in_jax(name, jax.tree.map(np.float32, arrays)), expected, 1e-5)
 
 
-# --- The report's classifier and its training -------------------------------------------------------------------------
+# --- The paper's classifier and its training -------------------------------------------------------------------------
 
 
 def classifier_weights(vocabulary_size, input_size, hidden_size, num_classes):
-    """The report's LSTM under its own names (Question 1.2b), from a formula."""
+    """The LSTM of Soons (2020) under its own names (Question 1.2b), from a formula."""
     shapes = {"embedding": (vocabulary_size, input_size), "W_ph": (hidden_size, num_classes), "b_p": (num_classes,)}
     for gate in "gifo":
         shapes |= {
@@ -152,7 +152,7 @@ def loss_in_jax(w, tokens, labels):
     return cross_entropy(logits, labels)
 
 
-def test_the_reports_classifier_has_the_loss_and_gradient_of_its_equations(torch):
+def test_the_papers_classifier_has_the_loss_and_gradient_of_its_equations(torch):
     weights = classifier_weights(3, 10, 16, 2)
     tokens, labels = classifier_batch(0, weights, num_steps=12, batch_size=8)
     tensors = {key: torch.tensor(array, dtype=torch.float32, requires_grad=True) for key, array in weights.items()}

@@ -144,9 +144,9 @@ def test_gat_drops_inputs_features_and_attention_of_each_head(sparse):
 
 
 @pytest.mark.parametrize("layer", [GCN(4, 0.5), GAT(2, 2, dropout=0.6)], ids=["gcn", "gat"])
-def test_lanes_are_the_same_alone_and_beside_others(layer):
+def test_runs_are_the_same_alone_and_beside_others(layer):
     x = graphs.sparse_rows(X)
-    lanes = jax.tree.map(lambda *leaves: np.stack(leaves), *(drawn(layer, NORMALIZED, x, seed) for seed in range(3)))
+    runs = jax.tree.map(lambda *leaves: np.stack(leaves), *(drawn(layer, NORMALIZED, x, seed) for seed in range(3)))
     keys = jax.random.split(jax.random.key(0), 3)
 
     @jax.jit
@@ -157,7 +157,7 @@ def test_lanes_are_the_same_alone_and_beside_others(layer):
 
         return jax.grad(loss)(params)
 
-    together = jax.jit(jax.vmap(gradients))(lanes, keys)
-    alone = gradients(jax.tree.map(lambda leaf: leaf[2], lanes), keys[2])
+    together = jax.jit(jax.vmap(gradients))(runs, keys)
+    alone = gradients(jax.tree.map(lambda leaf: leaf[2], runs), keys[2])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[2], b, rtol=1e-4, atol=1e-4), together, alone)
     assert all(np.abs(leaf[0] - leaf[2]).max() > 1e-3 for leaf in jax.tree.leaves(together))

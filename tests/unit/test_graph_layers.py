@@ -153,15 +153,15 @@ def test_layers_and_gradients_equal_their_dense_twins(name, dtype, tolerance, x6
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_lanes_and_graphs_can_be_mapped_over(name, x64):
+def test_runs_and_graphs_can_be_mapped_over(name, x64):
     layer, twin = LAYERS[name]
-    lanes = draw(1, 3)
+    runs = draw(1, 3)
     kinds = [{"undirected": u, "merge": False, "self_loops": u} for u in (False, True)]
     mapped = jax.jit(jax.vmap(functools.partial(value_and_gradients, layer), (None, 0)))
     expected = jax.jit(jax.vmap(functools.partial(value_and_gradients, twin), (None, 0)))
-    assert_close(mapped(sparse(**kinds[1]), lanes), expected(dense(**kinds[1]), lanes), 1e-12)
+    assert_close(mapped(sparse(**kinds[1]), runs), expected(dense(**kinds[1]), runs), 1e-12)
 
-    # Different graphs of one padded size, one in each lane.
+    # Different graphs of one padded size, one in each run.
     many = jax.tree.map(lambda *leaves: np.stack(leaves), *(graphs.pad(sparse(**kind), 8, 32)[0] for kind in kinds))
     two = draw(2, 2)
     y = jax.jit(jax.vmap(layer))(many, two | {"x": np.pad(two["x"], ((0, 0), (0, 1), (0, 0)))})[:, :N]
@@ -176,12 +176,12 @@ def test_whole_numbers_are_propagated_by_weights_that_are_none():
 
 def test_rows_that_are_not_the_graphs_nodes_are_refused():
     graph = sparse(undirected=True, merge=True, self_loops=True)
-    with pytest.raises(ValueError, match=f"there are {N - 1} rows for a graph of {N} nodes"):
+    with pytest.raises(ValueError, match=f"{N - 1} rows .* {N} nodes"):
         graphs.propagate(graph, jnp.ones((N - 1, 2)))
-    with pytest.raises(ValueError, match=f"there are {N + 1} rows"):
+    with pytest.raises(ValueError, match=f"{N + 1} rows"):
         graphs.edge_softmax(graph, jnp.ones(len(graph.senders)), N + 1)
     padded, _ = graphs.pad(graph, N + 3, len(graph.senders) + 2)
-    with pytest.raises(ValueError, match=f"there are {N} rows for a graph of {N + 3} nodes"):
+    with pytest.raises(ValueError, match=f"{N} rows .* {N + 3} nodes"):
         graphs.gcn(padded, jnp.ones((N, 2)), jnp.ones((2, 2)))
 
 
@@ -230,7 +230,7 @@ def test_the_matrix_of_question_3_2():
 
 @pytest.mark.parametrize("edge", [(0, 7), (-1, 2)])
 def test_an_edge_to_no_node_is_named(edge):
-    with pytest.raises(ValueError, match=f"edge 1 goes from node {edge[0]} to node {edge[1]}, but nodes are 0 to 6"):
+    with pytest.raises(ValueError, match=f"edge 1 .* node {edge[0]} to node {edge[1]}"):
         graphs.build([0, edge[0]], [1, edge[1]], N)
 
 
@@ -290,9 +290,9 @@ def test_sparse_features_are_multiplied_as_the_dense_ones(kind, x64):
     matrix = a_matrix(kind, rng).astype(np.float32).astype(float)
     x = graphs.sparse_rows(matrix)
     assert x.shape == matrix.shape
-    for pieces, entries in ((x.pieces, x.values), (x.transposed, np.append(x.values, 0)[x.slots])):
-        assert (np.diff(pieces.rows) >= 0).all()
-        assert pieces.columns.shape == entries.shape
+    for segments, entries in ((x.segments, x.values), (x.transposed, np.append(x.values, 0)[x.slots])):
+        assert (np.diff(segments.rows) >= 0).all()
+        assert segments.columns.shape == entries.shape
         assert entries.size <= 2.5 * np.count_nonzero(matrix) + 1
     probe = rng.normal(size=(len(matrix), K, F))
     for w in (rng.normal(size=(matrix.shape[1], F)), rng.normal(size=(matrix.shape[1], K, F))):
@@ -320,7 +320,7 @@ def test_numerical_gradients_of_the_sparse_product(x64):
     for given, w, order in [(x.values, rng.normal(size=(60, F)), 1), (heads, rng.normal(size=(60, K, F)), 2)]:
 
         def product(values, w, is_entry=given != 0):
-            # What fills a piece is no entry, and stays zero.
+            # What fills a segment is no entry, and stays zero.
             return graphs.project(dataclasses.replace(x, values=values * is_entry), w)
 
         check_grads(jax.jit(product), (given.astype(float), w), order=order, modes=["rev"])
@@ -358,11 +358,11 @@ def test_dropout_takes_keys_of_any_kind():
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
 def test_dropout_refuses_what_is_no_rate(rate):
-    with pytest.raises(ValueError, match="at least 0 and less than 1"):
+    with pytest.raises(ValueError, match="dropout rate"):
         graphs.dropout(jax.random.key(0), rate, jnp.ones(3))
 
 
-def test_a_lane_drops_the_same_alone_and_beside_others():
+def test_a_run_drops_the_same_alone_and_beside_others():
     keys = jax.random.split(jax.random.key(0), 3)
     drop = functools.partial(graphs.dropout, rate=0.5, x=jnp.ones((5, 7)))
     together = jax.vmap(lambda key: drop(key))(keys)

@@ -106,9 +106,9 @@ def test_layers_use_their_initializer_and_no_key_twice(layer):
     xs = np.zeros((1, 64), np.float32)
     arguments = (xs,) if layer is Recurrent else (module.initialize_carry(jax.random.key(0), xs.shape), xs)
     params = module.init(jax.random.key(0), *arguments)["params"]
-    blocks = np.concatenate([np.split(params[field], 4, axis=1) for field in ("w_x", "w_h")])
-    np.testing.assert_allclose(blocks.std(axis=(1, 2)), np.array([1, 1, 5 / 3, 1] * 2) / 64**0.5, rtol=0.06)
-    rows = blocks.reshape(-1, 64) / blocks.reshape(-1, 64).std(axis=1, keepdims=True)
+    gates = np.concatenate([np.split(params[field], 4, axis=1) for field in ("w_x", "w_h")])
+    np.testing.assert_allclose(gates.std(axis=(1, 2)), np.array([1, 1, 5 / 3, 1] * 2) / 64**0.5, rtol=0.06)
+    rows = gates.reshape(-1, 64) / gates.reshape(-1, 64).std(axis=1, keepdims=True)
     correlations = rows @ rows.T / 64
     assert np.abs(correlations - np.eye(len(rows))).max() < 0.8
     assert not params["b"].any()

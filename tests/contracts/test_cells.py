@@ -54,7 +54,7 @@ def test_every_draw_of_an_initialisation_is_another(name):
 
 
 CANDIDATE = {"lstm": 2, "gers_peephole": 2}
-"""Which block is the tanh candidate of an LSTM, the only one with the gain 5/3 (the code of the report's author)."""
+"""Which gate is the tanh candidate of an LSTM, the only one with the gain 5/3 (the code of Soons 2020)."""
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -64,17 +64,17 @@ def test_kaiming_is_normal_by_the_second_dimension_with_zero_vectors(name):
     matrices, vectors = ([leaf for leaf in params if leaf.ndim == ndim] for ndim in (2, 1))
     assert {len(matrix) for matrix in matrices} == {input_size, hidden_size}
     for matrix in matrices:
-        for index, block in enumerate(np.split(matrix, matrix.shape[1] // hidden_size, axis=1)):
+        for index, gate in enumerate(np.split(matrix, matrix.shape[1] // hidden_size, axis=1)):
             normal = scipy.stats.norm(scale=(5 / 3 if index == CANDIDATE.get(name) else 1) / hidden_size**0.5)
-            assert block.std() == pytest.approx(normal.std(), rel=0.04)
-            assert scipy.stats.kstest(block.ravel(), normal.cdf).pvalue > 1e-3
+            assert gate.std() == pytest.approx(normal.std(), rel=0.04)
+            assert scipy.stats.kstest(gate.ravel(), normal.cdf).pvalue > 1e-3
     assert vectors
     assert not any(vector.any() for vector in vectors)
 
 
 UNIFORM, SUM_OF_TWO = scipy.stats.uniform(-1, 2), scipy.stats.triang(0.5, -2, 4)
 BIASES = {"gru": {"b": [SUM_OF_TWO, SUM_OF_TWO, UNIFORM]}}
-"""Blocks that are not drawn as the rest: the two biases of PyTorch's GRU candidate cannot be added up."""
+"""Gates that are not drawn as the rest: the two biases of PyTorch's GRU candidate cannot be added up."""
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -85,8 +85,8 @@ def test_torch_uniform_has_pytorchs_bounds_and_a_bias_stands_for_two(name):
         num_gates = leaf.shape[-1] // hidden_size
         distributions = [SUM_OF_TWO if field == "b" else UNIFORM] * num_gates
         distributions = BIASES.get(name, {}).get(field, distributions)
-        for block, distribution in zip(np.split(leaf, num_gates, axis=-1), distributions, strict=True):
-            unit = np.ravel(block) * hidden_size**0.5
+        for gate, distribution in zip(np.split(leaf, num_gates, axis=-1), distributions, strict=True):
+            unit = np.ravel(gate) * hidden_size**0.5
             low, high = distribution.support()
             assert low <= unit.min() and unit.max() <= high
             assert scipy.stats.kstest(unit, distribution.cdf).pvalue > 1e-3
@@ -126,7 +126,7 @@ def test_the_linear_rnn_is_a_sum_of_matrix_powers(x64):
 
 
 @pytest.mark.parametrize("num_steps", [1, 4])
-def test_in_the_reports_peephole_nothing_flows_through_h(num_steps):
+def test_in_the_papers_peephole_nothing_flows_through_h(num_steps):
     def gradient(name):
         rng = np.random.default_rng(5)
         params, xs = oracles.draw_params(rng, name, D, H), oracles.draw(rng, num_steps, 2, D)

@@ -47,7 +47,7 @@ def test_whole_sequences_have_the_enumerated_distribution(digits):
 
 
 @pytest.mark.parametrize(("digits", "padded_length"), [(10, 42), (20, 82)])
-def test_lengths_labels_and_structure_at_the_reports_sizes(digits, padded_length):
+def test_lengths_labels_and_structure_at_the_papers_sizes(digits, padded_length):
     num_samples, half_digits = 20_000, digits // 2
     task = palindrome.task(digits)
     tokens, labels = jax.jit(task.sample, static_argnums=1)(jax.random.key(digits), num_samples)
