@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 comma := ,
 READY := $(VENV)/ready$(subst $(comma),-,$(addprefix -,$(EXTRAS)))
 
-.PHONY: setup reproduce test parity soak bench lint readme
+.PHONY: setup reproduce test test-system parity soak bench lint readme
 setup: $(READY)
 
 $(READY): requirements.txt pyproject.toml
@@ -16,22 +16,24 @@ $(READY): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev$(addprefix $(comma),$(EXTRAS))]'
 	@touch $@
 
-reproduce: setup  ## the report's Table 1 and 2 at T=10, in minutes; PRESET=paper or seeds for more; WORKDIR=DIR
+reproduce: setup  ## the paper's Tables 1 and 2 at T=10, in minutes; PRESET=paper or seeds for more; WORKDIR=DIR
 	$(BIN)/python -m experiments.reproduce $(addprefix --preset=,$(PRESET)) $(addprefix --workdir=,$(WORKDIR))
 
-test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: setup  ## contracts and units, in minutes
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/system
+
+test-system: setup  ## processes that are killed, full disks, several processes, fresh starts
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/system
 
 parity: setup  ## adds PyTorch, and compares with it
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,torch]'
 	$(BIN)/python -m pytest tests/unit/test_parity.py
 
-soak: setup  ## faults and made-up input in full, half an hour; renews the record of it in experiments/results
-	$(BIN)/python -m pytest -m 'soak or not soak' --hypothesis-profile=soak --tally=experiments/results/soak \
-	  tests/test_fuzz.py tests/test_launch.py tests/test_distributed.py tests/test_cluster.py tests/test_loop.py \
-	  tests/test_checkpoint.py
+soak: setup  ## faults and made-up input in full, half an hour
+	$(BIN)/python -m pytest -m 'soak or not soak' --hypothesis-profile=soak tests/system tests/unit/test_fuzz.py \
+	  tests/unit/test_damaged_files.py tests/unit/test_resuming.py tests/unit/test_checkpoint.py
 
-bench: setup  ## speed, side by side with Flax, cuDNN on a GPU and, where it is installed, PyTorch
+bench: setup  ## speed, side by side with Flax and, where it is installed, PyTorch
 	$(BIN)/python -m experiments.benchmark
 
 lint: setup

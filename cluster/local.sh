@@ -17,7 +17,7 @@ cd "$(dirname "$0")/.." || exit 1
 python=${PYTHON:-.venv/bin/python}
 found=$("$python" -c '
 import socket
-from experiments.launch import num_cores
+from jaxrnn.training.cores import num_cores
 s = socket.socket()
 s.bind(("127.0.0.1", 0))
 print(num_cores(), s.getsockname()[1])') || exit 1

@@ -6,54 +6,45 @@ Expect a mean test accuracy on Cora of 81.5 % with gcn (Kipf and Welling 2017, T
 (Velickovic et al. 2018, Table 2).
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from ml_collections import ConfigDict
-from pydantic import ConfigDict as Schema
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from configs.fields import Fraction, Positive, Rate, Seeds, Steps, Width
+from configs.base import SCHEMA, Base, Bookkeeping, Changeable, Count, Fraction, Rate, Steps, fields_of
 
 
-@dataclass(frozen=True, config=Schema(strict=True, extra="forbid", use_attribute_docstrings=True))
-class Config:
+@dataclass(frozen=True, config=SCHEMA)
+class Config(Base):
     """Hyperparameters; the defaults are the GCN paper's, on a graph that needs no download."""
 
-    model: str = "gcn"
+    model: Literal["gcn", "gat"] = "gcn"
     """gcn or gat, each with its paper's stop rule; as a whole: --config=configs/nodes.py:gat."""
     dataset: str = "karate"
     """karate, sbm (a stochastic block model), cora, citeseer, or planetoid:DIR/NAME for files DIR/ind.NAME.*."""
-    split: str = "public"
+    split: Literal["public", "random"] = "public"
     """public, or random: another one for each seed; karate and sbm have no public one, and take a random one."""
-    hidden_size: Width = 16
+    hidden_size: Count = 16
     """Hidden units, of each head."""
-    num_heads: Positive = 1
+    num_heads: Count = 1
     """Attention heads, concatenated; gat only."""
-    num_output_heads: Positive = 1
+    num_output_heads: Count = 1
     """Attention heads of the output, averaged; gat only."""
     dropout: Fraction = 0.5
     """Rate, on the inputs of both layers, and in gat on projected features and on attention."""
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     """Half of it times the squared weights joins the loss: of the first layer in gcn, of all in gat."""
-    learning_rate: Annotated[tuple[Rate, ...], Field(min_length=1)] = (1e-2,)
-    """One run for each learning rate and seed."""
-    max_steps: Annotated[int, Field(ge=0, lt=2**31 - 1)] = 199
+    learning_rate: Rate = 1e-2
+    """Of Adam; --sweep=learning_rate=A,B trains runs with several."""
+    max_steps: Steps = 199
     """Index of the last epoch; a step is an epoch."""
-    patience: Positive = 10
+    patience: Count = 10
     """Epochs: gcn stops at a validation loss above its mean over so many, gat after so many without progress."""
-    eval_every: Positive = 10
-    """Epochs from one line of metrics to the next; the stop rules look at every epoch."""
-    num_seeds: Seeds = 3
-    """Seeds first_seed, first_seed + 1, ..."""
-    first_seed: Annotated[int, Field(ge=0)] = 0
-    """See num_seeds."""
-    seeds_per_program: Annotated[int, Field(ge=0, le=100_000)] = 0
-    """Runs that share a program; 0 is the fastest choice: one on each core of a CPU, all on an accelerator."""
-    chunk_steps: Steps = 200
-    """Epochs between two checkpoints."""
-    precision: str = "highest"
-    """Of matrix products: highest, high or default (see `jax.lax.Precision`)."""
+    eval_every: Annotated[Count, Bookkeeping()] = 10
+    """Epochs from one line of metrics to the next; the stop rules are asked at every epoch."""
+    chunk_steps: Annotated[Count, Bookkeeping(), Changeable()] = 200
+    """Epochs in one call of the compiled program; a signal is answered between two calls."""
 
 
 GAT = Config(
@@ -61,7 +52,7 @@ GAT = Config(
     hidden_size=8,
     num_heads=8,
     dropout=0.6,
-    learning_rate=(5e-3,),
+    learning_rate=5e-3,
     max_steps=99_999,
     patience=100,
     eval_every=50,
@@ -74,4 +65,4 @@ def get_config(variant: str = "gcn") -> ConfigDict:
     variants = {"gcn": Config(), "gat": GAT}
     if variant not in variants:
         raise ValueError(f"there is no variant {variant!r}; there are {', '.join(variants)}")
-    return ConfigDict({name: getattr(variants[variant], name) for name in Config.__dataclass_fields__})
+    return fields_of(variants[variant])

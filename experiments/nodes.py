@@ -1,42 +1,37 @@
 """Node classification: ``python -m experiments.nodes --config=configs/nodes.py:gcn --workdir=DIR``."""
 
-import functools
-from collections.abc import Callable
+import dataclasses
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
-from numpy.typing import NDArray
 
 import jaxrnn
-from configs.nodes import Config
-from experiments import launch, nodes_report
-from experiments.nodes_report import HIDDEN, Hidden
+from configs.nodes import GAT, Config
+from experiments._cli import main
 from jaxrnn import graph
 from jaxrnn.arrays import Array, Key, PyTree
-from jaxrnn.data import graphs, planetoid
-from jaxrnn.data.graphs import NodeTask, Split
+from jaxrnn.data import graphs, nodes
+from jaxrnn.data.graphs import Split
 from jaxrnn.nn import losses
 from jaxrnn.nn.nodes import GATClassifier, GCNClassifier
-from jaxrnn.rundir.directory import RunDirectory, RunError
+from jaxrnn.rundir.directory import RunDirectory
 from jaxrnn.study import plots, stats
-from jaxrnn.study.report import interval, read_runs
-from jaxrnn.training import processes as distributed
-from jaxrnn.training.loop import Study, summary
+from jaxrnn.study.arms import Arm, Arms, Setting
+from jaxrnn.study.claims import Claim, within
+from jaxrnn.study.compare import Differences
+from jaxrnn.study.figures import Dots, SeedCurves
+from jaxrnn.study.format import NONE
+from jaxrnn.study.page import Figure
+from jaxrnn.study.quantities import Mean, result
+from jaxrnn.study.study import ArmTable, Evidence, Row, Study
+from jaxrnn.training.definition import ConfigError, Training, check_one_of
 from jaxrnn.training.seeds import Stream, stream_key
-from jaxrnn.training.trainer import TrainState, above_recent_mean, best_validation, make_trainer
-
-EMBEDDED: dict[str, Callable[[], NodeTask]] = {
-    "karate": graphs.karate,
-    # As many nodes and edges as Cora has, or nearly.
-    "sbm": lambda: graphs.stochastic_block_model(
-        0, num_nodes=2700, num_blocks=6, expected_degree=4.0, within_fraction=0.8
-    ),
-}
-"""Graphs that need no file; their nodes have no features."""
+from jaxrnn.training.stop import stop_above_recent_mean, stop_without_progress
 
 _MOST_POINTS = 5000
 
@@ -44,61 +39,31 @@ _MOST_POINTS = 5000
 # --- The data ---------------------------------------------------------------------------------------------------------
 
 
-def load_task(config: Any) -> NodeTask:
-    """The graph of a config.
-
-    Raises:
-        DataError: as in `jaxrnn.data.planetoid.load`.
-    """
-    return _load_task(config.dataset, launch.data_dir())
-
-
-@functools.cache
-def _load_task(name: str, data_dir: Path | None) -> NodeTask:
-    if name in EMBEDDED:
-        return EMBEDDED[name]()
-    return planetoid.load(name, data_dir, launch.cache_dir())
-
-
 def describe_task(config: Config) -> dict[str, Any]:
     """What ``config.json`` keeps of the data."""
-    task = load_task(config)
+    task = nodes.load(config.dataset)
     edges = len(task.edges.senders)
     return {"sha256": task.sha256, "nodes": len(task.labels), "edges": edges, "classes": task.num_classes}
 
 
 def check(config: Config) -> None:
     """Refuses names that do not exist, and a split that the data do not have."""
-    launch.check_runs(config)
-    launch.choice("model", config.model, ["gcn", "gat"])
-    launch.choice("split", config.split, ["public", "random"])
     for field in ("num_heads", "num_output_heads") if config.model == "gcn" else ():
         if getattr(config, field) > 1:
-            raise launch.bad_value(field, getattr(config, field), "a gcn has no attention heads; a gat has")
-    known = [*EMBEDDED, "cora", "citeseer"]
+            raise ConfigError(field, getattr(config, field), "a gcn has no attention heads; a gat has")
     if not config.dataset.startswith("planetoid:"):
-        launch.choice("dataset", config.dataset, [*known, "planetoid:DIR/NAME"])
-    jax.eval_shape(lambda: draw_split(config, 0))
+        check_one_of("dataset", config.dataset, nodes.NAMES)
+    jax.eval_shape(lambda: _split(config, 0))
 
 
-def draw_split(config: Any, seed: Array | int) -> Split:
-    """A lane's masks: the public split, or one that is a function of its seed.
-
-    Raises:
-        DataError: there are not enough nodes for a random one.
-    """
-    task = load_task(config)
-    key = stream_key(seed, Stream.DATA)
-    if config.dataset in EMBEDDED:
-        return graphs.random_split_by_class(key, task.labels, task.num_classes)
-    if config.split == "random":
-        return graphs.random_split(key, task.labels, task.num_classes)
-    return jax.tree.map(jnp.asarray, task.split)
+def _split(config: Any, seed: Array | int) -> Split:
+    """A run's masks: the public split, or one that is a function of its seed."""
+    return nodes.draw_split(config.dataset, config.split, stream_key(seed, Stream.DATA))
 
 
 def inputs(config: Any) -> tuple[Any, Any]:
     """The graph with GCN's weights, and the row-normalised features, as the models take them."""
-    task = load_task(config)
+    task = nodes.load(config.dataset)
     adjacency = graph.build(*task.edges, num_nodes=len(task.labels))
     return graph.normalize(adjacency), graph.sparse_rows(graphs.row_normalize(task.features))
 
@@ -106,9 +71,8 @@ def inputs(config: Any) -> tuple[Any, Any]:
 # --- The study --------------------------------------------------------------------------------------------------------
 
 
-def build_model(config: Any) -> GCNClassifier | GATClassifier:
+def build_model(config: Any, num_classes: int) -> GCNClassifier | GATClassifier:
     """The model of a config: a `Config`, or what `jaxrnn.load` returns."""
-    num_classes = load_task(config).num_classes
     if config.model == "gcn":
         return GCNClassifier(num_classes, config.hidden_size, config.dropout)
     return GATClassifier(
@@ -116,168 +80,264 @@ def build_model(config: Any) -> GCNClassifier | GATClassifier:
     )
 
 
-def build_study(config: Config) -> Study:
-    """The study of a config."""
-    model = build_model(config)
+def build(config: Config) -> Training:
+    """The training of a config; the memory is the run's split."""
+    task, is_gcn = nodes.load(config.dataset), config.model == "gcn"
+    model = build_model(config, task.num_classes)
     adjacency, features = inputs(config)
-    labels = jnp.asarray(load_task(config).labels)
-    is_gcn = config.model == "gcn"
 
     def penalty(params: PyTree) -> Array:
         """The papers' codes decay the first layer of the GCN, and all of the GAT, biases too."""
         decayed = params["layer_0"] if is_gcn else params
         return config.weight_decay * optax.tree.norm(decayed, squared=True) / 2
 
-    def loss(params: PyTree, split: Split, _: None, key: Key) -> tuple[Array, Any]:
-        logits, _ = model.apply({"params": params}, adjacency, features, deterministic=False, rngs={"dropout": key})
-        value = losses.cross_entropy(logits, labels, split.train)
-        return value + penalty(params), ({"accuracy": losses.accuracy(logits, labels, split.train)}, split)
+    def loss(params: PyTree, split: Split, batch: None, key: Key, data: PyTree) -> tuple[Array, Any]:
+        logits, _ = model.apply({"params": params}, *data["inputs"], deterministic=False, rngs={"dropout": key})
+        value = losses.cross_entropy(logits, data["labels"], split.train)
+        return value + penalty(params), ({"accuracy": losses.accuracy(logits, data["labels"], split.train)}, split)
 
-    def validate(params: PyTree, split: Split) -> dict[str, Array]:
-        logits, _ = model.apply({"params": params}, adjacency, features)
-        value = losses.cross_entropy(logits, labels, split.validation)
+    def validate(params: PyTree, split: Split, data: PyTree) -> dict[str, Array]:
+        logits, _ = model.apply({"params": params}, *data["inputs"])
+        value = losses.cross_entropy(logits, data["labels"], split.validation)
         return {
-            # What the GCN's code compares has the penalty in it, what the GAT's compares has not.
+            # The GCN's code compares the loss with the penalty, the GAT's without.
             "validation_loss": value + penalty(params) if is_gcn else value,
-            "validation_accuracy": losses.accuracy(logits, labels, split.validation),
+            "validation_accuracy": losses.accuracy(logits, data["labels"], split.validation),
         }
 
-    def evaluate(state: TrainState) -> dict[str, Array]:
-        logits, _ = model.apply({"params": state.params}, adjacency, features)
-        return {
-            "steps": state.step + 1,
-            "test_accuracy": losses.accuracy(logits, labels, state.memory.test),
-            "validation_accuracy": losses.accuracy(logits, labels, state.memory.validation),
-        }
+    def test(params: PyTree, split: Split, seed: Array, data: PyTree) -> dict[str, Array]:
+        logits, _ = model.apply({"params": params}, *data["inputs"])
+        parts = {"test_accuracy": split.test, "validation_accuracy": split.validation}
+        return {name: losses.accuracy(logits, data["labels"], part) for name, part in parts.items()}
 
-    trainer = make_trainer(
-        lambda key: model.init(key, adjacency, features)["params"],
-        lambda key, step: None,
-        loss,
-        optax.scale_by_adam(),
-        above_recent_mean(config.patience) if is_gcn else best_validation(config.patience),
+    return Training(
+        init=lambda key: model.init(key, adjacency, features)["params"],
+        sample=lambda key, step, data: None,
+        loss=loss,
+        optimizer=lambda hyper: optax.adam(hyper["learning_rate"]),
+        test=test,
+        hyper={"learning_rate": config.learning_rate},
         max_steps=config.max_steps,
         eval_every=config.eval_every,
         chunk_steps=config.chunk_steps,
-        look_every=1,
-        init_memory=lambda seed: draw_split(config, seed),
+        stop=stop_above_recent_mean(config.patience) if is_gcn else stop_without_progress(config.patience),
+        stop_every=1,
+        start_memory=lambda seed, data: _split(config, seed),
         validate=validate,
-    )
-    lanes = config.num_seeds * len(config.learning_rate)
-    return Study(
-        trainer=trainer,
-        evaluate=evaluate,
-        summarize=summarize,
-        max_steps=config.max_steps,
-        seeds_per_program=launch.lanes_in_a_program(config.seeds_per_program, lanes),
+        data={"inputs": (adjacency, features), "labels": task.labels},
     )
 
 
-def summarize(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """What seeds say together; intervals are at 95 %."""
-    accuracies = [row["test_accuracy"] for row in runs if row["test_accuracy"] is not None]
-    return {
-        "test_accuracy": stats.mean(accuracies, within=(0, 1)).record(),
-        "test_accuracy_standard_deviation": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
-    }
+# --- The hidden layer -------------------------------------------------------------------------------------------------
+
+HIDDEN = "hidden.json"
+"""A file of a run directory: what `hidden_layer` gives."""
 
 
-# --- Pictures ---------------------------------------------------------------------------------------------------------
-
-
-def write_pictures(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Writes the figures of a complete run beside it, and what they need besides.
+def write_hidden(path: Path, rows: Sequence[Row]) -> None:
+    """Writes the hidden layer of the first run that has not failed beside the results.
 
     Raises:
         RunError, CheckpointError: if files cannot be read or written.
     """
-    ended = [row for row in rows if "failed_at" not in row]
+    ended = [row for row in rows if row["failed_at"] is None]
     if ended:
         hidden = hidden_layer(path, ended[0]["run"], ended[0]["seed"])
         with RunDirectory.resume(path) as directory:
-            directory.write(HIDDEN, hidden.model_dump(), indent=None)
-    if not distributed.is_first():
-        return
-    found = nodes_report.collect(read_runs(path, "this machine"))
-    pictures = {f"{one.name}.png": plots.png(one.plot) for one in nodes_report.pictures(found.arms, found.hidden)}
-    for name, png in pictures.items():
-        try:
-            (path / name).write_bytes(png)
-        except OSError as error:
-            raise RunError(f"{path / name}: cannot be written: {error.strerror}") from error
+            directory.write(HIDDEN, hidden, indent=None)
 
 
-def hidden_layer(path: Path, run: str, seed: int) -> Hidden:
+def hidden_layer(path: Path, run: str, seed: int) -> dict[str, Any]:
     """The last hidden layer of a run's chosen weights in two dimensions, at nodes with a label, 5000 at most.
+
+    Returns:
+        The run, the share of the variance that its first two principal components have, `x` and `y` along them,
+        `classes`, and `wrong`, the positions in these lists of the test nodes that the run got wrong.
 
     Raises:
         RunError, CheckpointError: as in `jaxrnn.load`.
     """
     config, params = jaxrnn.load(path, run=run)
+    task = nodes.load(config.dataset)
     with jax.default_matmul_precision(config.precision):
-        logits, hidden = jax.jit(build_model(config).apply)({"params": params}, *inputs(config))
-        split = jax.jit(lambda: draw_split(config, seed))()
-    labels = load_task(config).labels
-    wrong = np.asarray(split.test) & (np.asarray(logits).argmax(-1) != labels)
-    nodes = np.flatnonzero(labels >= 0)
-    if len(nodes) > _MOST_POINTS:
-        nodes = np.sort(np.random.default_rng(0).choice(nodes, _MOST_POINTS, replace=False))
-    plane, share = principal_plane(np.asarray(hidden, np.float64)[nodes])
-    return Hidden(
-        run=run,
-        variance_share=round(share, 4),
-        x=plane[:, 0].round(3).tolist(),
-        y=plane[:, 1].round(3).tolist(),
-        classes=labels[nodes].tolist(),
-        wrong=np.flatnonzero(wrong[nodes]).tolist(),
+        model = build_model(config, task.num_classes)
+        logits, hidden = jax.jit(model.apply)({"params": params}, *inputs(config))
+        split = jax.jit(lambda: _split(config, seed))()
+    wrong = np.asarray(split.test) & (np.asarray(logits).argmax(-1) != task.labels)
+    shown = np.flatnonzero(task.labels >= 0)
+    if len(shown) > _MOST_POINTS:
+        shown = np.sort(np.random.default_rng(0).choice(shown, _MOST_POINTS, replace=False))
+    plane, share = stats.principal_plane(np.asarray(hidden, np.float64)[shown])
+    return {
+        "run": run,
+        "variance_share": round(share, 4),
+        "x": plane[:, 0].round(3).tolist(),
+        "y": plane[:, 1].round(3).tolist(),
+        "classes": task.labels[shown].tolist(),
+        "wrong": np.flatnonzero(wrong[shown]).tolist(),
+    }
+
+
+# --- What is declared -------------------------------------------------------------------------------------------------
+
+
+def _arm(model: str, dataset: str) -> Setting:
+    return {"model": model, "dataset": dataset}
+
+
+# Means of 100 runs on the public split, in percent, with the standard deviation where it is given (Kipf and Welling
+# 2017, Table 2; Velickovic et al. 2018, Table 2).
+PUBLISHED = {
+    ("gcn", "cora"): (81.5, None),
+    ("gat", "cora"): (83.0, 0.7),
+    ("gcn", "citeseer"): (70.3, None),
+    ("gat", "citeseer"): (72.5, 0.7),
+    ("gcn", "pubmed"): (79.0, None),
+    ("gat", "pubmed"): (79.0, 0.3),
+}
+PAPER = [_arm(*pair) for pair in PUBLISHED]
+METRICS = ("loss", "accuracy", "validation_loss", "validation_accuracy")
+MODEL_NAMES = {"gcn": "GCN", "gat": "GAT"}
+
+accuracy = Mean("test accuracy, %", result("test_accuracy", 100), ".2f", (0, 100), paired=True, deviation=True)
+validation = Mean("validation accuracy, %", result("validation_accuracy", 100), ".2f", (0, 100))
+epochs = Mean("mean epochs", lambda run: (run.result or {})["last_step"] + 1, ".0f")
+
+
+def _title(setting: Setting) -> str:
+    dataset = str(setting["dataset"]).rpartition("/")[2]
+    splits = ", random splits" if setting["split"] == "random" and dataset not in nodes.EMBEDDED else ""
+    return f"{MODEL_NAMES[setting['model']]} on {dataset}{splits}"
+
+
+def _protocol(setting: Setting) -> Config:
+    """The paper's settings for a model, and for the GAT on Pubmed."""
+    if setting["model"] == "gcn":
+        return Config()
+    if setting["dataset"] == "pubmed":
+        return dataclasses.replace(GAT, num_output_heads=8, learning_rate=0.01, weight_decay=1e-3)
+    return GAT
+
+
+def _normalize(setting: dict[str, Any]) -> dict[str, Any]:
+    """The embedded graphs have random splits, whatever the config says."""
+    return {**setting, "split": "random" if setting["dataset"] in nodes.EMBEDDED else setting["split"]}
+
+
+def _mean_epochs(arm: Arm) -> str:
+    value = epochs.estimate(arm).value
+    return NONE if value is None else f"{value:.0f}"
+
+
+def _published(arm: Arm) -> tuple[float, float | None] | None:
+    is_public = arm.setting["split"] == "public"
+    pair = arm.setting["model"], arm.setting["dataset"]
+    return PUBLISHED.get(pair) if is_public and arm.title == _title(arm.setting) else None
+
+
+def _published_cell(arm: Arm) -> str:
+    mean, deviation = _published(arm) or (None, None)
+    return NONE if mean is None else f"{mean:.1f}" + (f" ± {deviation:.1f}" if deviation else "")
+
+
+def _margin(arm: Arm) -> str:
+    """Where the published mean lies, seen from our interval."""
+    mean, (published, _) = accuracy.estimate(arm), _published(arm) or (None, None)
+    if published is None or mean.low is None or mean.high is None:
+        return NONE
+    if mean.low <= published <= mean.high:
+        return "in our interval"
+    above = published > mean.high
+    return (
+        f"{published - mean.high if above else mean.low - published:.2f} {'above' if above else 'below'} our interval"
     )
 
 
-def principal_plane(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """The first two principal components of points ``[n, H]``, and their share of the variance.
+def _hidden_figures(evidence: Evidence) -> list[Figure]:
+    """The hidden layer of a run of each arm that has one."""
+    layers = [(title, path / HIDDEN) for title, arm in evidence.rows() if arm for path in arm.paths[:1]]
+    figures = []
+    for number, (title, path) in enumerate(layers, start=1):
+        if path.exists():
+            hidden = json.loads(path.read_bytes())
+            name = f"{title}, {hidden['run']} ({hidden['variance_share']:.0%})"
+            points = plots.Points(name, *(hidden[key] for key in ("x", "y", "classes", "wrong")))
+            plot = plots.points_by_class([points], ring="test node, taken for another class")
+            caption = (
+                "The last hidden layer at each node: its first two principal components and their share of variance"
+            )
+            alt = f"Scatter plot of the nodes in the last hidden layer by class: {name}"
+            figures.append(Figure(f"hidden_{number}", plots.svg(plot), caption, alt))
+    return figures
 
-    Returns:
-        Coordinates ``[n, 2]``, the largest of which is 1 or -1, and the share; zeros where all points are one.
-    """
-    centred = points - points.mean(axis=0)
-    _, spreads, axes = np.linalg.svd(centred, full_matrices=False)
-    # A component's sign is free: its largest weight is positive.
-    largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
-    plane = centred @ (axes * np.sign(largest))[:2].T
-    plane = np.pad(plane, ((0, 0), (0, 2 - plane.shape[1])))
-    scale, variance = np.abs(plane).max(), (spreads**2).sum()
-    if scale == 0:
-        return plane, 0.0
-    return plane / scale, float((spreads[:2] ** 2).sum() / variance)
 
+_COLUMNS: list[Any] = [("mean epochs", _mean_epochs), accuracy.cells, validation.cells]
 
-EXPERIMENT = launch.Experiment(
-    nodes_report.EXPERIMENT, Config, check, launch.trains(build_study), describe_task, finish=write_pictures
+STUDY = Study(
+    name="nodes",
+    title="Node classification",
+    config=Config,
+    build=build,
+    check=check,
+    data=describe_task,
+    finish=write_hidden,
+    arms=Arms(
+        Config,
+        ("model", "dataset", "split"),
+        _title,
+        problem=("dataset", "split"),
+        paper=PAPER,
+        defaults=_protocol,
+        normalize=_normalize,
+    ),
+    quantities=[accuracy],
+    metrics=METRICS,
+    claims=[
+        Claim(
+            key,
+            f"The mean test accuracy of the {MODEL_NAMES[model]} on `cora` lies in {low:.1f} to {high:.1f}",
+            [within(accuracy, _arm(model, "cora"), low, high)],
+        )
+        for key, model, low, high in (("a", "gcn", 81.0, 82.0), ("b", "gat", 82.3, 83.7))
+    ],
+    headline=ArmTable(
+        "Public splits; the published figures are over 100 runs; brackets are 95 % intervals over seeds",
+        [("published", _published_cell), ("mean epochs", _mean_epochs), accuracy.cells],
+        [_arm("gcn", "cora"), _arm("gat", "cora")],
+    ),
+    sections={
+        "Accuracies": [
+            ArmTable(
+                "The arms that a paper has a figure for",
+                [*_COLUMNS, ("published", _published_cell), ("the published mean is", _margin)],
+                PAPER,
+            ),
+            Differences(accuracy, PAPER),
+        ],
+        "Figures": [
+            Dots(
+                "accuracies",
+                "Test accuracy: each run, the mean with its 95 % interval, and as a stroke the published mean",
+                {accuracy.name: accuracy},
+                published=lambda arm: (_published(arm) or (None,))[0],
+                from_zero=False,
+            ),
+            SeedCurves(
+                "epochs",
+                "Losses and accuracies of each run; those of the training with dropout",
+                {name: name.replace("_", " ") for name in METRICS},
+                step="epoch",
+            ),
+            _hidden_figures,
+        ],
+    },
+    note=(
+        "Accuracies are in percent, of the weights that the protocol chooses: the last ones for the GCN, those that "
+        "were best in validation for the GAT. Behind ± stands the standard deviation over runs. Where the split is "
+        "random, each seed has one of its own."
+    ),
+    tiny={"max_steps": 12, "eval_every": 4, "chunk_steps": 4, "num_seeds": 2},
 )
 
-
-def main(argv: list[str]) -> None:
-    """Trains, and prints a line for each run."""
-    del argv
-    rows = launch.launch(EXPERIMENT)
-    for row in rows:
-        if "failed_at" in row:
-            print(f"{row['run']}: failed (NaN) at epoch {row['failed_at']}")
-        else:
-            accuracy = "-" if row["test_accuracy"] is None else f"{row['test_accuracy']:.4f}"
-            print(f"{row['run']}: {row['steps']} epochs, test accuracy {accuracy}")
-    for one in summary(rows, summarize):
-        mean, deviation = stats.Estimate(**one["test_accuracy"]), one["test_accuracy_standard_deviation"]
-        if deviation is not None:
-            print(
-                f"learning rate {one['learning_rate']:g}: mean {interval(mean, '.4f')},"
-                f" standard deviation {deviation:.4f}, over {one['runs']} runs"
-            )
-    print(f"Figures: {', '.join(map(str, sorted(launch.workdir().glob('*.png'))))}")
-
-
 if __name__ == "__main__":
-    launch.define_flags("nodes.py", Config)
-    launch.define_training_flags()
-    launch.define_data_dir()
-    launch.run_main(main)
+    main(STUDY)

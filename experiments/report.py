@@ -1,70 +1,97 @@
-"""Run directories to tables, figures and one page: ``python -m experiments.report --runs=runs --out=report``."""
+"""Run directories to tables, figures, verdicts and one page.
 
-import os
-from dataclasses import replace
+    python -m experiments.report --runs=runs --out=report
+
+The page shows what the reader's own runs say of each other, and what the archive says of each study's claims. It finds
+every study in this package by its `STUDY`.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
 
-from experiments import (
-    gradients_report,
-    graph_memory,
-    launch,
-    nodes_report,
-    palindrome_report,
-    soak_report,
-    text_report,
-    toy_graph,
-)
+import experiments
+from experiments import _cli
 from jaxrnn.rundir.directory import RunError
-from jaxrnn.study.report import Table, directories_section, read_runs, table_markdown, write_report
+from jaxrnn.rundir.read import Directory, read_directories
+from jaxrnn.study.arms import Source
+from jaxrnn.study.page import Section, Table, table_markdown, write_page
+from jaxrnn.study.report import SUMMARY, make_sections
+from jaxrnn.study.study import Study
 
-_REPORTS = (palindrome_report, gradients_report, text_report, nodes_report, toy_graph, graph_memory, soak_report)
-STUDIES = {report.EXPERIMENT: report.sections for report in _REPORTS}
-KEPT = launch.ROOT / "experiments" / "results"
+ARCHIVE = _cli.ROOT / "experiments" / "results"
+NO_ARCHIVE = "none"
 
 
-def report(runs_dir: Path, kept_dir: Path, out_dir: Path) -> None:
-    """Prints the tables of all runs below two directories, and writes the page with the figures.
+def find_studies() -> list[Study]:
+    """The `STUDY` of every module of this package that has one."""
+    names = [name for _, name, _ in pkgutil.iter_modules(experiments.__path__) if not name.startswith("_")]
+    modules = [importlib.import_module(f"experiments.{name}") for name in names]
+    return [module.STUDY for module in modules if hasattr(module, "STUDY")]
+
+
+def read(runs: Sequence[Path], archive: Path | None) -> list[tuple[Directory, Source]]:
+    """The archived directories, then the reader's own, each once."""
+    # Relative paths read better on the page, and say nothing of this machine.
+    archived = read_directories(_relative(archive)) if archive else []
+    seen = {directory.path.resolve() for directory in archived}
+    found: list[tuple[Directory, Source]] = [(directory, "archive") for directory in archived]
+    for root in runs:
+        for directory in read_directories(_relative(root)):
+            if directory.path.resolve() not in seen:
+                seen.add(directory.path.resolve())
+                found.append((directory, "own"))
+    return found
+
+
+def _relative(path: Path) -> Path:
+    return path.resolve().relative_to(Path.cwd()) if path.resolve().is_relative_to(Path.cwd()) else path
+
+
+def report(runs: Sequence[Path], archive: Path | None, out: Path, reference: str = "") -> None:
+    """Writes the page, and prints its summary.
 
     Raises:
-        RunError: if there is nothing to report, or the page cannot be written.
+        RunError: there is nothing to report, or the page cannot be written.
     """
-    # Relative paths read better on the page, and say nothing of this machine.
-    kept = read_runs(Path(os.path.relpath(kept_dir)), "kept")
-    known = {run.path.resolve() for run in kept}
-    own = [run for run in read_runs(runs_dir, "this machine") if run.path.resolve() not in known]
-    runs = [*kept, *own]
-    if not runs:
-        raise RunError(f"--runs={runs_dir}: no run found there, and no kept results in {kept_dir}")
-    unknown = "no study reports on this experiment"
-    runs = [
-        run if run.experiment in STUDIES or not run.experiment else replace(run, remarks=[*run.remarks, unknown])
-        for run in runs
-    ]
-    sections = [section for study in STUDIES.values() for section in study(runs)]
-    sections.append(directories_section(runs))
+    directories = read(runs, archive)
+    if not directories:
+        raise RunError(f"--runs={','.join(map(str, runs))}: no run directory found there")
+    sections = make_sections(find_studies(), directories, reference)
     try:
-        markdown_path, html_path = write_report(sections, out_dir)
+        markdown_path, html_path = write_page("Results", sections, out)
     except OSError as error:
-        raise RunError(f"--out={out_dir}: cannot be written: {error.strerror}: {error.filename}") from error
-    for table in (block for section in sections for block in section.blocks if isinstance(block, Table)):
-        print(table_markdown(table), end="\n\n")
+        raise RunError(f"--out={out}: cannot be written: {error.strerror}: {error.filename}") from error
+    print(_text(sections[0]))
     print(f"The page with all figures: {html_path}\nThe same in Markdown: {markdown_path}")
 
 
-def main(argv: list[str]) -> None:
+def _text(section: Section) -> str:
+    """Tables and verdicts of the summary, for a terminal."""
+    parts = [] if section.title == SUMMARY else [f"{section.title}\n"]
+    for block in section.blocks:
+        if isinstance(block, Section):
+            parts.append(_text(block))
+        elif isinstance(block, Table | str):
+            parts.append((table_markdown(block) if isinstance(block, Table) else block) + "\n")
+    return "\n".join(parts)
+
+
+def main() -> None:
     """Reads the flags."""
-    del argv
-    runs_dir, kept_dir = Path(flags.FLAGS.runs), Path(flags.FLAGS.kept)
-    for name, path in (("runs", runs_dir), ("kept", kept_dir)):
-        if not path.is_dir() and flags.FLAGS[name].present:
+    runs, archive = [Path(path) for path in flags.FLAGS.runs], flags.FLAGS.archive
+    for name, path in (*(("runs", path) for path in runs), ("archive", Path(archive))):
+        if not path.is_dir() and flags.FLAGS[name].present and str(path) != NO_ARCHIVE:
             raise RunError(f"--{name}={path}: no such directory; it should hold run directories")
-    report(runs_dir, kept_dir, Path(flags.FLAGS.out))
+    report(runs, None if archive == NO_ARCHIVE else Path(archive), Path(flags.FLAGS.out), flags.FLAGS.reference)
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("runs", "runs", "Directory that holds the run directories made on this machine.")
-    flags.DEFINE_string("kept", str(KEPT), "Directory that holds the kept results.")
+    flags.DEFINE_list("runs", "runs", "Directories that hold run directories, or are one.")
+    flags.DEFINE_string("archive", str(ARCHIVE), f"Directory of the archived results; {NO_ARCHIVE}: your runs alone.")
+    flags.DEFINE_string("reference", "", "A part of the name of the arm that others are compared with.")
     flags.DEFINE_string("out", "report", "Directory for report.html, report.md and the figures.")
-    launch.run_main(main)
+    _cli.run(main)

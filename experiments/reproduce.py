@@ -1,18 +1,25 @@
-"""Runs the report's experiments and writes the page: ``python -m experiments.reproduce --preset=quick``.
+"""Runs the experiments of Soons (2020) and writes the page: ``python -m experiments.reproduce --preset=quick``.
 
 Started again, it goes on where it was; what is complete is not run again.
 """
 
 import dataclasses
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 from absl import flags
 
-from configs.nodes import GAT
-from experiments import gradients, launch, nodes, palindrome, text
-from experiments.report import KEPT, report
-from jaxrnn.training.loop import Interrupted
+import configs.gradients
+import configs.nodes
+import configs.palindrome
+import configs.text
+from experiments import _cli, gradients, nodes, palindrome, text
+from experiments.report import ARCHIVE, report
+from jaxrnn.rundir import session
+from jaxrnn.rundir.session import Caller
+from jaxrnn.study.study import Study
+from jaxrnn.training.signals import Interrupted
 
 PRESETS = {
     "quick": "both cells at T=10, seeds 0 to 2, small gradients and graphs, 200 steps of the character LSTM: minutes",
@@ -21,50 +28,47 @@ PRESETS = {
 }
 
 
-def pieces(preset: str) -> Iterator[tuple[str, launch.Experiment, dict[str, Any]]]:
-    """The runs of a preset: a name for the directory, the experiment, and the config's fields."""
+def preset_runs(preset: str) -> Iterator[tuple[str, Study, Any]]:
+    """The runs of a preset: a name for the directory, the study, and its config."""
     num_seeds = 100 if preset == "seeds" else 3
     for digits in (10,) if preset == "quick" else (10, 20):
         for cell in ("lstm", "peephole"):
-            fields = {"cell": cell, "digits": digits, "num_seeds": num_seeds}
-            yield f"{cell}_t{digits}", palindrome.EXPERIMENT, fields
+            config = configs.palindrome.Config(cell=cell, digits=digits, num_seeds=num_seeds)
+            yield f"{cell}_t{digits}", palindrome.STUDY, config
     if preset == "seeds":
         for width in (40, 81):
-            fields = {"cell": "lstm", "digits": 20, "num_seeds": num_seeds, "embedding_size": width}
-            yield f"lstm_t20_width{width}", palindrome.EXPERIMENT, fields
-    yield (
-        "gradients",
-        gradients.EXPERIMENT,
-        {
-            "cells": ("rnn", "linear_rnn", "lstm", "peephole"),
-            "hidden_size": 32,
-            "digits": 4,
-            "batch_size": 64,
-            "train_steps": 300,
-            "num_seeds": 2,
-        },
+            config = configs.palindrome.Config(cell="lstm", digits=20, num_seeds=num_seeds, embedding_size=width)
+            yield f"lstm_t20_width{width}", palindrome.STUDY, config
+    small = configs.gradients.Config(
+        cells=("rnn", "linear_rnn", "lstm", "peephole"),
+        hidden_size=32,
+        digits=4,
+        batch_size=64,
+        train_steps=300,
+        num_seeds=2,
     )
-    yield "gcn_karate", nodes.EXPERIMENT, {}
-    # Where all validation nodes are right for ever, patience has no end.
-    yield "gat_karate", nodes.EXPERIMENT, {**dataclasses.asdict(GAT), "max_steps": 299}
-    yield "text", text.EXPERIMENT, {"max_steps": 200}
+    yield "gradients", gradients.STUDY, small
+    yield "gcn_karate", nodes.STUDY, configs.nodes.Config()
+    # Where all validation nodes stay right, patience has no end.
+    yield "gat_karate", nodes.STUDY, dataclasses.replace(configs.nodes.GAT, max_steps=299)
+    yield "text", text.STUDY, configs.text.Config(max_steps=200)
 
 
-def main(argv: list[str]) -> None:
+def reproduce() -> None:
     """Trains what is missing, then reports."""
-    del argv
-    workdir = launch.workdir()
+    workdir = _cli.workdir()
     try:
-        for name, experiment, fields in pieces(flags.FLAGS.preset):
+        for name, study, config in preset_runs(flags.FLAGS.preset):
             print(f"{workdir / name}", flush=True)
-            launch.ensure(experiment, fields, workdir / name)
+            with _cli.progress_bar() as progress:
+                session.ensure(study, config, workdir / name, Caller(progress, command=sys.orig_argv))
     except Interrupted:
-        launch.interrupted("the same command")
-    report(workdir, KEPT, workdir / "report")
+        _cli.interrupted("the same command")
+    report([workdir], ARCHIVE, workdir / "report")
 
 
 if __name__ == "__main__":
     explained = "; ".join(f"{name}: {what}" for name, what in PRESETS.items())
     flags.DEFINE_enum("preset", "quick", list(PRESETS), explained)
-    flags.DEFINE_string("workdir", "runs/reproduce", "Directory for the runs and the page.")
-    launch.run_main(main)
+    _cli.define_workdir("Directory for the runs and the page.", "runs/reproduce")
+    _cli.run(reproduce)

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
+from numpy.typing import ArrayLike
 
 from jaxrnn.arrays import Array, PyTree
 from jaxrnn.cells import Cell
@@ -110,6 +112,18 @@ def euclidean_norm(x: Array, axes: Sequence[int]) -> Array:
     largest = jnp.abs(x).max(axes, keepdims=True, initial=0)
     scale = jnp.where(largest > 0, largest, 1)
     return jnp.squeeze(scale, axes) * jnp.sqrt(((x / scale) ** 2).sum(axes))
+
+
+def decay_rate(norms: ArrayLike) -> float | None:
+    """The factor by which norms ``[T]`` change from one distance to the next: ``exp`` of the slope of their logarithm.
+
+    By least squares over the norms that are not zero; None where there are fewer than two.
+    """
+    norms = np.asarray(norms, np.float64)
+    (distances,) = np.nonzero(norms)
+    if len(distances) < 2:
+        return None
+    return float(np.exp(np.polyfit(distances, np.log(norms[distances]), 1)[0]))
 
 
 def _start(cell: Cell, params: PyTree, zs: Array) -> Any:

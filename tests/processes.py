@@ -14,14 +14,8 @@ ROOT = Path(__file__).parents[1]
 _QUICK = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 # Lines of files lie in an order that the number of devices has a say in.
 _DEVICES = "--xla_force_host_platform_device_count={}"
-_IMPORTED = [
-    "jaxrnn.training.loop",
-    "jaxrnn.nn.sequence",
-    "jaxrnn.nn.nodes",
-    "jaxrnn.study.report",
-    "ml_collections.config_flags",
-]
-_IMPORTED += ["jaxrnn.nn.nodes", "pydantic", "jaxrnn.data.planetoid", "scipy.stats", "tqdm"]
+_IMPORTED = ["jaxrnn.rundir.session", "jaxrnn.nn.sequence", "ml_collections.config_flags", "pydantic"]
+_IMPORTED += ["jaxrnn.data.planetoid", "scipy.stats", "tqdm"]
 
 
 def devices(count):
@@ -72,6 +66,9 @@ def _become(module, flags, environment, files):
     os.environ.update(environment)
     os.chdir(ROOT)
     sys.argv[1:] = flags
+    from jaxrnn.rundir import recorder
+
+    recorder.SAVE_SECONDS = 0.0  # Else runs that take seconds would never be killed between two checkpoints.
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 

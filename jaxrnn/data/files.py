@@ -1,6 +1,7 @@
-"""Files that data come from: the user's own, and known ones, which are fetched once and have a digest."""
+"""Files of data: where they are, and known ones, which are fetched once and have a digest."""
 
 import hashlib
+import os
 from pathlib import Path
 
 
@@ -8,30 +9,52 @@ class DataError(Exception):
     """Data cannot be had; the message is one line that says why and what to do."""
 
 
-def read_known(relative: str, address: str, digest: str, data_dir: Path | None, cache_dir: Path) -> tuple[Path, bytes]:
-    """Reads a file whose contents are known; nothing else is ever returned.
+def data_dir() -> Path | None:
+    """Where the user's data are: the environment's ``JAXRNN_DATA_DIR``, None where it is not set."""
+    given = os.environ.get("JAXRNN_DATA_DIR")
+    return Path(given) if given else None
+
+
+def cache_dir() -> Path:
+    """Where fetched data and compiled programs are stored.
+
+    The environment's ``JAXRNN_CACHE_DIR``, else the folder ``jaxrnn`` in ``XDG_CACHE_HOME`` or in ``~/.cache``.
+    """
+    if given := os.environ.get("JAXRNN_CACHE_DIR"):
+        return Path(given)
+    # Only here: not every account has a home.
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxrnn"
+
+
+def is_at_hand(relative: str) -> bool:
+    """Whether `read_known` would find a file without fetching it."""
+    return any((folder / relative).exists() for folder in _folders())
+
+
+def read_known(relative: str, address: str, digest: str) -> tuple[Path, bytes]:
+    """Reads a file whose contents are known; no other contents are ever returned.
+
+    It is searched for in `data_dir`, then in `cache_dir`, and else fetched into the latter.
 
     Args:
         relative: its place in both folders, such as ``books/grimm.txt``.
-        address: where it is fetched from if it is in neither folder.
+        address: where it can be fetched.
         digest: its SHA-256, hexadecimal.
-        data_dir: where the user keeps data, if anywhere; looked at first.
-        cache_dir: where fetched files are kept; created when needed.
 
     Returns:
-        Where it was found, or put, and its bytes.
+        Its path and its bytes.
 
     Raises:
         DataError: it cannot be had, or has another digest.
     """
-    paths = [folder / relative for folder in (data_dir, cache_dir) if folder is not None]
+    paths = [folder / relative for folder in _folders()]
     for path in paths:
         raw = read_if_there(path)
         if raw is not None:
             found = hashlib.sha256(raw).hexdigest()
             if found != digest:
                 raise DataError(
-                    f"{path} is another file than the one known here: its sha256 is {found} instead of {digest};"
+                    f"{path} is not the file known here: its sha256 is {found} instead of {digest};"
                     " remove it, or give a file of your own by its path"
                 )
             return path, raw
@@ -54,21 +77,23 @@ def read_if_there(path: Path) -> bytes | None:
         raise DataError(f"no file has the name {str(path)!r}") from error
 
 
+def _folders() -> list[Path]:
+    return [folder for folder in (data_dir(), cache_dir()) if folder is not None]
+
+
 def _fetch(relative: str, address: str, digest: str, paths: list[Path]) -> bytes:
-    """Fetches a file into the last of the paths, where it was looked for; pooch logs one line beforehand."""
+    """Fetches a file into the last of the paths where it was searched for; pooch logs one line first."""
     import pooch  # Only here: most runs need no network.
 
     path = paths[-1]
-    downloader = pooch.HTTPDownloader(stream=False)  # A stream is left open where the address is gone (404).
+    downloader = pooch.HTTPDownloader(stream=False)  # A stream would stay open where the address is gone (404).
     try:
         fetched = pooch.retrieve(address, f"sha256:{digest}", fname=path.name, path=path.parent, downloader=downloader)
         return Path(fetched).read_bytes()
-    except OSError as error:  # Those of requests too.
+    except OSError as error:  # Errors of requests are among them.
         raise DataError(
             f"there is no {' or '.join(map(str, paths))}, and it cannot be fetched: save {address}"
             f" as DIR/{relative} and give --data_dir=DIR or JAXRNN_DATA_DIR=DIR ({error})"
         ) from error
     except ValueError as error:
-        raise DataError(
-            f"{address} holds another file than the one known here, whose sha256 is {digest}; it was not kept"
-        ) from error
+        raise DataError(f"{address} is not the file known here, whose sha256 is {digest}; it was deleted") from error

@@ -15,35 +15,11 @@ TOY_NODES = "ABCDEF"
 _TOY_EDGES = "AB AE AF BD CD DF"
 
 # Zachary (1977), "An information flow model for conflict and fission in small groups", in the usual numbering from 0:
-# the higher-numbered neighbours of each node, and who joined the officer's club when the first one split.
-_KARATE_NEIGHBOURS = {
-    0: (1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 17, 19, 21, 31),
-    1: (2, 3, 7, 13, 17, 19, 21, 30),
-    2: (3, 7, 8, 9, 13, 27, 28, 32),
-    3: (7, 12, 13),
-    4: (6, 10),
-    5: (6, 10, 16),
-    6: (16,),
-    8: (30, 32, 33),
-    9: (33,),
-    13: (33,),
-    14: (32, 33),
-    15: (32, 33),
-    18: (32, 33),
-    19: (33,),
-    20: (32, 33),
-    22: (32, 33),
-    23: (25, 27, 29, 32, 33),
-    24: (25, 27, 31),
-    25: (31,),
-    26: (29, 33),
-    27: (33,),
-    28: (31, 33),
-    29: (32, 33),
-    30: (32, 33),
-    31: (32, 33),
-    32: (33,),
-}
+# each node with its higher-numbered neighbours, and who joined the officer's club when the first one split.
+_KARATE_NEIGHBOURS = """
+0 1 2 3 4 5 6 7 8 10 11 12 13 17 19 21 31, 1 2 3 7 13 17 19 21 30, 2 3 7 8 9 13 27 28 32, 3 7 12 13, 4 6 10,
+5 6 10 16, 6 16, 8 30 32 33, 9 33, 13 33, 14 32 33, 15 32 33, 18 32 33, 19 33, 20 32 33, 22 32 33,
+23 25 27 29 32 33, 24 25 27 31, 25 31, 26 29 33, 27 33, 28 31 33, 29 32 33, 30 32 33, 31 32 33, 32 33"""
 _KARATE_OFFICER = (9, 14, 15, 18, 20, *range(22, 34))
 
 
@@ -137,28 +113,19 @@ def random_split(
         key: a PRNG key; consumed.
         labels: `[N]`, `0..C-1` or -1, a NumPy array; nodes without a label are in no mask.
         num_classes: C.
-        train_per_class: how many of each class are trained on.
+        train_per_class: how many nodes of each class are trained on.
         num_validation: how many are for validation.
         num_test: how many are for the test.
-
-    Returns:
-        Masks on the device, with as many nodes as asked for.
 
     Raises:
         DataError: there are not enough nodes.
     """
     counts = np.bincount(labels[labels >= 0], minlength=num_classes)
-    if counts.min() < train_per_class:
-        smallest = int(counts.argmin())
+    num_rest = num_validation + num_test
+    if counts.min() < train_per_class or counts.sum() < num_classes * train_per_class + num_rest:
         raise DataError(
-            f"a random split needs {train_per_class} training nodes a class, but class {smallest} has only"
-            f" {counts[smallest]} nodes"
-        )
-    num_rest = int(counts.sum()) - num_classes * train_per_class
-    if num_rest < num_validation + num_test:
-        raise DataError(
-            f"a random split needs {num_validation} nodes for validation and {num_test} for the test, but besides"
-            f" {train_per_class} a class for training only {num_rest} have a label"
+            f"a random split needs {train_per_class} training nodes a class and {num_rest} others, but the classes"
+            f" have {counts.tolist()} nodes"
         )
     train_key, rest_key = jax.random.split(key)
     is_class = _is_class(labels, num_classes)
@@ -170,40 +137,21 @@ def random_split(
     return Split(train, validation, rest & ~validation & (places < num_validation + num_test))
 
 
-def random_split_by_class(
-    key: Key,
-    labels: np.ndarray,
-    num_classes: int,
-    *,
-    train_fraction: float = 0.1,
-    validation_fraction: float = 0.2,
-) -> Split:
-    """Draws a split of every labelled node, with the same fractions in each class; the rest is for the test.
+def random_split_by_class(key: Key, labels: np.ndarray, num_classes: int) -> Split:
+    """Draws a split of all labelled nodes: of each class a tenth for training, a fifth for validation.
 
-    Numbers are rounded, and each part has at least one node of each class. A function of the key that works under
-    `jax.jit` and `jax.vmap`.
-
-    Args:
-        key: a PRNG key; consumed.
-        labels: `[N]`, `0..C-1` or -1, a NumPy array; nodes without a label are in no mask.
-        num_classes: C.
-        train_fraction: share of each class that is trained on.
-        validation_fraction: share of each class that is for validation.
-
-    Returns:
-        Masks on the device.
+    The rest is for the test. Numbers are rounded, and each part has at least one node of each class. Arguments are
+    those of `random_split`.
 
     Raises:
         DataError: a class has too few nodes for three parts.
     """
     counts = np.bincount(labels[labels >= 0], minlength=num_classes)
-    num_train = np.maximum(1, np.rint(counts * train_fraction)).astype(np.int32)
-    num_validation = np.maximum(1, np.rint(counts * validation_fraction)).astype(np.int32)
-    too_small = np.flatnonzero(counts <= num_train + num_validation)
-    if too_small.size:
+    num_train, num_validation = (np.maximum(1, np.rint(counts * share)).astype(np.int32) for share in (0.1, 0.2))
+    if (counts <= num_train + num_validation).any():
         raise DataError(
-            f"a random split needs nodes of each class for training, validation and test, but class {too_small[0]}"
-            f" has only {counts[too_small[0]]}"
+            f"a random split needs nodes of each class for training, validation and test, but the classes have"
+            f" {counts.tolist()} nodes"
         )
     is_class = _is_class(labels, num_classes)
     places = _random_places(key, is_class)
@@ -221,7 +169,8 @@ def toy() -> Edges:
 
 def karate() -> NodeTask:
     """Zachary's karate club: 34 members, 78 friendships; classes: the instructor's club (0) and the officer's (1)."""
-    pairs = np.array([(node, other) for node, others in _KARATE_NEIGHBOURS.items() for other in others])
+    rows = [[int(node) for node in row.split()] for row in _KARATE_NEIGHBOURS.split(",")]
+    pairs = np.array([(node, other) for node, *others in rows for other in others])
     labels = np.zeros(34, np.int32)
     labels[list(_KARATE_OFFICER)] = 1
     return _without_features("karate", undirected(pairs[:, 0], pairs[:, 1], len(labels)), labels, 2)
@@ -243,30 +192,22 @@ def stochastic_block_model(
         within_fraction: expected share of the edges that stay within a block.
 
     Raises:
-        ValueError: there is no such graph.
+        ValueError: more edges are expected than there are pairs of nodes.
     """
-    if not 1 <= num_blocks <= num_nodes < 2**31:
-        raise ValueError(f"num_blocks must lie in 1..num_nodes, got {num_blocks} blocks of {num_nodes} nodes")
-    if not (expected_degree >= 0 and 0 <= within_fraction <= 1):
-        raise ValueError(
-            f"expected_degree must be >= 0 and within_fraction lie in 0..1, got {expected_degree} and {within_fraction}"
-        )
     labels = np.arange(num_nodes) * num_blocks // num_nodes
     sizes = np.bincount(labels)
-    block_starts = np.cumsum(sizes) - sizes
     block_pairs = sizes * (sizes - 1) // 2
-    pair_starts = np.cumsum(block_pairs) - block_pairs
+    block_starts, pair_starts = np.cumsum(sizes) - sizes, np.cumsum(block_pairs) - block_pairs
     num_pairs, num_within = num_nodes * (num_nodes - 1) // 2, int(block_pairs.sum())
-    num_edges = num_nodes * expected_degree / 2
+    num_between, num_edges = num_pairs - num_within, num_nodes * expected_degree / 2
 
     rng = np.random.default_rng(seed)
-    within = _successes(rng, num_within, _edge_probability(num_edges * within_fraction, num_within, "within"))
+    within = _successes(rng, num_within, num_edges * within_fraction / max(num_within, 1))
     block = np.searchsorted(pair_starts, within, side="right") - 1
-    within_ends = np.stack(_pair(within - pair_starts[block])) + block_starts[block]
+    within_ends = np.stack(nth_pair(within - pair_starts[block])) + block_starts[block]
     # Draw from all pairs and drop the few within blocks: numbering the pairs between blocks would cost more.
-    num_between = num_pairs - num_within
-    probability = _edge_probability(num_edges * (1 - within_fraction), num_between, "between")
-    ends = np.stack(_pair(_successes(rng, num_pairs, probability)))
+    probability = num_edges * (1 - within_fraction) / max(num_between, 1)
+    ends = np.stack(nth_pair(_successes(rng, num_pairs, probability)))
     between_ends = ends[:, labels[ends[0]] != labels[ends[1]]]
 
     nodes, neighbours = np.concatenate([within_ends, between_ends], axis=1)
@@ -292,14 +233,6 @@ def _random_places(key: Key, members: Array) -> Array:
     return jnp.zeros_like(places).at[order].set(places, unique_indices=True)
 
 
-def _edge_probability(num_edges: float, num_pairs: int, where: str) -> float:
-    if num_edges > num_pairs:
-        raise ValueError(
-            f"{num_edges:g} edges {where} blocks are expected, but there are only {num_pairs} pairs of nodes"
-        )
-    return num_edges / num_pairs if num_pairs else 0.0
-
-
 def _successes(rng: np.random.Generator, num_trials: int, probability: float) -> np.ndarray:
     """The numbers, from 0, of the trials that succeed, sorted; int64."""
     if probability == 0:
@@ -314,7 +247,7 @@ def _successes(rng: np.random.Generator, num_trials: int, probability: float) ->
     return found[found < num_trials]
 
 
-def _pair(number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def nth_pair(number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Numbers the pairs of nodes: 0 is (0, 1), then (0, 2), (1, 2), (0, 3), ..."""
     second = (0.5 + np.sqrt(0.25 + 2.0 * number)).astype(np.int64)
     # The root of a large number is rounded.

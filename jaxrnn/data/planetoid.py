@@ -1,35 +1,26 @@
 """Citation graphs in the format of Planetoid (Yang, Cohen and Salakhutdinov 2016), with its public split.
 
-A data set is eight files `ind.NAME.PART`. The features `tx` are those of the test nodes, `allx` those of all others,
-and `x` those of the training nodes, with which `allx` begins; `ty`, `ally` and `y` are their labels, one-hot. `graph`
-maps each node to a list of its neighbours. `test.index` has the numbers of the test nodes, in the order of `tx`; it is
-text, the others are Python pickles.
+A data set is eight files `ind.NAME.PART`. The features `tx` belong to the test nodes, `allx` to all others, and `x` to
+the training nodes, with which `allx` begins; `ty`, `ally` and `y` are their labels, one-hot. `graph` maps each node to
+a list of its neighbours. `test.index` has the numbers of the test nodes, in the order of `tx`. It is text; the other
+files are Python pickles.
 """
 
-import io
-import math
-import pickle
-import pickletools
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from itertools import chain
+from collections.abc import Callable
+from operator import index
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
 import numpy as np
 import scipy.sparse
 
-from jaxrnn.data.files import DataError, read_if_there, read_known
-from jaxrnn.data.graphs import Edges, NodeTask, Split, undirected
-
-_T = TypeVar("_T")
+from jaxrnn.data.files import DataError, is_at_hand, read_if_there, read_known
+from jaxrnn.data.graphs import NodeTask, Split, undirected
+from jaxrnn.data.pickles import to_array, unpickle
 
 _OWN = "planetoid:"
 _NUM_VALIDATION = 500
-
-_BASE_ADDRESS = "https://raw.githubusercontent.com/kimiyoung/planetoid/master/data/"
-
-_PARTS = ("x", "y", "tx", "ty", "allx", "ally", "graph", "test.index")
+_ADDRESS = "https://raw.githubusercontent.com/kimiyoung/planetoid/master/data/"
 _SHA256 = {
     "cora": {
         "x": "23cfa55d91c6f624233f5eb7b6e3f141f1bd2b2ae39608a63cf5d084bb27baab",
@@ -54,168 +45,108 @@ _SHA256 = {
 }
 
 
-class _File(NamedTuple):
-    path: Path
-    raw: bytes
-
-
-def load(name: str, data_dir: Path | None, cache_dir: Path) -> NodeTask:
+def load(name: str) -> NodeTask:
     """Reads a data set with its public split.
 
-    For training are the nodes of `y`, for validation the 500 that follow them in `ally` (all that do, where those are
-    fewer), for the test those of `test.index`. A number that `test.index` leaves out, as it does 15 of Citeseer's, is a
-    node without features and without a label. A row of zeros in `ally` is a node without a label. As in the GCN paper's
-    code, edges go both ways and are merged where they are repeated, and a self-loop is kept as an edge (Citeseer has
-    some, Cora none).
+    The training nodes are those of `y`; the next 500 of `ally`, or as many as there are, are for validation; those of
+    `test.index` are for the test. A number that `test.index` leaves out, as it does 15 of Citeseer's, is a node without
+    features and without a label. A row of zeros in `ally` is a node without a label. As in the GCN paper's code, edges
+    go both ways, repeated edges are merged, and self-loops stay (Citeseer has some, Cora none).
 
     Args:
-        name: `cora` or `citeseer`, whose files are looked for as `planetoid/ind.NAME.PART` in `data_dir`, then in
-            `cache_dir`, are else fetched into the latter, and must have the sha256 known here, which is checked before
-            any of them is unpickled; or `planetoid:DIR/NAME` for any files `DIR/ind.NAME.PART`. Whatever a pickle asks
-            for, no code of its choice runs.
-        data_dir: where the user keeps data, if anywhere.
-        cache_dir: where fetched files are kept; created when needed.
+        name: `cora` or `citeseer`, the known files `planetoid/ind.NAME.PART` (see `jaxrnn.data.files`), whose digests
+            are checked before anything is unpickled; or `planetoid:DIR/NAME` for any files `DIR/ind.NAME.PART`. A
+            pickle cannot run code of its choice.
 
     Raises:
-        DataError: there is no such data set; a file is missing, cannot be read, or is another than the name says; it
-            is damaged; or the files do not fit each other. The message is one line and names the file.
+        DataError: there is no such data set, a file is missing, damaged or another one, or the files do not fit.
     """
-    if name in _SHA256:
-        files = {part: _read_known(name, part, data_dir, cache_dir) for part in _PARTS}
-    elif name.startswith(_OWN):
-        path = Path(name.removeprefix(_OWN))
-        files = {part: _read_own(path.parent / f"ind.{path.name}.{part}") for part in _PARTS}
-    else:
-        raise DataError(f"{name!r} is neither a known data set ({', '.join(_SHA256)}) nor {_OWN}DIR/NAME")
-    return _assemble(name, files)
+    x, y, tx, ty, allx, ally, ends, test_nodes = (_parse(part, *file) for part, file in _read(name).items())
 
+    def require(is_right: Any, what: str) -> None:
+        if not is_right:
+            raise DataError(f"the files of {name} do not fit each other: {what}")
 
-def at_hand(name: str, data_dir: Path | None, cache_dir: Path) -> bool:
-    """Whether `load` finds all files of a data set known by `name` without fetching any."""
-    folders = [folder for folder in (data_dir, cache_dir) if folder is not None]
-    return all(any((folder / _place(name, part)).exists() for folder in folders) for part in _PARTS)
+    (num_train, num_others, num_test), num_classes = map(len, (y, ally, test_nodes)), ally.shape[1]
+    shapes = [array.shape for array in (x, y, allx, ally, tx, ty)]
+    fitting = [(n, width) for n in (num_train, num_others, num_test) for width in (allx.shape[1], num_classes)]
+    require(shapes == fitting, f"`x`, `y`, `allx`, `ally`, `tx` and `ty` have the shapes {shapes}")
+    require(np.array_equal(ally[:num_train], y), "`ally` does not begin with the rows of `y`")
+    num_nodes = int(test_nodes.max(initial=-1)) + 1
+    is_new = (test_nodes >= num_others).all() and len(np.unique(test_nodes)) == num_test
+    require(is_new, "`test.index` has a node twice, or one of `allx`")
+    # Missing nodes are few: a wrong number must not become a billion of them.
+    require(num_nodes <= 2 * (num_others + num_test), f"`test.index` has node {num_nodes - 1}")
+    require(((ends >= 0) & (ends < num_nodes)).all(), f"`graph` has a node that is not one of 0 to {num_nodes - 1}")
 
-
-def _assemble(name: str, files: dict[str, _File]) -> NodeTask:
-    features = {part: _parse(files[part], _features) for part in ("x", "tx", "allx")}
-    labels = {part: _parse(files[part], _one_hot) for part in ("y", "ty", "ally")}
-    test_nodes = _parse(files["test.index"], _test_index)
-    graph = _parse(files["graph"], _neighbours)
-    _check_that_they_fit(files, features, labels, test_nodes, graph)
-    num_train, num_others = len(labels["y"]), len(labels["ally"])
-    num_nodes = int(test_nodes.max()) + 1
-
-    # Row i is of node i in `allx`, of node `test_nodes[i]` in `tx`; of nodes that are in neither it is the one added.
-    num_classes, num_features = labels["ally"].shape[1], features["allx"].shape[1]
-    rows = np.full(num_nodes, num_others + len(test_nodes))
+    # The row of each node in `allx` and `tx`, one after the other, and then a row of zeros for missing nodes.
+    rows = np.full(num_nodes, num_others + num_test)
     rows[:num_others] = np.arange(num_others)
-    rows[test_nodes] = num_others + np.arange(len(test_nodes))
-    no_features = scipy.sparse.csr_array((1, num_features), dtype=np.float32)
-    all_features = scipy.sparse.vstack([features["allx"], features["tx"], no_features], format="csr")[rows]
-    all_labels = np.concatenate([labels["ally"], labels["ty"], np.zeros((1, num_classes), bool)])[rows]
+    rows[test_nodes] = num_others + np.arange(num_test)
+    no_features = scipy.sparse.csr_array((1, allx.shape[1]), dtype=np.float32)
+    is_class = np.concatenate([ally, ty, np.zeros((1, num_classes), bool)])[rows]
 
-    nodes = np.arange(num_nodes)
+    nodes, has_label = np.arange(num_nodes), is_class.any(axis=1)
     split = Split(
         train=nodes < num_train,
         validation=(nodes >= num_train) & (nodes < min(num_train + _NUM_VALIDATION, num_others)),
         test=np.isin(nodes, test_nodes),
     )
-    has_label = all_labels.any(axis=1)
-    for purpose, mask, part in zip(("training", "validation", "the test"), split, ("y", "ally", "ty"), strict=True):
-        if not has_label[mask].all():
-            raise DataError(
-                f"{files[part].path}: node {nodes[mask & ~has_label][0]} is for {purpose}, but has no label"
-            )
+    for purpose, mask in split._asdict().items():
+        require(mask.any() and has_label[mask].all(), f"no node is for {purpose}, or one without a label")
     return NodeTask(
         name=name,
-        features=all_features,
-        edges=_edges(graph, num_nodes),
-        labels=np.where(has_label, all_labels.argmax(axis=1), -1).astype(np.int32),
+        features=scipy.sparse.vstack([allx, tx, no_features], format="csr")[rows],
+        edges=undirected(ends[0], ends[1], num_nodes),
+        labels=np.where(has_label, is_class.argmax(axis=1), -1).astype(np.int32),
         num_classes=num_classes,
         split=split,
     )
 
 
-def _check_that_they_fit(
-    files: dict[str, _File],
-    features: dict[str, scipy.sparse.csr_array],
-    labels: dict[str, np.ndarray],
-    test_nodes: np.ndarray,
-    graph: dict[int, list[int]],
-) -> None:
-    shapes: dict[str, tuple[int, ...]] = {"test.index": test_nodes.shape}
-    shapes |= {part: matrix.shape for part, matrix in features.items()}
-    shapes |= {part: matrix.shape for part, matrix in labels.items()}
-
-    def check_same(axis: int, part: str, other: str) -> None:
-        count, other_count = shapes[part][axis], shapes[other][axis]
-        if count != other_count:
-            what = ("rows", "columns")[axis]
-            raise DataError(f"{files[part].path} has {count} {what}, but {files[other].path.name} has {other_count}")
-
-    for part, other in (("x", "y"), ("tx", "ty"), ("allx", "ally"), ("test.index", "tx")):
-        check_same(0, part, other)
-    for part, other in (("x", "allx"), ("tx", "allx"), ("y", "ally"), ("ty", "ally")):
-        check_same(1, part, other)
-    num_train, num_others = len(labels["y"]), len(labels["ally"])
-    if not np.array_equal(labels["ally"][:num_train], labels["y"]):
-        raise DataError(f"{files['ally'].path} does not begin with the {num_train} rows of {files['y'].path.name}")
-    num_test = len(test_nodes)
-    for purpose, part, count in (
-        ("training", "y", num_train),
-        ("validation", "ally", num_others - num_train),
-        ("the test", "ty", num_test),
-    ):
-        if count == 0:
-            raise DataError(f"{files[part].path}: there is no node for {purpose}")
-    first_node, last_node = test_nodes.min(), test_nodes.max()
-    if first_node < num_others:
-        raise DataError(
-            f"{files['test.index'].path} has node {first_node}, which is one of the {num_others} in"
-            f" {files['allx'].path.name}"
-        )
-    # Where nodes are missing, the graph has the others: a wrong number is not to become a billion missing nodes.
-    num_found = num_others + num_test
-    if last_node > max(chain([num_found - 1], _nodes(graph))):
-        raise DataError(f"{files['test.index'].path} has node {last_node}, which {files['graph'].path.name} has not")
-    if last_node >= 2 * num_found:
-        raise DataError(
-            f"{files['test.index'].path} has node {last_node}, but there are only {num_found} with features"
-        )
-    for node in _nodes(graph):
-        if not 0 <= node <= last_node:
-            raise DataError(
-                f"{files['graph'].path} has an edge or an entry of node {node}, but nodes are 0 to {last_node}"
-            )
+def is_known_and_at_hand(name: str) -> bool:
+    """Whether `load` would find all files of a known data set without fetching any."""
+    return all(is_at_hand(_place(name, part)) for part in _PARSERS)
 
 
-# --- Parsing: each function raises DataError with what is wrong, or whatever a damaged file leads to.
+def _place(name: str, part: str) -> str:
+    return f"planetoid/ind.{name}.{part}"
 
 
-def _parse(file: _File, parse: Callable[[bytes], _T]) -> _T:
+def _read(name: str) -> dict[str, tuple[Path, bytes]]:
+    """The path and the bytes of each part."""
+    if known := _SHA256.get(name):
+        return {part: read_known(_place(name, part), f"{_ADDRESS}ind.{name}.{part}", known[part]) for part in known}
+    if not name.startswith(_OWN):
+        raise DataError(f"{name!r} is neither a known data set ({', '.join(_SHA256)}) nor {_OWN}DIR/NAME")
+    own, files = Path(name.removeprefix(_OWN)), {}
+    for part in _PARSERS:
+        path = own.parent / f"ind.{own.name}.{part}"
+        if (raw := read_if_there(path)) is None:
+            raise DataError(f"there is no {path.absolute()}: {_OWN}DIR/NAME has files DIR/ind.NAME.PART")
+        files[part] = path, raw
+    return files
+
+
+def _parse(part: str, path: Path, raw: bytes) -> Any:
+    """Arrays of a part; damaged bytes can raise any exception."""
     try:
-        return parse(file.raw)
-    except DataError as error:
-        raise DataError(f"{file.path}: {error}") from error
+        return _PARSERS[part](raw)
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise DataError(f"{file.path} is truncated, damaged or not in the Planetoid format ({reason})") from error
+        raise DataError(f"{path} is damaged or not in the Planetoid format ({reason})") from error
 
 
 def _features(raw: bytes) -> scipy.sparse.csr_array:
-    matrix = _unpickle(raw, _Matrix)
-    values, indices, indptr = (_values(matrix.state[field]) for field in ("data", "indices", "indptr"))
-    with np.errstate(over="ignore"):
-        values = values.astype(np.float32)
-    if not np.isfinite(values).all():
-        raise DataError("there are features that are not finite (NaN, infinite, or too large for float32)")
-    num_rows, num_columns = matrix.state["_shape"]
-    parts = values, indices.astype(np.int64, casting="safe"), indptr.astype(np.int64, casting="safe")
-    if (np.diff(parts[2], prepend=0) < 0).any():  # SciPy looks at this only where the last of them is positive.
-        raise DataError("where the rows begin does not increase")
-    features = scipy.sparse.csr_array(parts, shape=(num_rows, num_columns))
+    state = unpickle(raw).state
+    values = to_array(state["data"])
+    indices, starts = (to_array(state[name]).astype(np.int32, casting="same_kind") for name in ("indices", "indptr"))
+    if not np.abs(values).max(initial=0) <= np.finfo(np.float32).max:
+        raise ValueError("there are features that are not finite (NaN, infinite, or too large for float32)")
+    if (np.diff(starts, prepend=0) < 0).any():  # SciPy does not check this where the last of them is 0.
+        raise ValueError("the starts of the rows do not increase")
+    features = scipy.sparse.csr_array((values.astype(np.float32), indices, starts), shape=state["_shape"])
     features.check_format(full_check=True)
-    features.indices, features.indptr = scipy.sparse.safely_cast_index_arrays(features, np.int32)
     features.sum_duplicates()
     features.eliminate_zeros()
     return features
@@ -223,156 +154,20 @@ def _features(raw: bytes) -> scipy.sparse.csr_array:
 
 def _one_hot(raw: bytes) -> np.ndarray:
     """Bool `[n, C]`, at most one true in a row."""
-    values = _values(_unpickle(raw, _Array))
-    if values.ndim != 2 or values.shape[1] == 0:
-        raise DataError(f"labels are a matrix of one column a class, not an array of shape {values.shape}")
+    values = to_array(unpickle(raw))
     is_class = values == 1
-    wrong = (~is_class & (values != 0)).any(axis=1) | (is_class.sum(axis=1) > 1)
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise DataError(f"row {row} is not a label, which is a single 1 among zeros")
+    if values.ndim != 2 or (values != is_class).any() or (is_class.sum(axis=1) > 1).any():
+        raise ValueError("labels are rows with a single 1 among zeros, or of zeros alone")
     return is_class
 
 
-def _test_index(raw: bytes) -> np.ndarray:
-    nodes = np.array([int(word) for word in raw.split()], np.int64)
-    distinct, counts = np.unique(nodes, return_counts=True)
-    if distinct.size < nodes.size:
-        raise DataError(f"node {distinct[counts > 1][0]} is there twice")
-    return nodes
+def _ends(raw: bytes) -> np.ndarray:
+    """The nodes and their neighbours, int64 `[2, n]`."""
+    pairs = [(index(node), index(other)) for node, others in unpickle(raw).items() for other in others]
+    return np.array(pairs, np.int64).reshape(-1, 2).T
 
 
-def _neighbours(raw: bytes) -> dict[int, list[int]]:
-    graph = _unpickle(raw, dict)
-    if not all(isinstance(neighbours, list) for neighbours in graph.values()):
-        raise DataError("neighbours are not in a list")
-    for node in _nodes(graph):
-        if not isinstance(node, int):
-            raise DataError(f"a node is a number, not of type {type(node).__name__}")
-    return graph
-
-
-def _nodes(graph: dict[int, list[int]]) -> Iterator[int]:
-    return chain(graph, chain.from_iterable(graph.values()))
-
-
-def _edges(graph: dict[int, list[int]], num_nodes: int) -> Edges:
-    nodes = np.repeat(np.array(list(graph), np.int64), [len(neighbours) for neighbours in graph.values()])
-    neighbours = np.fromiter(chain.from_iterable(graph.values()), np.int64)
-    return undirected(nodes, neighbours, num_nodes)
-
-
-# --- Unpickling. What a pickle calls is found here, by name, and only keeps its arguments: no code of NumPy or SciPy
-# runs on them, so a pickle can neither call a function of its choice nor make an array of memory that is not its own.
-
-
-class _Dtype:
-    def __init__(self, code: str, *_: object) -> None:
-        self.code, self.byte_order = code, "="
-
-    def __setstate__(self, state: tuple) -> None:
-        self.byte_order = state[1]
-
-
-class _Array:
-    def __init__(self, *_: object) -> None:
-        self.state: tuple = ()
-
-    def __setstate__(self, state: tuple) -> None:
-        self.state = state
-
-
-class _Matrix:
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.state = state
-
-
-def _from_buffer(raw: object, dtype: object, shape: object, order: object, axis_order: object = None) -> _Array:
-    """An array in protocol 5, which Python 3.14 writes unless told otherwise."""
-    array = _Array()
-    array.__setstate__((1, shape, dtype, order == "F", raw))
-    return array
-
-
-def _scalar(dtype: object, raw: object) -> object:
-    array = _Array()
-    array.__setstate__((1, (), dtype, False, raw))
-    return _values(array).item()
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    """How Python 3 writes bytes in the protocols of Python 2."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"bytes are encoded as {encoding!r} instead of latin1")
-    return text.encode("latin1")
-
-
-def _no_bytes() -> bytes:
-    return b""
-
-
-_NAMES: dict[tuple[str, str], Callable] = {
-    ("numpy", "dtype"): _Dtype,
-    ("numpy", "ndarray"): _Array,
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _Array for core in ("core", "_core")},
-    **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
-    **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
-    **{(f"scipy.sparse.{csr}", f"csr_{kind}"): _Matrix for csr in ("csr", "_csr") for kind in ("matrix", "array")},
-    ("collections", "defaultdict"): defaultdict,
-    **{(builtins, "list"): list for builtins in ("__builtin__", "builtins")},
-    ("__builtin__", "bytes"): _no_bytes,
-    ("_codecs", "encode"): _encode,
+_PARSERS: dict[str, Callable[[bytes], Any]] = {
+    **{"x": _features, "y": _one_hot, "tx": _features, "ty": _one_hot, "allx": _features, "ally": _one_hot},
+    **{"graph": _ends, "test.index": lambda raw: np.array(raw.split(), np.int64)},
 }
-
-
-# In Python, not the default one in C: damaged bytes have ended the process there (a bytearray that is cut off).
-class _Unpickler(pickle._Unpickler):
-    def find_class(self, module: str, name: str) -> Callable:
-        try:
-            return _NAMES[module, name]
-        except KeyError:
-            raise DataError(f"the pickle asks for {f'{module}.{name}'!r}, which this format does not need") from None
-
-
-def _unpickle(raw: bytes, expected: type[_T]) -> _T:
-    for _ in pickletools.genops(raw):
-        pass  # A length that is beyond the end is noticed before there is memory taken for it.
-    found = _Unpickler(io.BytesIO(raw), encoding="latin1").load()
-    if not isinstance(found, expected):
-        what = {_Matrix: "a CSR matrix", _Array: "an array", dict: "a dictionary"}
-        raise DataError(f"the pickle holds {what.get(type(found), type(found).__name__)} instead of {what[expected]}")
-    return found
-
-
-def _values(array: _Array) -> np.ndarray:
-    """The numbers in an array; read-only."""
-    _, shape, dtype, is_fortran, raw = array.state
-    if dtype.code not in {f"{kind}{size}" for kind in "iuf" for size in (1, 2, 4, 8)} | {"b1"}:
-        raise DataError(f"there is an array of type {dtype.code!r}, not of numbers")
-    buffer = raw.encode("latin1") if isinstance(raw, str) else memoryview(raw)  # Python 2's bytes are text by now.
-    numbers = np.dtype(dtype.code).newbyteorder(dtype.byte_order)
-    if len(buffer) != math.prod(shape) * numbers.itemsize:
-        raise DataError(f"there is an array of shape {shape} with {len(buffer)} bytes")
-    return np.ndarray(shape, numbers, buffer, order="F" if is_fortran else "C")
-
-
-# --- Reading.
-
-
-def _read_own(path: Path) -> _File:
-    raw = read_if_there(path)
-    if raw is None:
-        raise DataError(
-            f"there is no {path.absolute()}: {_OWN}DIR/NAME is a folder DIR with files ind.NAME.x,"
-            f" for each of {', '.join(_PARTS)}"
-        )
-    return _File(path, raw)
-
-
-def _read_known(name: str, part: str, data_dir: Path | None, cache_dir: Path) -> _File:
-    address = f"{_BASE_ADDRESS}ind.{name}.{part}"
-    return _File(*read_known(_place(name, part), address, _SHA256[name][part], data_dir, cache_dir))
-
-
-def _place(name: str, part: str) -> str:
-    return f"planetoid/ind.{name}.{part}"

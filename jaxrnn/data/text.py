@@ -1,4 +1,4 @@
-"""Texts as characters: the corpora by name, and what the character LSTM trains on (report, Section 2, Table 3)."""
+"""Texts as characters: the corpora by name, and what the character LSTM trains on (Soons 2020, Table 3)."""
 
 import hashlib
 from pathlib import Path
@@ -15,32 +15,28 @@ from jaxrnn.data.files import DataError, read_if_there, read_known
 
 _EMBEDDED = "pydoc"
 
-# Where the report's author published the three books, all in the public domain (Project Gutenberg).
+# The three books of Soons (2020), all in the public domain (Project Gutenberg).
 _BASE_ADDRESS = (
     "https://raw.githubusercontent.com/uvadlc/uvadlc_practicals_2020/master"
     "/assignment_2/2_recurrentnns_gnns/code/Part%202/assets/"
 )
 
 
-class _Book(NamedTuple):
-    remote_name: str
-    sha256: str
-
-
 _BOOKS = {
-    "grimm": _Book(
+    "grimm": (
         "book_EN_grimms_fairy_tails.txt",
         "e6439bd511820742e842e21b75e89b394d3809eec82ca56b506c39ff39d4a7d6",
     ),
-    "democracy": _Book(
+    "democracy": (
         "book_EN_democracy_in_the_US.txt",
         "1ba23c5acbb00b0ffbfe48be30273f5b965eaedca5e8dfce55253e6bb24f2ca5",
     ),
-    "darwin": _Book(
+    "darwin": (
         "book_NL_darwin_reis_om_de_wereld.txt",
         "389b114334f9e34bea0b01d43dbe6892d44d7c9430c79a6517c74f0658370535",
     ),
 }
+"""Each book's name at the address, and its SHA-256."""
 
 
 class UnknownCharactersError(ValueError):
@@ -79,31 +75,29 @@ class Splits(NamedTuple):
     test: np.ndarray
 
 
-def load(name: str, encoding: str, data_dir: Path | None, cache_dir: Path) -> Corpus:
-    r"""Reads a text; `\r\n` and `\r` become `\n`, as where Python (and the report's author) opens a file as text.
+def load(name: str, encoding: str) -> Corpus:
+    r"""Reads a text; `\r\n` and `\r` become `\n`, as where Python opens a file as text.
 
     Args:
-        name: `pydoc` (the reference of the Python that runs, from its standard library, in UTF-8); one of the report's
-            books `grimm`, `democracy` and `darwin`, which is looked for as `books/NAME.txt` in `data_dir`, then in
-            `cache_dir`, is else fetched into the latter, and must have the sha256 known here; or the path of a file.
-        encoding: one that Python knows. The report's author read the books as `latin-1`.
-        data_dir: where the user keeps data, if anywhere.
-        cache_dir: where fetched books are kept; created when needed.
+        name: `pydoc` (the language reference in Python's standard library, in UTF-8); one of the books `grimm`,
+            `democracy` and `darwin` of Soons (2020), the known file `books/NAME.txt` (see `jaxrnn.data.files`); or the
+            path of a file.
+        encoding: a text encoding of Python. Soons (2020) read the books as `latin-1`.
 
     Raises:
-        DataError: there is no such text, it is another one than the name says, it cannot be read or decoded, or it
-            has fewer than two distinct characters.
+        DataError: there is no such text, a known book has other contents, the text cannot be read or decoded, or it has
+            fewer than two distinct characters.
     """
-    raw = _read(name, data_dir, cache_dir)
-    text = _decode_bytes(raw, encoding, name)
+    raw = _read(name)
+    try:
+        text = raw.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+        text.encode()  # Half of a surrogate pair can be decoded, but not written to any file.
+    except (LookupError, ValueError) as error:
+        hint = "any file can be read with --config.encoding=latin-1"
+        raise DataError(f"the text {name!r} is not in the encoding {encoding!r}: {error}; {hint}") from error
     characters = "".join(sorted(set(text)))
-    if any("\ud800" <= character <= "\udfff" for character in characters):
-        raise DataError(
-            f"the text {name!r} has half of a surrogate pair in {encoding}, which no file can be written with"
-        )
     if len(characters) < 2:
-        what = f"has no character but {characters!r}" if characters else "is empty"
-        raise DataError(f"the text {name!r} {what}: there is nothing to learn")
+        raise DataError(f"the text {name!r} has no characters but {characters!r}: there is nothing to learn")
     tokens = encode(text, characters).astype(np.uint8 if len(characters) <= 256 else np.int32)
     return Corpus(name, characters, tokens, hashlib.sha256(raw).hexdigest())
 
@@ -129,13 +123,10 @@ def split(tokens: np.ndarray, validation_fraction: float, test_fraction: float) 
     """Cuts a text `[N]` in three: training first, then validation, then test; the last two have `round(N * fraction)`.
 
     Raises:
-        ValueError: a fraction is negative, or they leave nothing to train on.
+        ValueError: they leave nothing to train on.
     """
-    if not (validation_fraction >= 0 and test_fraction >= 0 and validation_fraction + test_fraction < 1):
-        raise ValueError(
-            "the fractions for validation and test must be >= 0 and their sum < 1,"
-            f" got {validation_fraction} and {test_fraction}"
-        )
+    if not validation_fraction + test_fraction < 1:
+        raise ValueError(f"the fractions {validation_fraction} and {test_fraction} leave nothing to train on")
     test_start = len(tokens) - round(len(tokens) * test_fraction)
     validation_start = test_start - round(len(tokens) * validation_fraction)
     return Splits(tokens[:validation_start], tokens[validation_start:test_start], tokens[test_start:])
@@ -158,7 +149,8 @@ def windows(key: Key, tokens: Array, batch_size: int, seq_length: int) -> tuple[
         ValueError: N < T + 1.
     """
     num_windows = len(tokens) - seq_length
-    _check_window_fits(num_windows, tokens, batch_size=1, seq_length=seq_length)
+    if num_windows < 1:
+        raise ValueError(f"a text of {len(tokens)} characters is too short for {seq_length} and the one that follows")
     offsets_b = jax.random.randint(key, (batch_size,), 0, num_windows, jnp.int32)
     return _windows_at(offsets_b, tokens, seq_length)
 
@@ -167,9 +159,8 @@ def streams(step: Array | int, tokens: Array, batch_size: int, seq_length: int) 
     """Reads a text in order, for training with the state carried from window to window.
 
     The text is cut into B contiguous streams of equal length, a whole number of windows: `(N - 1) // (B * T)`. Step `k`
-    reads window `k`, modulo that number, of every stream. The targets are the inputs shifted by one; the last of a
-    stream is the first character of the next one. What remains at the end of the text, at most B * T characters, is no
-    input.
+    reads window `k`, modulo that number, of every stream. The targets are the inputs shifted by one; the last target of
+    a stream is the first character of the next stream. The rest of the text, at most B * T characters, is not read.
 
     Args:
         step: int32 `[]`, from 0.
@@ -180,24 +171,19 @@ def streams(step: Array | int, tokens: Array, batch_size: int, seq_length: int) 
     Returns:
         inputs_tb: int32 `[T, B]`.
         targets_tb: int32 `[T, B]`.
-        is_first: bool `[]`, whether the streams start anew, so that no state is to be carried into this window.
+        is_first: bool `[]`, whether the streams start again, so that no state may be carried into this window.
 
     Raises:
         ValueError: N < B * T + 1.
     """
     num_windows = (len(tokens) - 1) // (batch_size * seq_length)
-    _check_window_fits(num_windows, tokens, batch_size, seq_length)
+    if num_windows < 1:
+        raise ValueError(
+            f"a text of {len(tokens)} characters is too short for {batch_size} x {seq_length} and one more"
+        )
     window = jnp.asarray(step, jnp.int32) % num_windows
     offsets_b = (jnp.arange(batch_size, dtype=jnp.int32) * num_windows + window) * seq_length
     return *_windows_at(offsets_b, tokens, seq_length), window == 0
-
-
-def _check_window_fits(num_windows: int, tokens: Array, batch_size: int, seq_length: int) -> None:
-    if num_windows < 1:
-        raise ValueError(
-            f"a text of {len(tokens)} characters is too short for {batch_size} x {seq_length} characters"
-            " and the one that follows"
-        )
 
 
 def _windows_at(offsets_b: Array, tokens: Array, seq_length: int) -> tuple[Array, Array]:
@@ -206,29 +192,13 @@ def _windows_at(offsets_b: Array, tokens: Array, seq_length: int) -> tuple[Array
     return window[:-1], window[1:]
 
 
-def _read(name: str, data_dir: Path | None, cache_dir: Path) -> bytes:
+def _read(name: str) -> bytes:
     if name == _EMBEDDED:
         return "\n".join(topics[topic] for topic in sorted(topics)).encode()
     if name in _BOOKS:
-        book = _BOOKS[name]
-        address = _BASE_ADDRESS + book.remote_name
-        return read_known(f"books/{name}.txt", address, book.sha256, data_dir, cache_dir)[1]
-    path = Path(name)
-    raw = read_if_there(path)
-    if raw is None:
+        remote_name, sha256 = _BOOKS[name]
+        return read_known(f"books/{name}.txt", _BASE_ADDRESS + remote_name, sha256)[1]
+    if (raw := read_if_there(Path(name))) is None:
         known = ", ".join([_EMBEDDED, *_BOOKS])
-        raise DataError(f"{name!r} is neither a known text ({known}) nor a file: there is no {path.absolute()}")
+        raise DataError(f"{name!r} is neither a known text ({known}) nor a file: there is no {Path(name).absolute()}")
     return raw
-
-
-def _decode_bytes(raw: bytes, encoding: str, name: str) -> str:
-    try:
-        text = raw.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"the text {name!r} is not {encoding}: byte 0x{raw[error.start]:02x} at offset {error.start};"
-            " any file can be read with --config.encoding=latin-1"
-        ) from error
-    except (LookupError, ValueError) as error:
-        raise DataError(f"{encoding!r} is not a text encoding that Python knows, such as utf-8 or latin-1") from error
-    return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -21,18 +21,16 @@ def build(
     num_nodes: int,
     *,
     undirected: bool = False,
-    merge: bool = True,
     self_loops: bool = True,
 ) -> GraphsTuple:
-    """The graph of an edge list, ``S = A + I``, as NumPy arrays.
+    """The graph of an edge list, ``S = A + I``, as NumPy arrays; an edge that is given twice counts once in ``A``.
 
     Args:
         senders: integers ``[edges]``.
         receivers: integers ``[edges]``.
         num_nodes: N.
         undirected: every edge of the list stands for both directions.
-        merge: edges that are given twice count once, so ``A`` is binary; else they stay apart, as parallel edges.
-        self_loops: add the identity. A merged graph's node that had a loop already has one of weight 2, as in Kipf's.
+        self_loops: add the identity. A node that had a loop already has one of weight 2, as in Kipf's code.
 
     Raises:
         ValueError: for an edge to a node that does not exist.
@@ -44,12 +42,10 @@ def build(
         raise ValueError(f"edge {outside[0]} goes from node {j} to node {i}, but nodes are 0 to {num_nodes - 1}")
     if undirected:
         ends = np.concatenate([ends, ends[::-1, ends[0] != ends[1]]], axis=1)
-    codes = ends[0] * num_nodes + ends[1]
-    if merge:
-        codes = np.unique(codes)
+    codes = np.unique(ends[0] * num_nodes + ends[1])
     if self_loops:
         codes = np.concatenate([codes, np.arange(num_nodes) * (num_nodes + 1)])
-    codes, counts = np.unique(codes, return_counts=True) if merge else (np.sort(codes), np.ones(codes.size))
+    codes, counts = np.unique(codes, return_counts=True)
     return GraphsTuple(
         nodes=None,
         edges=counts.astype(float),

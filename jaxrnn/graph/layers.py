@@ -93,34 +93,9 @@ def gat(
         ``[N, K, F]``: the heads are concatenated by a reshape, averaged by a mean.
     """
     by_sender, by_receiver = (jnp.einsum("nkf,kf->nk", h_nkf, a) for a in (a_sender_kf, a_receiver_kf))
-    logits_ek = _leaky(by_sender[graph.senders] + by_receiver[graph.receivers])
-    return _attend(graph, h_nkf, logits_ek, drop_attention, drop_features)
-
-
-def gatv2(
-    graph: GraphsTuple,
-    h_sender_nkf: Array,
-    h_receiver_nkf: Array,
-    a_kf: Array,
-    *,
-    drop_attention: Drop = _keep,
-    drop_features: Drop = _keep,
-) -> Array:
-    """`gat` in the order of Brody, Alon and Yahav 2022: the logits are ``a^T LeakyReLU_0.2(W_r h_i + W_s h_j)``.
-
-    The sum is over ``W_s h_j``.
-    """
-    logits_ek = (_leaky(h_sender_nkf[graph.senders] + h_receiver_nkf[graph.receivers]) * a_kf).sum(-1)
-    return _attend(graph, h_sender_nkf, logits_ek, drop_attention, drop_features)
-
-
-def _attend(graph: GraphsTuple, h_nkf: Array, logits_ek: Array, drop_attention: Drop, drop_features: Drop) -> Array:
+    logits_ek = jax.nn.leaky_relu(by_sender[graph.senders] + by_receiver[graph.receivers], 0.2)
     alpha_ek = drop_attention(edge_softmax(graph, logits_ek, h_nkf.shape[0]))
     return propagate(graph, drop_features(h_nkf), alpha_ek)
-
-
-def _leaky(x: Array) -> Array:
-    return jax.nn.leaky_relu(x, 0.2)
 
 
 def _check_rows(graph: GraphsTuple, rows: int) -> None:

@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from jaxrnn.arrays import Array, Initializer, PyTree
 from jaxrnn.cells import Cell, torch_uniform
-from jaxrnn.graph import Features, GraphsTuple, drop_features, dropout, gat, gatv2, gcn, project
+from jaxrnn.graph import Features, GraphsTuple, drop_features, dropout, gat, gcn, project
 from jaxrnn.recurrence import Phase, last_carry, unroll
 
 
@@ -130,16 +130,14 @@ def _glorot_attention(key: Array, shape: tuple[int, ...]) -> Array:
 
 
 class GAT(nn.Module):
-    """A graph attention layer, `jaxrnn.graph.gat` or `gatv2`, Glorot uniform for each head, with zero biases.
+    """A graph attention layer, `jaxrnn.graph.gat`, Glorot uniform for each head, with zero biases.
 
-    Parameters are ``w [D, K, F]``, ``a_sender`` and ``a_receiver [K, F]``, ``b [K, F]``; those of GATv2 are
-    ``w`` (of the sender), ``w_receiver``, ``a`` and ``b``.
+    Parameters are ``w [D, K, F]``, ``a_sender`` and ``a_receiver [K, F]``, ``b [K, F]``.
 
     Attributes:
         num_heads: K.
         head_size: F.
         average: the heads are averaged, else concatenated.
-        v2: GATv2's order of operations.
         dropout: rate on the input, on the projected features that are summed, and on the attention, with masks of its
             own for each head, as in the code of Velickovic et al. 2018.
     """
@@ -147,7 +145,6 @@ class GAT(nn.Module):
     num_heads: int
     head_size: int
     average: bool = False
-    v2: bool = False
     dropout: float = 0.0
 
     @nn.compact
@@ -163,11 +160,7 @@ class GAT(nn.Module):
                 for what in ("attention", "features")
             }
         h_nkf = project(x, w)
-        if self.v2:
-            h_receiver_nkf = project(x, self.param("w_receiver", _glorot_heads, weights))
-            y_nkf = gatv2(graph, h_nkf, h_receiver_nkf, self.param("a", _glorot_attention, heads), **drops)
-        else:
-            a_sender, a_receiver = (self.param(f"a_{end}", _glorot_attention, heads) for end in ("sender", "receiver"))
-            y_nkf = gat(graph, h_nkf, a_sender, a_receiver, **drops)
+        a_sender, a_receiver = (self.param(f"a_{end}", _glorot_attention, heads) for end in ("sender", "receiver"))
+        y_nkf = gat(graph, h_nkf, a_sender, a_receiver, **drops)
         y_nkf += self.param("b", nn.initializers.zeros, heads)
         return y_nkf.mean(1) if self.average else y_nkf.reshape(len(y_nkf), -1)

@@ -38,7 +38,6 @@ class GATClassifier(nn.Module):
         num_heads: of the first layer.
         head_size: of the first layer's heads.
         num_output_heads: of the second layer, 1 for Cora and Citeseer, 8 for Pubmed.
-        v2: GATv2's order of operations.
         dropout: as in `jaxrnn.nn.modules.GAT`.
     """
 
@@ -46,13 +45,12 @@ class GATClassifier(nn.Module):
     num_heads: int = 8
     head_size: int = 8
     num_output_heads: int = 1
-    v2: bool = False
     dropout: float = 0.6
 
     @nn.compact
     def __call__(self, graph: GraphsTuple, x: Features, *, deterministic: bool = True) -> tuple[Array, Array]:
         """Logits ``[N, C]`` and the hidden layer ``[N, K F]``; keys as in `GCNClassifier`."""
-        first = GAT(self.num_heads, self.head_size, False, self.v2, self.dropout, name="layer_0")
-        second = GAT(self.num_output_heads, self.num_classes, True, self.v2, self.dropout, name="layer_1")
+        first = GAT(self.num_heads, self.head_size, False, self.dropout, name="layer_0")
+        second = GAT(self.num_output_heads, self.num_classes, True, self.dropout, name="layer_1")
         hidden = jax.nn.elu(first(graph, x, deterministic=deterministic))
         return second(graph, hidden, deterministic=deterministic), hidden

@@ -5,18 +5,21 @@ array and a SHA-256 over both: Orbax restores a flipped byte silently, so a chec
 agrees. Of arrays that several processes share, each writes and digests its part; any number of processes can read them.
 """
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from flax.traverse_util import unflatten_dict
 from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import LatestN
 
@@ -27,14 +30,6 @@ Arrays = dict[str, np.ndarray]
 
 class CheckpointError(Exception):
     """A checkpoint that is missing, damaged or of another shape; the message is for the user."""
-
-
-class Checkpoint(NamedTuple):
-    """What was saved under a number: named arrays, and `meta`, whatever JSON can hold."""
-
-    number: int
-    arrays: Arrays
-    meta: dict[str, Any]
 
 
 class CheckpointStore:
@@ -52,24 +47,18 @@ class CheckpointStore:
         self.directory = directory
         options = ocp.CheckpointManagerOptions(preservation_policy=None if keep is None else LatestN(keep))
         handlers = {"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
-        try:
+        # Among others, a run in training may just have deleted an old one.
+        with _explained(f"{directory}: cannot be opened"):
             directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CheckpointError(f"{directory}: cannot be written: {error.strerror}") from error
-        try:
             self._manager = ocp.CheckpointManager(directory.absolute(), options=options, item_handlers=handlers)
-        except Exception as error:  # Among others, where a run in training has just deleted an old one.
-            raise CheckpointError(f"{directory}: cannot be read: {_reason(error)}") from error
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
+        # What ended the training says more than what could not be saved after it.
+        with _explained("could not save a checkpoint") if kind is None else contextlib.suppress(Exception):
             self._manager.close()
-        except Exception as error:
-            if kind is None:  # Else, what ended the run says more.
-                raise CheckpointError(f"could not save a checkpoint: {_reason(error)}") from error
 
     def numbers(self) -> list[int]:
         """The numbers of all complete checkpoints, sound or not, in ascending order."""
@@ -86,23 +75,14 @@ class CheckpointStore:
         items: dict[str, Any] = {"meta": ocp.args.JsonSave(meta)}
         if arrays:  # Orbax does not save an empty tree.
             items["state"] = ocp.args.StandardSave(arrays)
-        try:
-            saved = self._manager.save(number, args=ocp.args.Composite(**items))
-        except Exception as error:  # Orbax passes on whatever its writers raised.
-            raise CheckpointError(f"could not save checkpoint {number}: {_reason(error)}") from error
-        if not saved:
-            raise CheckpointError(f"{self.directory}: checkpoint {number} exists already")
+        with _explained(f"could not save checkpoint {number}"):
+            if not self._manager.save(number, args=ocp.args.Composite(**items)):
+                raise FileExistsError(errno.EEXIST, "it exists already")
 
     def wait(self) -> None:
-        """Returns when all that was saved is on disk.
-
-        Raises:
-            CheckpointError: if it could not be written.
-        """
-        try:
+        """Returns when all that was saved is on disk; raises a CheckpointError if it could not be written."""
+        with _explained("could not save a checkpoint"):
             self._manager.wait_until_finished()
-        except Exception as error:
-            raise CheckpointError(f"could not save a checkpoint: {_reason(error)}") from error
 
     def delete_from(self, number: int) -> None:
         """Deletes all checkpoints numbered `number` or more."""
@@ -110,46 +90,34 @@ class CheckpointStore:
             if n >= number:
                 self._manager.delete(n)
 
-    def read(self, number: int) -> Checkpoint:
-        """The checkpoint `number`, its digest compared.
+    def read(self, number: int) -> tuple[Arrays, dict[str, Any]]:
+        """The named arrays of checkpoint `number` and its `meta`, its digest compared.
 
         Raises:
             CheckpointError: if it is missing or damaged.
         """
-        try:
+        arrays: Arrays = {}
+        with _explained(f"checkpoint {number} is unreadable"):
             restored = self._manager.restore(number, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))
             meta = dict(restored.meta)
-            arrays: Arrays = {}
             if (self.directory / str(number) / "state").exists():
                 shapes = self._manager.item_metadata(number).state
                 target = {name: np.empty(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
                 arguments = ocp.args.Composite(state=ocp.args.StandardRestore(target))
                 arrays = dict(self._manager.restore(number, args=arguments).state)
-        except Exception as error:  # A damaged file can raise anything.
-            raise CheckpointError(f"checkpoint {number} is unreadable: {_reason(error)}") from error
-        if "digest" in meta:  # Was over all lanes at once.
-            raise CheckpointError(f"checkpoint {number} was saved by another version of jaxrnn")
         if meta.pop("sha256", None) != _digest(arrays, meta):
             raise CheckpointError(f"checkpoint {number} is damaged: its contents do not match its SHA-256")
-        return Checkpoint(number, arrays, meta)
-
-    def newest_first(self) -> Iterator[Checkpoint | CheckpointError]:
-        """All checkpoints from the newest on; one that is not sound comes as the error that says why."""
-        for number in reversed(self.numbers()):
-            try:
-                yield self.read(number)
-            except CheckpointError as error:
-                yield error
+        return arrays, meta
 
 
 def flatten(tree: PyTree) -> dict[str, Any]:
-    """The leaves by path, ``{"params/head/kernel": ...}``: of NumPy, or of JAX where other processes have a part."""
-    return {_name(path): _copy(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    """Copies of the leaves by path, ``{"params/head/kernel": ...}``: the next chunk may take their memory meanwhile.
 
-
-def _copy(leaf: Any) -> Any:
-    """A copy, since the arrays may be given away to the next chunk while they are being written."""
-    return jnp.copy(leaf) if _is_shared(leaf) else np.array(leaf)
+    They are of NumPy, or of JAX where other processes have a part.
+    """
+    jax.block_until_ready(tree)  # An array by itself may wait forever for a program that ran out of memory.
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {_name(path): jnp.copy(leaf) if _is_shared(leaf) else np.array(leaf) for path, leaf in leaves}
 
 
 def _is_shared(array: Any) -> bool:
@@ -181,14 +149,8 @@ def unflatten(target: PyTree, arrays: Arrays) -> PyTree:
 
 def subtree(arrays: Arrays, prefix: str) -> dict[str, Any]:
     """The arrays under ``prefix/`` as nested dicts, e.g. a model's parameters from a saved training state."""
-    nested: dict[str, Any] = {}
-    for name, array in arrays.items():
-        first, *path = name.split("/")
-        if first == prefix:
-            node = nested
-            for key in path[:-1]:
-                node = node.setdefault(key, {})
-            node[path[-1]] = array
+    paths = {tuple(name.split("/")): array for name, array in arrays.items()}
+    nested: dict[str, Any] = unflatten_dict({path[1:]: array for path, array in paths.items() if path[0] == prefix})
     return nested
 
 
@@ -197,7 +159,7 @@ def _name(path: Any) -> str:
 
 
 def _digest(arrays: dict[str, Any], meta: dict[str, Any]) -> str:
-    """Of `meta`, and of names, dtypes, shapes and the digest of each entry along the first axis (the lanes)."""
+    """Of `meta`, and of names, dtypes, shapes and the digest of each entry along the first axis (the runs)."""
     digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
     parts = {name: _rows(array) for name, array in sorted(arrays.items())}
     if any(_is_shared(array) for array in arrays.values()):
@@ -211,17 +173,22 @@ def _digest(arrays: dict[str, Any], meta: dict[str, Any]) -> str:
 
 def _rows(array: Any) -> np.ndarray:
     """SHA-256 of each entry along the first axis ``[S, 32]``, uint8; zeros for what this process does not have."""
-    if _is_shared(array):
-        parts = [(shard.index[0], np.asarray(shard.data)) for shard in array.addressable_shards]
-        assert all(part.shape[1:] == array.shape[1:] for _, part in parts)
-    else:
-        array = np.atleast_1d(array)
-        parts = [(slice(None), array)]
+    array = array if _is_shared(array) else np.atleast_1d(array)
+    parts = [(s.index[0], s.data) for s in array.addressable_shards] if _is_shared(array) else [(slice(None), array)]
     rows = np.zeros((len(array), 32), np.uint8)
     for where, part in parts:
-        digests = [hashlib.sha256(np.ascontiguousarray(row).data).digest() for row in part]
-        rows[where] = np.array([list(digest) for digest in digests], np.uint8).reshape(-1, 32)
+        digests = [hashlib.sha256(np.ascontiguousarray(row).data).digest() for row in np.asarray(part)]
+        rows[where] = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
     return rows
+
+
+@contextlib.contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Orbax passes on whatever its readers and writers raised, and a damaged file can raise anything."""
+    try:
+        yield
+    except Exception as error:
+        raise CheckpointError(f"{what}: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
@@ -229,5 +196,7 @@ def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())
     if code := re.search(r"os_error_code='(\d+)'", text):
         return os.strerror(int(code[1]))
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     text = text if len(text) <= 200 else f"{text[:60]} ... {text[-130:]}"
     return f"{type(error).__name__}: {text}"

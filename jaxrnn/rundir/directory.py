@@ -1,99 +1,66 @@
-"""The files of one run: config.json, metrics.jsonl, results.json, timing.jsonl and the lock."""
+"""The run directory: its config.json and results.json, its .jsonl files, and its lock."""
 
 import contextlib
 import fcntl
-import importlib.metadata
 import json
 import math
 import os
-import platform
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import jax
+from jaxrnn.rundir.read import FORMAT as FORMAT
+from jaxrnn.rundir.read import read_lines
+from jaxrnn.training import processes
+from jaxrnn.training.recording import METRICS as METRICS
+from jaxrnn.training.recording import TIMING as TIMING
 
-from jaxrnn.training import processes as distributed
+CONFIG, RESULTS = "config.json", "results.json"
 
-METRICS = "metrics.jsonl"
-"""What is measured during training: a line for each run and look."""
-TIMING = "timing.jsonl"
-"""How long what took; it is not cut back on resume, since times differ from run to run anyway."""
+Rows = Sequence[Mapping[str, Any]]
 
 
 class RunError(Exception):
-    """A run that cannot start or go on; the message is for the user."""
-
-
-def environment() -> dict[str, Any]:
-    """Versions and device, as ``config.json`` records them."""
-    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-    device = jax.devices()[0]
-    return {
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in packages},
-        },
-        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
-    }
+    """A training that cannot start or go on; the message is for the user."""
 
 
 class RunDirectory:
-    """The directory of one run, locked while it is open; use it as a context manager.
+    """A run directory, locked while it is open; use it as a context manager.
 
-    Of several processes that share a run, the first one holds the lock and writes, for all of them.
+    Where several processes train together, the first one holds the lock and writes for all of them.
 
-    Args:
+    Attributes:
         path: the directory.
-        record: what ``config.json`` says: experiment, config, versions, device.
+        record: what ``config.json`` says, or is to say.
+        listener: called with the name of a ``.jsonl`` file and the rows that were added to it.
     """
 
     def __init__(self, path: Path, record: Mapping[str, Any], lock: int | None) -> None:
         self.path = path
         self.record = record
-        self.followers: list[Callable[[str], None]] = []
-        """Called with the name of a ``.jsonl`` file after lines were added to it."""
+        self.listener: Callable[[str, Rows], None] | None = None
         self._lock = lock
 
     @classmethod
     def create(cls, path: Path, record: Mapping[str, Any]) -> Self:
-        """A new run in a directory that holds none; writes ``config.json``.
+        """A directory that holds no runs yet; writes ``config.json``.
 
         Raises:
-            RunError: if the directory holds a run, is in use or cannot be written.
+            RunError: if the directory holds runs, is in use or cannot be written.
         """
-
-        def begin() -> int:
-            try:
-                _refuse_run(path)
-                path.mkdir(parents=True, exist_ok=True)
-                lock = _acquire(path)
-                _refuse_run(path)
-            except OSError as error:
-                raise RunError(f"{path}: cannot be written: {error.strerror}") from error
-            return lock
-
-        directory = cls(path, record, distributed.on_first(begin, RunError))
+        directory = cls(path, record, processes.on_first(lambda: _acquire(path, is_new=True), RunError))
         directory.write_config()
         return directory
 
     @classmethod
     def resume(cls, path: Path) -> Self:
-        """The run in a directory.
+        """A directory that holds runs.
 
         Raises:
-            RunError: if there is none, or another process is at it.
+            RunError: if there are none, or another process uses it.
         """
-        record = read_config(path)
-
-        def go_on() -> int:
-            try:
-                return _acquire(path)
-            except OSError as error:
-                raise RunError(f"{path}: cannot be written: {error.strerror}") from error
-
-        return cls(path, record, distributed.on_first(go_on, RunError))
+        return cls(path, read_config(path), processes.on_first(lambda: _acquire(path), RunError))
 
     def __enter__(self) -> Self:
         return self
@@ -103,15 +70,21 @@ class RunDirectory:
             os.close(self._lock)
 
     def discard(self) -> None:
-        """Removes a run that has not come to any numbers, so that another can take the directory."""
+        """Removes runs that have not come to any numbers, so that others can take the directory."""
         if self._lock is None or any(self.path.glob("*.jsonl")):
             return
         shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
-        (self.path / "config.json").unlink(missing_ok=True)
+        for name in (RESULTS, CONFIG):
+            (self.path / name).unlink(missing_ok=True)
 
     def write_config(self) -> None:
         """Writes `record` as ``config.json``."""
-        self.write("config.json", self.record)
+        self.write(CONFIG, self.record)
+
+    def write_results(self, rows: Rows, *, complete: bool, indent: int | None = 1) -> None:
+        """Writes ``results.json``: a row for each run that has ended."""
+        results = {"study": self.record["study"], "complete": complete, "runs": rows}
+        self.write(RESULTS, results, indent)
 
     def write(self, name: str, content: Any, indent: int | None = 1) -> None:
         """Replaces a JSON file as a whole: a reader sees the old or the new one, never half of it.
@@ -123,14 +96,14 @@ class RunDirectory:
         """
         if self._lock is None:
             return
-        temporary = self.path / f".{name}.tmp"
+        temporary = (self.path / name).with_name(f".{Path(name).name}.tmp")
         with self._writing(name), temporary.open("w") as file:
             file.write(json.dumps(_finite(content), indent=indent, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
             temporary.replace(self.path / name)
 
-    def append(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    def append(self, name: str, rows: Rows) -> None:
         """Adds one line a row to a ``.jsonl`` file and flushes it to disk; a NaN becomes null."""
         if self._lock is None:
             return
@@ -141,7 +114,8 @@ class RunDirectory:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        self._tell_followers(name)
+        if self.listener:
+            self.listener(name, rows)
 
     def lengths(self, names: Iterable[str]) -> dict[str, int]:
         """Bytes of the ``.jsonl`` files `names`; 0 where there is none."""
@@ -155,8 +129,6 @@ class RunDirectory:
             if length > lengths[name]:
                 with self._writing(name):
                     os.truncate(self.path / name, lengths[name])
-            if lengths[name]:
-                self._tell_followers(name)
 
     def cut_torn_line(self, name: str) -> None:
         """Cuts a ``.jsonl`` file back to its last whole line: one that was interrupted has no end."""
@@ -164,9 +136,10 @@ class RunDirectory:
         if path.exists():
             self.truncate({name: path.read_bytes().rfind(b"\n") + 1})
 
-    def _tell_followers(self, name: str) -> None:
-        for follow in self.followers:
-            follow(name)
+    def replay(self, name: str) -> None:
+        """Tells the listener the rows that a ``.jsonl`` file has."""
+        if self.listener and self._lock is not None:
+            self.listener(name, read_lines(self.path / name)[0])
 
     @contextlib.contextmanager
     def _writing(self, name: str) -> Any:
@@ -177,44 +150,69 @@ class RunDirectory:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """``config.json`` of a run.
+    """``config.json`` of a run directory.
 
     Raises:
-        RunError: if it is missing or damaged.
+        RunError: if it is missing, damaged or of another format.
     """
-    if not os.path.isdir(path):  # noqa: PTH112 - of a name that is too long, Path.is_dir raises an error.
-        raise RunError(f"{path}: no such directory")
-    file = path / "config.json"
+    file = path / CONFIG
     try:
         record = json.loads(file.read_text())
     except FileNotFoundError:
-        raise RunError(f"{path}: holds no run (there is no config.json)") from None
+        reason = "holds no run (there is no config.json)" if path.is_dir() else "no such directory"
+        raise RunError(f"{path}: {reason}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{file}: cannot be read: {error}") from error
     parts = [record.get("config"), record.get("data", {})] if isinstance(record, dict) else [record]
     if not all(isinstance(part, dict) for part in parts):
         raise RunError(f"{file}: is not the config of a run")
+    if record.get("format") != FORMAT:
+        found = record.get("format", 1)
+        raise RunError(f"{path}: was written by another version of jaxrnn (format {found}, not {FORMAT})")
     return record
 
 
+def read_results(path: Path) -> list[dict[str, Any]]:
+    """The rows of ``results.json``; none where there is no such file, or a damaged one."""
+    return list(_results(path).get("runs", []))
+
+
+def is_complete(path: Path) -> bool:
+    """Whether all runs of a directory have ended, as its ``results.json`` says."""
+    return bool(_results(path).get("complete"))
+
+
+def _results(path: Path) -> dict[str, Any]:
+    try:
+        results = json.loads((path / RESULTS).read_text())
+    except (OSError, ValueError):
+        return {}
+    return results if isinstance(results, dict) else {}
+
+
 def _refuse_run(path: Path) -> None:
-    if (path / "config.json").exists():
-        raise RunError(f"{path}: holds a run already; --resume goes on with one in training, or take another --workdir")
+    if (path / CONFIG).exists():
+        raise RunError(f"{path}: holds a run already; --resume goes on with it, or take another --workdir")
     if (path / "checkpoints").exists() or any(path.glob("*.jsonl")):
         raise RunError(f"{path}: holds files of another run, but no config.json; take another --workdir")
 
 
-def _acquire(path: Path) -> int:
+def _acquire(path: Path, *, is_new: bool = False) -> int:
     """Locks the directory for this process; the lock goes with the process, however it ends."""
-    lock = os.open(path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        if is_new:
+            _refuse_run(path)
+            path.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror}") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise RunError(f"{path}: another process is running in this directory") from None
     except OSError as error:  # Some file systems of clusters have no locks.
         os.close(lock)
-        raise RunError(f"{path}: cannot be locked: {error.strerror}") from error
+        is_taken = isinstance(error, BlockingIOError)
+        reason = "another process is running in this directory" if is_taken else f"cannot be locked: {error.strerror}"
+        raise RunError(f"{path}: {reason}") from None
     return lock
 
 

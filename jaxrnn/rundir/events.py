@@ -1,25 +1,23 @@
 """Metrics as TensorBoard events; the only file that imports tensorboardX."""
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
-from jaxrnn.rundir.directory import METRICS, TIMING, RunError
+from jaxrnn.rundir.directory import METRICS, TIMING, Rows, RunError
 
 FOLDER = "tensorboard"
 _OURS = ".jaxrnn"
 """How the names of our files end; others in the folder are left alone."""
-_FLUSH_SECONDS = 5.0
 
 
 class Events:
-    """The numbers in the ``.jsonl`` files of a run directory as events, a folder for each run in it.
+    """The numbers of a run directory as events, a folder for each run in it.
 
-    They follow the files, which are the truth: those of an earlier process are made anew, so that a resumed run has
-    each step once. Use it as a context manager: leaving it writes what is not on disk yet.
+    `add` is a listener of the directory. A training that goes on tells it all rows anew, so each step is there once.
+    Use it as a context manager: leaving it writes what is not on disk yet.
 
     Args:
         path: the run directory.
@@ -35,44 +33,31 @@ class Events:
 
         self._new_writer, self._scalar, self._event = event_file_writer.EventsWriter, summary.scalar, Event
         self._path = path
-        self._read: dict[str, int] = {}
+        self._is_new = True
         self._writers: dict[str, Any] = {}
-        self._flushed = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # What ended the run says more than what cannot be written after it.
+        # What ended the training says more than what cannot be written after it.
         with self._writing() if kind is None else contextlib.suppress(OSError):
             for writer in self._writers.values():
                 writer.close()
 
-    def follow(self, name: str) -> None:
-        """Adds what is new in the file `name`.
-
-        Raises:
-            RunError: the file cannot be read, or events cannot be written.
-        """
+    def add(self, name: str, rows: Rows) -> None:
+        """Adds the rows of the file `name`; raises a RunError where events cannot be written."""
         if name == TIMING:
             return
-        file = self._path / name
         with self._writing():
-            if not self._read:
+            if self._is_new:
                 for old in (self._path / FOLDER).glob(f"*/events.out.tfevents.*{_OURS}"):
                     old.unlink()
-            with file.open() as lines:
-                lines.seek(self._read.get(name, 0))
-                try:
-                    for line in iter(lines.readline, ""):
-                        self._add(name, json.loads(line))
-                except (ValueError, KeyError, TypeError, AttributeError) as error:
-                    raise RunError(f"{file}: cannot be read: {error}") from error
-                self._read[name] = lines.tell()
-            if time.monotonic() - self._flushed > _FLUSH_SECONDS:
-                for writer in self._writers.values():
-                    writer.flush()
-                self._flushed = time.monotonic()
+            self._is_new = False
+            for row in rows:
+                self._add(name, dict(row))
+            for writer in self._writers.values():
+                writer.flush()
 
     def _add(self, name: str, row: dict[str, Any]) -> None:
         """The numbers of a row of the file `name`, if it has nothing else; a file but the metrics is a group."""

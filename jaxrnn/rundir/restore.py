@@ -1,6 +1,5 @@
-"""The checkpoints of a run: where they are, and their parameters, read back."""
+"""Reads parameters back from the checkpoints of a run directory."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -8,28 +7,13 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxrnn.arrays import PyTree
-from jaxrnn.rundir.checkpoint import Arrays, Checkpoint, CheckpointError, CheckpointStore, subtree
+from jaxrnn.rundir.checkpoint import CheckpointError, CheckpointStore, subtree
 from jaxrnn.rundir.directory import RunDirectory, RunError, read_config
-
-RUNNING = "checkpoints/running"
-"""The newest two: the lanes in training, what the finished ones gave, and the lengths of the ``.jsonl`` files."""
-FINISHED = "checkpoints/finished"
-"""One for each lane that ended, its parameters or its whole state if more steps would let it go on, and for each visit
-that keeps the parameters."""
-_META = {"names", "steps", "finished", "unfinished"}
-"""What every running checkpoint says, also that of a run that was imported."""
-
-
-class Kept(NamedTuple):
-    """The parameters of a lane after a step, and the number of their checkpoint."""
-
-    run: str
-    step: int
-    checkpoint: int
+from jaxrnn.rundir.saved import FINISHED, RUNNING, Meta, Saved, newest_first
 
 
 def deposit(directory: RunDirectory, run: str, params: PyTree) -> None:
-    """Saves parameters that were not trained here, for `load` to find under the name `run`, at step 0.
+    """Saves parameters that were not trained here, for `load_run` to find under the name `run`, at step 0.
 
     Raises:
         CheckpointError: if they could not be written.
@@ -37,23 +21,12 @@ def deposit(directory: RunDirectory, run: str, params: PyTree) -> None:
     with CheckpointStore(directory.path / RUNNING) as running, CheckpointStore(directory.path / FINISHED) as finished:
         finished.save(0, {"params": jax.tree.map(lambda x: x[None], params)}, {"run": run})
         finished.wait()
-        kept = [Kept(run, 0, 0)._asdict()]
-        running.save(0, {}, {"names": [], "steps": [], "finished": {}, "unfinished": {}, "kept": kept})
+        running.save(0, {}, Meta(saved=[Saved(run=run, step=0, checkpoint=0)]).model_dump())
         running.wait()
 
 
-class _Saved(NamedTuple):
-    """Where a lane's weights are, at one step."""
-
-    run: str
-    step: int
-    store: str
-    number: int
-    position: int
-
-
 class Loaded(NamedTuple):
-    """What `load_run` finds: a config, nested dicts of arrays, and which run and step they are of."""
+    """A config, parameters as nested dicts of arrays, and the run and the step that they belong to."""
 
     config: SimpleNamespace
     params: dict[str, Any]
@@ -61,63 +34,71 @@ class Loaded(NamedTuple):
     step: int
 
 
+def load(
+    workdir: str | Path, run: str | None = None, seed: int | None = None, step: int | None = None
+) -> tuple[SimpleNamespace, dict[str, Any]]:
+    """A run's config and parameters, from its newest checkpoint or from the one at a training step.
+
+    Args:
+        workdir: the run directory.
+        run: its name as in ``results.json``, e.g. ``seed=2,learning_rate=0.001``, or as much of it as tells it from
+            others: ``learning_rate=0.001``.
+        seed: the same as ``run="seed=2"``; both together narrow the choice.
+        step: index of the last step taken; the newest saved by default.
+
+    Returns:
+        The config, fields as attributes, and the parameters as nested dicts of NumPy arrays, ready for
+        ``model.apply({"params": params}, ...)``.
+
+    Raises:
+        RunError: if the directory holds no such run, or several; the message lists those there are.
+        CheckpointError: if its checkpoint is damaged.
+    """
+    found = load_run(workdir, run, seed, step)
+    return found.config, found.params
+
+
 def load_run(workdir: str | Path, run: str | None = None, seed: int | None = None, step: int | None = None) -> Loaded:
-    """As `jaxrnn.load`."""
+    """As `load`, and says which run and step that is."""
     path = Path(workdir)
-    config = SimpleNamespace(**read_config(path)["config"])
+    record = read_config(path)
+    config = SimpleNamespace(**record["config"])
     if not (path / FINISHED).is_dir():
         raise RunError(f"{path}: no checkpoint has been saved there")
     with CheckpointStore(path / RUNNING) as running, CheckpointStore(path / FINISHED) as finished:
-        saved = _saved(running, path)
-        wanted = {*run.split(",")} if run else set()
-        wanted |= set() if seed is None else {f"seed={seed}"}
-        chosen = [s for s in saved if wanted <= {*s.run.split(",")} and step in (None, s.step)]
-        available = ", ".join(f"{s.run} at step {s.step}" for s in saved) or "none"
+        found = _find(running, finished, path)
+        wanted = {*(run.split(",") if run else ()), *(() if seed is None else (f"seed={seed}",))}
+        chosen = {at: where for at, where in found.items() if wanted <= {*at[0].split(",")} and step in (None, at[1])}
+        available = ", ".join(f"{name} at step {step}" for name, step in found) or "none"
         if not chosen:
             raise RunError(f"{path}: no such run has been saved; there are: {available}")
-        if len({s.run for s in chosen}) > 1:
+        if len({name for name, _ in chosen}) > 1:
             raise RunError(f"{path}: which run? Give its seed or its name (run); there are: {available}")
-        newest = max(chosen, key=lambda s: s.step)
-        arrays: Arrays = (finished if newest.store == FINISHED else running).read(newest.number).arrays
-    params = jax.tree.map(lambda x: x[newest.position], subtree(arrays, "params"))
-    return Loaded(config, params, newest.run, newest.step)
+        (name, last), (store, number, place) = max(chosen.items(), key=lambda one: one[0][1])
+        arrays, _ = store.read(number)
+    params = jax.tree.map(lambda x: x[place], subtree(arrays, "params"))
+    for field, values in record.get("sweep", {}).items():
+        vars(config)[field] = next((v for v in values if f"{field}={v!r}" in name.split(",")), None)
+    return Loaded(config, params, name, last)
 
 
-def _saved(running: CheckpointStore, path: Path) -> list[_Saved]:
-    """All lanes and steps that sound checkpoints hold, those of the newest checkpoint first.
-
-    Raises:
-        CheckpointError: there are checkpoints, but none is sound.
-    """
-    saved: list[_Saved] = []
+def _find(
+    running: CheckpointStore, finished: CheckpointStore, path: Path
+) -> dict[tuple[str, int], tuple[CheckpointStore, int, int]]:
+    """By run and step, where sound checkpoints have parameters: store, number and place; the newest first."""
+    found: dict[tuple[str, int], tuple[CheckpointStore, int, int]] = {}
     rejected = []
     for checkpoint in newest_first(running):
         if isinstance(checkpoint, CheckpointError):
             rejected.append(str(checkpoint))
             continue
         meta = checkpoint.meta
-        here = [
-            _Saved(name, step - 1, RUNNING, checkpoint.number, i)
-            for i, (name, step) in enumerate(zip(meta["names"], meta["steps"], strict=True))
-            if name and step
-        ]
-        there = [
-            _Saved(name, ended["row"]["last_step"], FINISHED, ended["checkpoint"], 0)
-            for name, ended in {**meta["unfinished"], **meta["finished"]}.items()
-        ]
-        kept = [_Saved(k["run"], k["step"], FINISHED, k["checkpoint"], 0) for k in meta.get("kept", [])]
-        for s in there + here + kept:
-            if (s.run, s.step) not in {(o.run, o.step) for o in saved}:
-                saved.append(s)
-    if rejected and not saved:
+        # The parameters by which a run is judged come before those after its last step.
+        for saved in sorted(meta.saved, key=lambda saved: saved.row is None):
+            found.setdefault((saved.run, saved.step), (finished, saved.checkpoint, 0))
+        for i, run in enumerate(meta.places):
+            if run and (step := int(checkpoint.arrays["step"][i])):  # The one to take next.
+                found.setdefault((run, step - 1), (running, checkpoint.number, i))
+    if rejected and not found:
         raise CheckpointError(f"{path}: no checkpoint is sound: {'; '.join(rejected)}")
-    return saved
-
-
-def newest_first(running: CheckpointStore) -> Iterator[Checkpoint | CheckpointError]:
-    """The checkpoints of a run, or why each cannot be used."""
-    for found in running.newest_first():
-        if isinstance(found, Checkpoint) and not found.meta.keys() >= _META:
-            yield CheckpointError(f"checkpoint {found.number} was saved by another version of jaxrnn")
-        else:
-            yield found
+    return found

@@ -1,49 +1,48 @@
 """Figures from plain arrays; the only file that imports matplotlib.
 
 Every function returns a `Figure` of matplotlib's object-oriented interface, which needs no display and keeps no global
-state; `png` turns it into bytes, the same bytes for the same arrays.
+state; `svg` turns it into text, the same text for the same arrays, which is light or dark as its reader is.
 """
 
+import re
 import textwrap
 import warnings
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
+from io import StringIO
+from typing import Any, TypeVar
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Figure
+from matplotlib.legend import Legend
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from jaxrnn.study.stats import Estimate, SurvivalCurve
 
-# Okabe and Ito (2008), "Color Universal Design": told apart with any colour vision.
+# Okabe and Ito (2008), "Color Universal Design": told apart with any colour vision, on light and on dark.
 BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION)
+GREY = "#808080"
 
-# More classes than this many colours have further markers.
-CLASS_COLOURS = (*COLOURS, "#F0E442", "#999999")
+# Lines and classes are told apart by more than their colour.
+STYLES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v")
-# Of points in the plane, this share at either end of an axis is moved in to its edge: some nodes lie far out.
-FAR_OUT = 0.005
-
-_TITLE_WIDTH = 50  # characters
-
 # More runs than this are drawn thin, in one colour, and counted in the legend instead of named.
 NAMED_RUNS = len(COLOURS)
+# More points than this are drawn as pixels: as shapes they would make the file large.
+MOST_SHAPES = 1500
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Curves:
-    """The curves of the runs of one arm: one column of a figure.
+    """The curves of one arm's runs: a column of a figure, with a row for each of the metrics.
 
-    Attributes:
-        title: of the column.
-        labels: a name per run.
-        steps: per run, `[k]` steps of its looks, on a grid that all runs share from its start.
-        metrics: by name, per run, `[k]` values; each metric is one row of the figure.
+    Each run has a label, `[k]` steps of its evaluations and, by metric, `[k]` values there.
     """
 
     title: str
@@ -52,275 +51,127 @@ class Curves:
     metrics: Mapping[str, Sequence[NDArray]]
 
 
-@dataclass(frozen=True)
-class Survival:
-    """One arm's Kaplan-Meier curve."""
-
-    label: str
-    colour: str
-    curve: SurvivalCurve
-
-
-@dataclass(frozen=True)
-class Dots:
-    """One arm in a plot of dots and intervals.
-
-    Attributes:
-        label: of its row.
-        colour: of all that is drawn in it.
-        values: its runs'; may be empty.
-        estimate: from them.
-        reference: what others found, drawn as a black stroke; or None.
-    """
-
-    label: str
-    colour: str
-    values: Sequence[float]
-    estimate: Estimate
-    reference: float | None = None
-
-
-@dataclass(frozen=True)
-class Points:
-    """Classified points in the plane: one panel of a figure.
-
-    Attributes:
-        title: of the panel.
-        x: `[n]`.
-        y: `[n]`.
-        classes: `[n]`, a class each, from 0.
-        ringed: positions in these of the points that get a black ring.
-    """
-
-    title: str
-    x: Sequence[float]
-    y: Sequence[float]
-    classes: Sequence[int]
-    ringed: Sequence[int]
-
-
-def seed_curves(columns: Sequence[Curves], colour: str, step: str = "training step") -> Figure:
+def seed_curves(columns: Sequence[Curves], step: str = "training step", *, is_band: bool = False) -> Figure:
     """Each run's metrics against the step, which has the name `step`.
 
-    Up to six runs get a colour and a name each, more share `colour`.
+    Up to six runs get a colour and a name each, more share one colour. A band instead, of runs that share their steps,
+    is their mean with one standard deviation on either side.
     """
-
-    def draw(axes: Axes, column: Curves, metric: str) -> None:
-        named = len(column.labels) <= NAMED_RUNS
-        for i, (label, steps, values) in enumerate(
-            zip(column.labels, column.steps, column.metrics[metric], strict=True)
-        ):
-            if named:
-                axes.plot(steps, values, color=COLOURS[i], linewidth=1.4, label=label)
-            else:
-                every = f"{len(column.labels)} runs" if i == 0 else None
-                axes.plot(steps, values, color=colour, linewidth=0.7, alpha=0.35, label=every)
-
-    return _metric_grid(columns, draw, step)
-
-
-def mean_band(columns: Sequence[Curves], colour: str) -> Figure:
-    """Mean over runs with a band of one standard deviation (of these runs: divisor n) on either side.
-
-    A finished run keeps its last finite value until the longest run ends (report, Figures 1c and 1d).
-    """
-
-    def draw(axes: Axes, column: Curves, metric: str) -> None:
-        steps = max(column.steps, key=len)
-        values = hold_last(column.metrics[metric], len(steps))
-        mean, deviation = values.mean(axis=0), values.std(axis=0)
-        axes.fill_between(steps, mean - deviation, mean + deviation, color=colour, alpha=0.22, linewidth=0)
-        runs = f"{len(values)} runs" if len(values) > 1 else "1 run"
-        axes.plot(steps, mean, color=colour, linewidth=1.8, label=f"mean ± 1 std. dev., {runs}")
-
-    return _metric_grid(columns, draw)
-
-
-def hold_last(curves: Sequence[NDArray], length: int) -> NDArray[np.float64]:
-    """Stacks curves of different lengths to `[n, length]`, each keeping its last finite value.
-
-    Raises:
-        ValueError: if a curve is longer than `length` or has no finite value at its start.
-    """
-    held = np.full((len(curves), length), np.nan)
-    for row, curve in zip(held, curves, strict=True):
-        row[: len(curve)] = curve
-    finite = np.isfinite(held)
-    if not finite[:, 0].all():
-        raise ValueError("a curve needs a finite first value")
-    last = np.maximum.accumulate(np.where(finite, np.arange(length), 0), axis=1)
-    return np.take_along_axis(held, last, axis=1)
-
-
-def survival_curves(panels: Mapping[str, Sequence[Survival]]) -> Figure:
-    """Kaplan-Meier curves with their interval bands: share of runs not yet converged, one panel per title."""
-    figure = Figure(figsize=(4.4 * len(panels), 3.6), layout="constrained")
-    row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axes, (title, arms) in zip(row, panels.items(), strict=True):
-        for arm in arms:
-            curve = arm.curve
-            axes.fill_between(
-                curve.steps, curve.low, curve.high, step="post", color=arm.colour, alpha=0.15, linewidth=0
-            )
-            axes.step(curve.steps, curve.not_converged, where="post", color=arm.colour, linewidth=1.8, label=arm.label)
-        axes.set(title=title, xlabel="training step", ylim=(-0.02, 1.02))
-        axes.set_xlim(left=0)
-        axes.legend(frameon=False, fontsize="small")
-        _plain(axes)
-    row[0].set_ylabel("share of runs not yet converged")
+    width = len(columns)
+    panels = [("", (column, metric)) for metric in columns[0].metrics for column in columns]
+    figure, drawn = _panels(panels, 4.6, 2.7, columns=width, sharex="col", sharey="row")
+    for axes, (column, metric) in drawn:
+        runs = "1 run" if len(column.labels) == 1 else f"{len(column.labels)} runs"
+        if is_band:
+            style = {"color": BLUE, "label": f"mean ± 1 std. dev., {runs}"}
+            _band(axes, column.steps[0], np.array(column.metrics[metric]), **style)
+        else:
+            _runs(axes, column, metric, runs)
+    for axes, (column, _) in drawn[:width]:
+        _legend_above(axes, column.title, 3)
+    for axes, (_, metric) in drawn[::width]:
+        axes.set_ylabel(metric)
+        _limit(axes, metric)
+    for axes, _ in drawn[-width:]:
+        _step_axis(axes, step)
     return figure
 
 
-def dots_and_intervals(panels: Mapping[str, Sequence[Dots]], *, from_zero: bool = True) -> Figure:
-    """One row per arm: the runs as faint dots, the estimate as a disc with its interval.
+def _runs(axes: Axes, column: Curves, metric: str, count: str) -> None:
+    style: dict[str, Any] = {"color": BLUE, "linewidth": 0.7, "alpha": 0.35, "label": count}
+    style["rasterized"] = sum(map(len, column.steps)) > MOST_SHAPES
+    for i, (label, steps, values) in enumerate(zip(column.labels, column.steps, column.metrics[metric], strict=True)):
+        if len(column.labels) <= NAMED_RUNS:
+            style = {"color": COLOURS[i], "linestyle": STYLES[i % len(STYLES)], "linewidth": 1.4, "label": label}
+        axes.plot(steps, values, **style)
+        style["label"] = None
 
-    Each panel, by the title of its x-axis, shows another quantity of the same arms in the same order; the axis starts
-    at zero, or with the data.
+
+def _band(axes: Axes, steps: NDArray, values: NDArray[np.float64], **style: Any) -> None:
+    mean, deviation = values.mean(axis=0), values.std(axis=0)
+    axes.fill_between(steps, mean - deviation, mean + deviation, color=style["color"], alpha=0.2, linewidth=0)
+    axes.plot(steps, mean, linewidth=1.8, **style)
+
+
+def _limit(axes: Axes, metric: str) -> None:
+    """Once all is drawn: setting one limit stops the axes from following the data with the other."""
+    low, high = (None, 1.02) if metric.endswith("accuracy") else (0, None)
+    axes.set_ylim(low, high)
+
+
+def _step_axis(axes: Axes, step: str) -> None:
+    axes.set_xlabel(step)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))  # Long numbers have room.
+
+
+def mean_curves(panels: Mapping[str, Mapping[str, tuple[NDArray, NDArray]]], step: str = "training step") -> Figure:
+    """The mean over each arm's runs with a band of one standard deviation.
+
+    The panels have, by metric and arm, `[k]` steps and the `[n, k]` values of n runs.
     """
-    arms = next(iter(panels.values()))
-    lines = [arm.label.splitlines() for arm in arms]
-    label_width = max(1.6, 0.085 * max(len(line) for label in lines for line in label))
-    row_height = max(0.6, 0.18 * max(map(len, lines)))
-    figure = Figure(figsize=(label_width + 3.8 * len(panels), 1.0 + row_height * len(arms)), layout="constrained")
-    row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axes, (title, panel) in zip(row, panels.items(), strict=True):
-        for y, arm in enumerate(panel):
-            axes.scatter(arm.values, _below(arm.values, y), s=10, color=arm.colour, alpha=0.4, linewidths=0)
-            estimate = arm.estimate
-            if estimate.low is not None and estimate.high is not None:
-                axes.plot([estimate.low, estimate.high], [y, y], color=arm.colour, linewidth=2.2, clip_on=False)
-            if estimate.value is not None:
-                axes.scatter([estimate.value], [y], s=34, color=arm.colour, edgecolors="white", zorder=3, clip_on=False)
-            if arm.reference is not None:
-                axes.plot([arm.reference] * 2, [y - 0.25, y + 0.1], color="black", linewidth=1.4, clip_on=False)
-        axes.set_xlabel(title)
-        if from_zero:
-            axes.set_xlim(left=0)
-        axes.tick_params(axis="y", length=0)
-        axes.xaxis.set_major_locator(MaxNLocator(6))
-        _plain(axes)
-    row[0].set_ylim(len(arms) - 0.2, -0.4)
-    row[0].set_yticks(range(len(arms)), [_literal(arm.label) for arm in arms])
+    labels = list(dict.fromkeys(label for arms in panels.values() for label in arms))
+    figure, drawn = _panels(panels.items(), 5.2, 3.4 + 0.2 * len(labels) / len(panels))
+    for (axes, arms), metric in zip(drawn, panels, strict=True):
+        for label, (steps, values) in arms.items():
+            _band(axes, steps, values, **_style_of(labels.index(label)), label=_wrapped(label))
+        _limit(axes, metric)
+        _step_axis(axes, step)
+    # One legend for all panels, which have the same arms.
+    lines = drawn[0][0].get_legend_handles_labels()
+    figure.legend(*lines, frameon=False, fontsize="small", loc="outside upper left", ncols=len(panels))
     return figure
 
 
-def points_by_class(panels: Sequence[Points], ring: str) -> Figure:
-    """Points by their classes, one panel beside the other; the legend says with `ring` what a ring means.
+def _style_of(i: int) -> dict[str, Any]:
+    style = {"color": COLOURS[i % len(COLOURS)], "linestyle": STYLES[i % len(STYLES)]}
+    return style | {"marker": MARKERS[i % len(MARKERS)], "markevery": 0.2, "markersize": 4}
 
-    Both axes have the same scale, and no numbers. The outermost percent along each of them stands at the edge.
+
+def survival_curves(panels: Mapping[str, Mapping[str, SurvivalCurve]]) -> Figure:
+    """Kaplan-Meier curves with their interval bands, by panel and arm: the share of runs not yet converged."""
+    figure, drawn = _panels(panels.items(), 4.4, 3.2 + 0.2 * max(map(len, panels.values())), sharey=True)
+    for (axes, arms), title in zip(drawn, panels, strict=True):
+        for i, (label, curve) in enumerate(arms.items()):
+            style = _style_of(i)
+            ends = curve.low, curve.high
+            axes.fill_between(curve.steps, *ends, step="post", color=style["color"], alpha=0.15, linewidth=0)
+            axes.step(curve.steps, curve.not_converged, where="post", linewidth=1.8, label=_wrapped(label), **style)
+        _step_axis(axes, "training step")
+        axes.set_ylim(-0.02, 1.02)
+        _legend_above(axes, title, 1)
+    drawn[0][0].set_ylabel("share of runs not yet converged")
+    return figure
+
+
+@dataclass(frozen=True)
+class Band:
+    """Runs that are drawn as one line: their geometric mean, between the lowest and the highest.
+
+    The values have a row for each run; where one is zero there is nothing to draw. Dashes tell lines of a colour apart.
     """
-    figure = Figure(figsize=(5.2 * len(panels), 5.2), layout="constrained")
-    row = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, panel in zip(row, panels, strict=True):
-        x, y, classes = _moved_in(panel.x), _moved_in(panel.y), np.array(panel.classes)
-        size = float(np.clip(6000 / max(len(x), 1), 7, 50))
-        for one in np.unique(classes):
-            those = classes == one
-            round_, place = divmod(one, len(CLASS_COLOURS))
-            colour, marker = CLASS_COLOURS[place], MARKERS[round_ % len(MARKERS)]
-            at = x[those], y[those]
-            axes.scatter(*at, s=size, color=colour, marker=marker, alpha=0.8, linewidths=0, label=f"class {one}")
-        ringed = np.array(panel.ringed, int)
-        if ringed.size:
-            at = x[ringed], y[ringed]
-            axes.scatter(*at, s=1.8 * size, facecolors="none", edgecolors="black", linewidths=0.5, label=ring)
-        axes.set_title(_literal(panel.title), loc="left", fontsize="medium")
-        axes.set_aspect("equal", adjustable="datalim")
-        axes.tick_params(length=0, labelbottom=False, labelleft=False)
-        # Below the axes: points may lie anywhere inside.
-        axes.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4)
-        _plain(axes)
-    return figure
+
+    label: str
+    colour: str
+    values: NDArray[np.float64]
+    dashed: bool = False
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as a PNG file's bytes."""
-    buffer = BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # A box will do.
-        # Without its default "Software" entry the bytes depend on the arrays alone.
-        figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def _metric_grid(
-    columns: Sequence[Curves], draw: Callable[[Axes, Curves, str], None], step: str = "training step"
-) -> Figure:
-    """A grid of axes, one row per metric and one column per arm, filled by `draw(axes, column, metric)`."""
-    metrics = list(columns[0].metrics)
-    titles = [_wrapped(column.title) for column in columns]
-    lines = max(title.count("\n") for title in titles)
-    figure = Figure(figsize=(4.6 * len(columns), 2.6 * len(metrics) + 0.17 * lines), layout="constrained")
-    grid = figure.subplots(len(metrics), len(columns), sharex="col", sharey="row", squeeze=False)
-    for row, metric in zip(grid, metrics, strict=True):
-        for axes, column in zip(row, columns, strict=True):
-            draw(axes, column, metric)
-            _plain(axes)
-        row[0].set_ylabel(metric)
-        # Once all is drawn: setting one limit stops the axes from following the data with the other.
-        row[0].set_ylim((None, 1.02) if metric.endswith("accuracy") else (0, None))
-    for axes, title in zip(grid[0], titles, strict=True):
-        # Above the axes: a plateau may run along any edge inside.
-        legend = axes.legend(
-            frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderpad=0
-        )
-        rows = -(-len(legend.get_texts()) // 3)
-        axes.set_title(title, loc="left", fontsize="medium", pad=6 + 15 * rows)
-    for axes in grid[-1]:
-        axes.set_xlim(left=0)
-        axes.set_xlabel(step)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))  # Long numbers have room.
-    return figure
-
-
-def _wrapped(title: str) -> str:
-    """A title of any length above one column."""
-    return _literal("\n".join(textwrap.wrap(title, _TITLE_WIDTH)))
-
-
-def _literal(text: str) -> str:
-    """A name in which a dollar sign is one, and begins no formula."""
-    return text.replace("$", r"\$")
-
-
-def _moved_in(values: Sequence[float]) -> NDArray[np.float64]:
-    """Coordinates without those that are far out of the others."""
-    ordered = np.sort(np.array(values, np.float64))
-    few = int(FAR_OUT * len(ordered))
-    return np.clip(values, ordered[few], ordered[-1 - few])
-
-
-def _below(values: Sequence[float], row: float) -> NDArray[np.float64]:
-    """Heights that stack equal values below their row's interval."""
-    seen: Counter[float] = Counter()
-    places = []
-    for value in values:
-        places.append(seen[value])
-        seen[value] += 1
-    notch = min(0.06, 0.5 / max(seen.values(), default=1))
-    return row + 0.2 + notch * np.array(places, np.float64)
-
-
-def _plain(axes: Axes) -> None:
-    """A light grid and no box."""
-    axes.grid(color="0.9", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def shares_of_limit(panels: Mapping[str, Mapping[str, float]]) -> Figure:
-    """Bars of each variant's share of the limit, 1 being the limit itself; one panel per title."""
-    bars = max(len(shares) for shares in panels.values())
-    figure = Figure(figsize=(6.4 * len(panels), 1.2 + 0.35 * bars), layout="constrained")
-    row = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (title, shares) in zip(row, panels.items(), strict=True):
-        drawn = axes.barh(list(shares), list(shares.values()), height=0.6, color=BLUE)
-        axes.bar_label(drawn, fmt="{:.0%}", padding=3)
-        axes.invert_yaxis()
-        axes.set_title(title, loc="right", fontsize="small")
-        axes.set_xlabel("share of the limit")
-        axes.set_xlim(0, 1)
-        _plain(axes)
+def decays(panels: Mapping[str, Sequence[Band]], xlabel: str, ylabel: str) -> Figure:
+    """Values on a logarithmic axis against their index, all panels on the same axes, at most three in a row."""
+    figure, drawn = _panels(panels.items(), 4.2, 3.3, sharex=True, sharey=True)
+    for axes, bands in drawn:
+        for band in bands:
+            x = np.flatnonzero((band.values > 0).all(axis=0))
+            values = band.values[:, x]
+            mean = np.exp(np.log(values).mean(axis=0))
+            axes.fill_between(x, values.min(axis=0), values.max(axis=0), color=band.colour, alpha=0.2, linewidth=0)
+            axes.plot(x, mean, "--" if band.dashed else "-", color=band.colour, linewidth=1.6, label=band.label)
+        axes.set_yscale("log")
+        axes.tick_params(labelbottom=True)
+        _legend(axes)
+    figure.supxlabel(xlabel, fontsize="medium")
+    figure.supylabel(ylabel, fontsize="medium")
     return figure
 
 
@@ -336,114 +187,153 @@ class Line:
 
 
 def scaling(panels: Mapping[str, tuple[Sequence[Line], float | None]], xlabel: str) -> Figure:
-    """Costs against size on logarithmic axes; a panel, by the title of its y-axis, may mark where lines cross."""
-    figure = Figure(figsize=(5.2 * len(panels), 4), layout="constrained")
-    row = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (title, (lines, mark)) in zip(row, panels.items(), strict=True):
-        for line in lines:
-            style, marker = ("--", "") if line.dashed else ("-", "o")
+    """Costs against size on logarithmic axes; a panel, by its title, may mark where lines cross."""
+    figure, drawn = _panels(panels.items(), 5.2, 4)
+    for axes, (lines, mark) in drawn:
+        for i, line in enumerate(lines):
+            style, marker = ("--", "") if line.dashed else ("-", MARKERS[i % len(MARKERS)])
             axes.plot(line.x, line.y, style, marker=marker, markersize=4, color=line.colour, label=line.label)
         if mark is not None:
-            axes.axvline(mark, color="0.5", linestyle=":", label="crossing")
-        axes.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=title)
+            axes.axvline(mark, color=GREY, linestyle=":", label="crossing")
+        axes.set(xscale="log", yscale="log", xlabel=xlabel)
         sizes = np.unique(np.concatenate([line.x for line in lines]))
         if sizes[-1] < 100 * sizes[0]:  # Too few powers of ten to read.
             axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
             axes.xaxis.set_minor_locator(NullLocator())
-        axes.legend(frameon=False, fontsize="small")
-        _plain(axes)
+        _legend(axes)
     return figure
+
+
+@dataclass(frozen=True)
+class Dots:
+    """One arm in a plot of dots and intervals: its runs' values and their estimate.
+
+    The reference, if there is one, is what others found; it is drawn as a stroke.
+    """
+
+    label: str
+    values: Sequence[float]
+    estimate: Estimate
+    reference: float | None = None
+
+
+def dots_and_intervals(panels: Mapping[str, Sequence[Dots]], *, from_zero: bool = True) -> Figure:
+    """One row per arm: the runs as faint dots, the estimate as a disc with its interval.
+
+    Each panel, by its title, shows another quantity of the same arms in the same order; the axis starts
+    at zero, or with the data.
+    """
+    arms = next(iter(panels.values()))
+    lines = [arm.label.splitlines() for arm in arms]
+    width = 3.8 + max(1.6, 0.085 * max(len(line) for label in lines for line in label)) / len(panels)
+    height = 1.0 + max(0.6, 0.18 * max(map(len, lines))) * len(arms)
+    figure, drawn = _panels(panels.items(), width, height, columns=len(panels), sharey=True)
+    for axes, panel in drawn:
+        for y, arm in enumerate(panel):
+            colour = COLOURS[y % len(COLOURS)]
+            axes.scatter(arm.values, _below(arm.values, y), s=10, color=colour, alpha=0.4, linewidths=0)
+            value, low, high = arm.estimate.value, arm.estimate.low, arm.estimate.high
+            if low is not None and high is not None:
+                axes.plot([low, high], [y, y], color=colour, linewidth=2.2, clip_on=False)
+            if value is not None:
+                axes.scatter([value], [y], s=34, color=colour, edgecolors="white", zorder=3, clip_on=False)
+            if arm.reference is not None:
+                axes.plot([arm.reference] * 2, [y - 0.25, y + 0.1], color="black", linewidth=1.4, clip_on=False)
+        if from_zero:
+            axes.set_xlim(left=0)
+        axes.tick_params(axis="y", length=0)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+    drawn[0][0].set_ylim(len(arms) - 0.2, -0.4)
+    drawn[0][0].set_yticks(range(len(arms)), [_literal(arm.label) for arm in arms])
+    return figure
+
+
+def _below(values: Sequence[float], row: float) -> NDArray[np.float64]:
+    """Heights that stack equal values below their row's interval."""
+    seen = [list(values[:i]).count(value) for i, value in enumerate(values)]
+    return row + 0.2 + min(0.06, 0.5 / (1 + max(seen, default=0))) * np.array(seen, np.float64)
+
+
+@dataclass(frozen=True)
+class Points:
+    """Classified points in the plane: one panel of a figure.
+
+    Each has its class, counted from 0; those at the places in `ringed` get a ring. Classes may have names.
+    """
+
+    title: str
+    x: Sequence[float]
+    y: Sequence[float]
+    classes: Sequence[int]
+    ringed: Sequence[int]
+    names: Sequence[str] = ()
+
+
+def points_by_class(panels: Sequence[Points], ring: str) -> Figure:
+    """Points by their classes, one panel beside the other; the legend says with `ring` what a ring means.
+
+    Both axes have the same scale, and no numbers. The outermost percent along each of them stands at the edge.
+    """
+    figure, drawn = _panels([(panel.title, panel) for panel in panels], 5.2, 5.6)
+    colours = (*COLOURS, GREY)  # Seven, with five markers: 35 combinations.
+    for axes, panel in drawn:
+        x, y, classes = _moved_in(panel.x), _moved_in(panel.y), np.array(panel.classes)
+        size = float(np.clip(6000 / max(len(x), 1), 7, 50))
+        style: dict[str, Any] = {"alpha": 0.8, "linewidths": 0, "rasterized": len(x) > MOST_SHAPES}
+        for one in np.unique(classes):
+            at = x[classes == one], y[classes == one]
+            marker, colour = MARKERS[one % len(MARKERS)], colours[one % len(colours)]
+            name = _literal(panel.names[one]) if panel.names else f"class {one}"
+            axes.scatter(*at, s=size, color=colour, marker=marker, label=name, **style)
+        ringed = np.array(panel.ringed, int)
+        if ringed.size:
+            style = {"facecolors": "none", "edgecolors": "black", "linewidths": 0.6}
+            axes.scatter(x[ringed], y[ringed], s=2.2 * size, label=ring, **style)
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.tick_params(length=0, labelbottom=False, labelleft=False)
+        # Below the axes: points may lie anywhere inside.
+        _legend(axes, loc="upper left", bbox_to_anchor=(0, 0), ncols=2, markerscale=6 / size**0.5)
+    return figure
+
+
+def _moved_in(values: Sequence[float]) -> NDArray[np.float64]:
+    """Coordinates whose outermost half percent at either end is moved in to the others' edge: some lie far out."""
+    low, high = np.quantile(values, 0.005, method="lower"), np.quantile(values, 0.995, method="higher")
+    return np.clip(values, low, high)
 
 
 def node_values(
     panels: Mapping[str, Sequence[float]], names: str, places: Sequence[tuple[float, float]], edges: NDArray
 ) -> Figure:
-    """One picture of a small graph for each title, its nodes coloured by their values; white ones have none.
+    """One picture of a small graph for each title, its nodes coloured by their values in `0..1`; white ones have none.
 
-    Args:
-        panels: by title, a value in `0..1` for each node.
-        names: a letter for each node.
-        places: x and y of each node.
-        edges: `[2, E]` nodes.
+    Each node has a letter as its name, and a place; edges are `[2, E]` nodes.
     """
-    columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(3.6 * columns, 2.3 * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    figure, drawn = _panels(panels.items(), 3.6, 2.3)
     x, y = np.array(places, np.float64).T
-    for axes, (title, values) in zip(grid, panels.items(), strict=False):
-        axes.plot(x[edges], y[edges], color="0.6", linewidth=1, zorder=1)
+    for axes, values in drawn:
+        axes.plot(x[edges], y[edges], color=GREY, linewidth=1, zorder=1)
         # Small values are to be told from none.
-        strengths = [0.15 + 0.85 * min(value, 1) ** 0.5 if value else 0 for value in values]
-        axes.scatter(x, y, s=420, c="white", edgecolors="0.3", zorder=2)
-        axes.scatter(x, y, s=420, c=BLUE, alpha=strengths, linewidths=0, zorder=3)
-        for name, value, i, j in zip(names, values, x, y, strict=True):
-            axes.annotate(name, (i, j), ha="center", va="center", zorder=4)
+        strengths: Any = [0.15 + 0.85 * min(value, 1) ** 0.5 if value else 0 for value in values]
+        axes.scatter(x, y, s=420, c="white", edgecolors=GREY, zorder=2)
+        axes.scatter(x, y, s=420, c=SKY, alpha=strengths, linewidths=0, zorder=3)
+        for name, value, at in zip(names, values, places, strict=True):
+            # Nearly black, which stays: the discs are light for every reader.
+            axes.annotate(name, at, ha="center", va="center", color="#111111", zorder=4)
             if value:
-                axes.annotate(f"{value:.3f}", (i, j), (0, -19), textcoords="offset points", ha="center", fontsize=8)
-        axes.set_title(title, fontsize="medium")
+                axes.annotate(f"{value:.3f}", at, (0, -19), textcoords="offset points", ha="center", fontsize=8)
         axes.margins(0.15, 0.35)
-    for axes in grid:
         axes.set_axis_off()
-    return figure
-
-
-@dataclass(frozen=True)
-class Band:
-    """Runs that are drawn as one line: their geometric mean, between the lowest and the highest.
-
-    Attributes:
-        label: for the legend.
-        colour: of line and band.
-        values: `[n, k]`, a row for each of n runs; where one is zero there is nothing to draw.
-        dashed: tells two lines of a colour apart.
-    """
-
-    label: str
-    colour: str
-    values: NDArray[np.float64]
-    dashed: bool = False
-
-
-def decays(panels: Mapping[str, Sequence[Band]], xlabel: str, ylabel: str) -> Figure:
-    """Values on a logarithmic axis against their index, all panels on the same axes, at most three in a row."""
-    columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.3 * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    for axes, (title, bands) in zip(grid.ravel(), panels.items(), strict=False):
-        for band in bands:
-            x = np.flatnonzero((band.values > 0).all(axis=0))
-            values = band.values[:, x]
-            mean = np.exp(np.log(values).mean(axis=0))
-            axes.fill_between(x, values.min(axis=0), values.max(axis=0), color=band.colour, alpha=0.2, linewidth=0)
-            axes.plot(x, mean, "--" if band.dashed else "-", color=band.colour, linewidth=1.6, label=band.label)
-        axes.set_yscale("log")
-        axes.set_title(title, loc="left", fontsize="medium")
-        axes.legend(frameon=False, fontsize="small")
-        axes.tick_params(labelbottom=True)
-        _plain(axes)
-    for axes in grid.ravel()[len(panels) :]:
-        axes.set_axis_off()
-    figure.supxlabel(xlabel, fontsize="medium")
-    figure.supylabel(ylabel, fontsize="medium")
     return figure
 
 
 def shares_of_sum(panels: Mapping[str, Sequence[float]], xlabel: str) -> Figure:
     """Bars of what each term adds to a sum of 1, one panel per title, at most three in a row."""
-    columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(4.2 * columns, 2.4 * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes, (title, shares) in zip(grid.ravel(), panels.items(), strict=False):
+    figure, drawn = _panels(panels.items(), 4.2, 2.4)
+    for axes, shares in drawn:
         axes.bar(range(len(shares)), shares, width=0.8, color=BLUE)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        axes.axhline(0, color="0.3", linewidth=0.8)
-        axes.set_title(title, loc="left", fontsize="medium")
-        _plain(axes)
-    for axes in grid.ravel()[len(panels) :]:
-        axes.set_axis_off()
+        axes.axhline(0, color=GREY, linewidth=0.8)
     figure.supxlabel(xlabel, fontsize="medium")
     figure.supylabel("share of the gradient", fontsize="medium")
     return figure
@@ -451,14 +341,77 @@ def shares_of_sum(panels: Mapping[str, Sequence[float]], xlabel: str) -> Figure:
 
 def heat_maps(panels: Mapping[str, Sequence[Sequence[float]]], symbols: Sequence[str]) -> Figure:
     """Values in `-1..1`, a row for each unit and a column for each of the `symbols`, one panel below the other."""
-    figure = Figure(figsize=(max(5.0, 0.15 * len(symbols) + 2), 1.9 * len(panels)), layout="constrained")
-    column = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
-    for axes, (title, values) in zip(column, panels.items(), strict=True):
+    figure, drawn = _panels(panels.items(), max(5.0, 0.15 * len(symbols) + 2), 1.9, columns=1)
+    for axes, values in drawn:
         image = axes.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
-        axes.set_title(title, loc="left", fontsize="medium")
-        axes.set_ylabel("unit")
-        axes.set_yticks([])
+        axes.grid(visible=False)
+        axes.set(ylabel="unit", yticks=[])
         axes.set_xticks(range(len(symbols)), symbols, fontsize=7)
         axes.tick_params(length=0)
-    figure.colorbar(image, ax=list(column), fraction=0.03, pad=0.01)
+    figure.colorbar(image, ax=[axes for axes, _ in drawn], fraction=0.03, pad=0.01)
     return figure
+
+
+def _panels(
+    panels: Iterable[tuple[str, T]], width: float, height: float, columns: int = 3, **shared: Any
+) -> tuple[Figure, list[tuple[Axes, T]]]:
+    """A figure, and its axes with what each has to show: at most so many `columns`, of this size in inches."""
+    items = list(panels)
+    columns = min(columns, len(items))
+    rows = -(-len(items) // columns)
+    height += 0.17 * max(_wrapped(title).count("\n") for title, _ in items)
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, **shared).ravel()
+    for axes in grid[len(items) :]:
+        axes.set_axis_off()
+    for axes, (title, _) in zip(grid, items, strict=False):
+        axes.set_title(_wrapped(title), loc="left", fontsize="medium")
+        # A light grid and no box.
+        axes.grid(color=GREY, alpha=0.25, linewidth=0.7)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, [(axes, shown) for axes, (_, shown) in zip(grid, items, strict=False)]
+
+
+def _legend(axes: Axes, **where: Any) -> Legend:
+    legend = axes.legend(frameon=False, fontsize="small", **where)
+    for handle in filter(None, legend.legend_handles):
+        handle.set_alpha(1)
+    return legend
+
+
+def _legend_above(axes: Axes, title: str, columns: int) -> None:
+    """Between the axes and their title: a plateau may run along any edge inside."""
+    legend = _legend(axes, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderpad=0)
+    pad = 6 - 15 * (-len(legend.get_texts()) // columns)
+    axes.set_title(_wrapped(title), loc="left", fontsize="medium", pad=pad)
+
+
+def _wrapped(title: str) -> str:
+    """A title of any length above one column."""
+    return _literal("\n".join(textwrap.wrap(title, 50)))
+
+
+def _literal(text: str) -> str:
+    """A name in which a dollar sign is one, and begins no formula."""
+    return text.replace("$", r"\$")
+
+
+def svg(figure: Figure) -> str:
+    """The figure as an SVG file's text: transparent, and dark on light or light on dark as the reader prefers."""
+    buffer = StringIO()
+    # Its ids depend on what is drawn, and it says nothing of time and program.
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "jaxrnn", "font.family": "sans-serif"}
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # A box will do.
+        figure.savefig(buffer, format="svg", dpi=140, transparent=True, metadata={"Date": None, "Creator": None})
+    text = re.sub(r"(fill|stroke): ?#000000", r"\1: currentColor", buffer.getvalue())
+    # A hundredth of a point is enough for the eye.
+    text = re.sub(r'\b[dxy]="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), text)
+    return text.replace(BLUE.lower(), "var(--blue)").replace("</defs>", f"</defs><style>{_THEME}</style>", 1)
+
+
+_THEME = """
+svg { color: #1c1c1c; --blue: #0072b2 } text { fill: currentColor; font-family: system-ui, sans-serif }
+@media (prefers-color-scheme: dark) { svg { color: #e6e6e6; --blue: #2a86d1 } }
+"""

@@ -20,7 +20,7 @@ INTERVAL = re.compile(r"^(.*?)(\S+) \[(\S+), (\S+)\]$")
 def rows(tmp_path_factory):
     """Rows of tables behind their captions, items of lists and lines of text, without Markdown's signs."""
     out = tmp_path_factory.mktemp("report")
-    report.report(out / "none", report.KEPT, out)
+    report.report([], report.ARCHIVE, out)
     found, caption = [], ""
     for line in re.sub(r"\*\*|`", "", (out / "report.md").read_text()).splitlines():
         caption = line if line.startswith("*") else caption

@@ -116,14 +116,6 @@ def test_look_ups_beyond_the_table_are_as_in_jax_and_so_is_their_gradient():
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), ours, plain)
 
 
-def test_inputs_without_a_time_axis_are_refused():
-    params, _, xs, embedding, indices = draw_problem("lstm", 2, ())
-    with pytest.raises(ValueError, match="not of shape"):
-        unroll(CELLS["lstm"], params, xs[0])
-    with pytest.raises(ValueError, match="not of shape"):
-        unroll(CELLS["lstm"], params, jnp.asarray(indices[0]), embedding=embedding)
-
-
 # --- Gradients --------------------------------------------------------------------------------------------------------
 
 
@@ -361,6 +353,10 @@ def test_inputs_that_do_not_belong_together_are_refused():
         unroll(lstm, params, indices)
     with pytest.raises(ValueError, match="inputs are integers"):
         unroll(lstm, params, xs, embedding=embedding)
+    with pytest.raises(ValueError, match="not of shape"):
+        unroll(lstm, params, xs[0, 0])
+    with pytest.raises(ValueError, match="not of shape"):
+        unroll(lstm, params, jnp.asarray(indices[0, 0]), embedding=embedding)
     for shape in [(5,), (2, 5), (5, 1), (5, 2, 1), (4, 2)]:
         for inputs in ({"xs": xs}, {"xs": indices, "embedding": embedding}):
             with pytest.raises(ValueError, match="mask has shape"):

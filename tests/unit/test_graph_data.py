@@ -1,6 +1,7 @@
 """The oracles are published numbers, brute-force enumeration, dense arithmetic and exact distributions."""
 
 import itertools
+import re
 
 import jax
 import numpy as np
@@ -87,14 +88,6 @@ def test_the_karate_club_is_zacharys():
     assert_edges_are_in_order(task.edges)
 
 
-def test_the_karate_club_is_that_of_networkx():
-    networkx = pytest.importorskip("networkx", reason="networkx is not installed")
-    club = networkx.karate_club_graph()
-    task = graphs.karate()
-    np.testing.assert_array_equal(dense(task.edges, 34), networkx.to_numpy_array(club, weight=None))
-    assert [club.nodes[node]["club"] == "Officer" for node in range(34)] == (task.labels == 1).tolist()
-
-
 def test_the_digest_depends_on_every_array():
     task = graphs.karate()
     others = [
@@ -113,7 +106,7 @@ def test_the_digest_depends_on_every_array():
 
 
 def test_pairs_are_numbered_in_order():
-    first, second = graphs._pair(np.arange(28))
+    first, second = graphs.nth_pair(np.arange(28))
     assert list(zip(first.tolist(), second.tolist(), strict=True)) == [(i, j) for j in range(8) for i in range(j)]
 
 
@@ -121,7 +114,7 @@ def test_pairs_are_numbered_in_order():
 def test_pairs_of_large_numbers_are_exact(second):
     start = second * (second - 1) // 2
     numbers = np.array([start - 1, start, start + 1, start + second - 1, start + second])
-    first, found = graphs._pair(numbers)
+    first, found = graphs.nth_pair(numbers)
     assert first.tolist() == [second - 2, 0, 1, second - 1, 0]
     assert found.tolist() == [second - 1, second, second, second, second + 1]
 
@@ -178,20 +171,9 @@ def test_degenerate_block_models():
     assert len(graphs.stochastic_block_model(0, 1, 1, 0, 1).edges.senders) == 0
 
 
-@pytest.mark.parametrize(
-    ("arguments", "wrong"),
-    [
-        ((3, 4, 1, 0.5), "num_blocks"),
-        ((3, 0, 1, 0.5), "num_blocks"),
-        ((9, 3, -1, 0.5), "expected_degree"),
-        ((9, 3, float("nan"), 0.5), "expected_degree"),
-        ((9, 3, 1, 1.5), "within_fraction"),
-        ((9, 3, 4, 1), "18 edges within"),
-        ((9, 1, 2, 0.5), "4.5 edges between"),
-    ],
-)
-def test_a_block_model_that_does_not_exist_is_refused(arguments, wrong):
-    with pytest.raises(ValueError, match=wrong):
+@pytest.mark.parametrize("arguments", [(9, 3, 4, 1), (9, 1, 9, 0.5), (9, 9, 9, 0)])
+def test_more_edges_than_pairs_are_refused(arguments):
+    with pytest.raises(ValueError, match="p "):
         graphs.stochastic_block_model(0, *arguments)
 
 
@@ -274,16 +256,16 @@ def test_the_defaults_are_those_of_the_citation_graphs():
 
 
 @pytest.mark.parametrize(
-    ("num_classes", "sizes", "count"),
-    [(2, (7, 1, 1), "class 1 has only 6"), (3, (5, 1, 1), "class 2 has only 0"), (2, (6, 50, 5), "only 54")],
+    ("num_classes", "sizes", "counts"),
+    [(2, (7, 1, 1), "[60, 6]"), (3, (5, 1, 1), "[60, 6, 0]"), (2, (6, 50, 5), "[60, 6]")],
 )
-def test_a_random_split_of_too_few_nodes_is_refused(num_classes, sizes, count):
+def test_a_random_split_of_too_few_nodes_is_refused(num_classes, sizes, counts):
     names = ("train_per_class", "num_validation", "num_test")
-    with pytest.raises(DataError, match=count):
+    with pytest.raises(DataError, match=re.escape(counts)):
         graphs.random_split(jax.random.key(0), LABELS, num_classes, **dict(zip(names, sizes, strict=True)))
 
 
 @pytest.mark.parametrize(("labels", "count"), [([0, 0, 0, 1, 1], 2), ([0] * 3, 0)])
 def test_a_split_by_class_of_too_few_nodes_is_refused(labels, count):
-    with pytest.raises(DataError, match=f"class 1 has only {count}"):
+    with pytest.raises(DataError, match=rf"have \[3, {count}\] nodes"):
         graphs.random_split_by_class(jax.random.key(0), np.array(labels, np.int32), 2)

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import oracles
 import pytest
 
@@ -17,7 +18,6 @@ from jaxrnn.cells import CELLS, INITIALIZERS
 from jaxrnn.nn.losses import cross_entropy
 from jaxrnn.nn.sequence import SequenceClassifier
 from jaxrnn.recurrence import unroll
-from jaxrnn.training.trainer import adam
 
 STORED = Path(__file__).with_name("torch_numbers.json")
 LAYERS = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
@@ -183,14 +183,14 @@ def training_in_torch(torch, weights):
 
 
 def training_in_jax(weights):
-    optimizer = adam(CLIP_NORM)
+    optimizer = optax.chain(optax.clip_by_global_norm(CLIP_NORM), optax.adam(LEARNING_RATE))  # As the studies have it.
     gradient_of = jax.jit(jax.value_and_grad(loss_in_jax))
     w, state = weights, optimizer.init(weights)
     losses, norms = [], []
     for step in range(NUM_UPDATES):
         loss, gradient = gradient_of(w, *classifier_batch(step, weights, num_steps=4, batch_size=3))
         updates, state = optimizer.update(gradient, state, w)
-        w = jax.tree.map(lambda parameter, update: parameter - LEARNING_RATE * update, w, updates)
+        w = optax.apply_updates(w, updates)
         losses.append(loss)
         norms.append(np.sqrt(sum((leaf**2).sum() for leaf in gradient.values())))
     return {"losses": np.array(losses), "norms": np.array(norms), **w}

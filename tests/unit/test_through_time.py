@@ -108,6 +108,13 @@ def test_a_linear_rnns_gradient_decays_at_its_spectral_radius(radius, x64):
     np.testing.assert_allclose(norms[:-1] / norms[1:], radius, rtol=1e-6)
 
 
+def test_the_decay_rate_is_the_slope_of_the_logarithm():
+    assert through_time.decay_rate(3 * 0.7 ** np.arange(20)) == pytest.approx(0.7, rel=1e-12)
+    assert through_time.decay_rate([0, *(2.0 ** np.arange(5))]) == pytest.approx(2)
+    assert through_time.decay_rate(np.ones(9)) == pytest.approx(1)
+    assert through_time.decay_rate([1, 0, 0]) is None
+
+
 def test_only_recurrent_matrices_are_orthogonal():
     key, other = jax.random.split(jax.random.key(0))
     for name, shape in [("g_x", (D, H)), ("g_b", (H,)), ("head", (H, 2))]:

@@ -1,0 +1,80 @@
+"""The fields that the configs of all trainings share, and the marks of fields.
+
+A mark stands in ``Annotated[TYPE, MARK]``. Whatever compares settings, resumes runs or reads old files goes by marks:
+a new field needs no entry anywhere else.
+"""
+
+import dataclasses
+from dataclasses import dataclass as record
+from typing import Annotated, Any, Literal
+
+from ml_collections import ConfigDict
+from pydantic import ConfigDict as Schema
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+SCHEMA = Schema(strict=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+@record(frozen=True)
+class Bookkeeping:
+    """Which seeds, or how runs are placed and saved: passed over when settings are compared."""
+
+
+@record(frozen=True)
+class Absent:
+    """The value that the field has in files that were written before it existed. It never changes."""
+
+    value: Any
+
+
+@record(frozen=True)
+class Growing:
+    """A resumed run may have a larger value."""
+
+
+@record(frozen=True)
+class Changeable:
+    """A resumed run may have another value: it moves lines of files at most."""
+
+
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+"""What is counted on the device is an int32."""
+Steps = Annotated[int, Field(ge=0, lt=2**31 - 1), Growing()]
+Rate = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+@dataclass(frozen=True, config=SCHEMA)
+class Seeds:
+    """What every study has: seeds and precision."""
+
+    num_seeds: Annotated[Count, Bookkeeping(), Growing()] = 3
+    """Seeds first_seed, first_seed + 1, ..."""
+    first_seed: Annotated[int, Field(ge=0, lt=2**31), Bookkeeping()] = 0
+    """See num_seeds."""
+    precision: Literal["highest", "high", "default"] = "highest"
+    """Of matrix products (see `jax.lax.Precision`)."""
+
+
+@dataclass(frozen=True, config=SCHEMA)
+class Base(Seeds):
+    """What every training has besides: its rate, its steps and its placement."""
+
+    learning_rate: Rate = 1e-3
+    """Of Adam; --sweep=learning_rate=A,B trains runs with several."""
+    max_steps: Steps = 3000
+    """Index of the last step."""
+    eval_every: Count = 60
+    """Steps from one evaluation to the next."""
+    runs_per_program: Annotated[int, Field(ge=0), Bookkeeping()] = 0
+    """Runs that share a program; 0 is the fastest choice: one on each core of a CPU, all on an accelerator."""
+    data_devices: Annotated[int, Field(ge=0), Bookkeeping(), Changeable()] = 0
+    """Devices that share the batch of each run, for models that one is too slow for; 0 is the fastest choice."""
+    chunk_steps: Annotated[int, Field(ge=1, le=100_000), Bookkeeping(), Changeable()] = 30
+    """Steps in one call of the compiled program; a signal is answered between two calls."""
+
+
+def fields_of(config: Any) -> ConfigDict:
+    """A config's fields, ready for ``--config.FIELD=VALUE``."""
+    return ConfigDict({field.name: getattr(config, field.name) for field in dataclasses.fields(config)})

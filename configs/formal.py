@@ -1,0 +1,50 @@
+"""Sequence tasks: a recurrent classifier reads a word and predicts its label.
+
+    python -m experiments.formal --config=configs/formal.py --config.task=random_combinations --config.cell=gru \
+        --workdir=runs/random_gru
+
+Expect the loss to fall below `tolerance` within some hundred steps on tasks of a few digits.
+"""
+
+from typing import Annotated
+
+from ml_collections import ConfigDict
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from configs.base import SCHEMA, Base, Count, Rate, fields_of
+
+
+@dataclass(frozen=True, config=SCHEMA)
+class Config(Base):
+    """Hyperparameters; the defaults are those of Soons (2020), section 1.3, and of the author's code."""
+
+    task: str = "palindrome"
+    """A name in `jaxrnn.data.formal.TASKS`: palindrome, baum_sweet or random_combinations."""
+    digits: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Size of the task; T in Soons (2020)."""
+    cell: str = "lstm"
+    """A name in `jaxrnn.cells.CELLS`."""
+    bidirectional: bool = False
+    """A second layer that walks backwards."""
+    hidden_size: Count = 256
+    """Hidden units of a layer."""
+    embedding_size: Annotated[int, Field(ge=0)] = 0
+    """0 is the rule of Soons (2020), twice the input's length."""
+    initializer: str = "kaiming"
+    """kaiming (Soons 2020) or torch (PyTorch's default)."""
+    batch_size: Count = 256
+    """Samples of a step."""
+    clip_norm: Rate = 10.0
+    """Largest global norm of the gradient."""
+    tolerance: Annotated[float, Field(ge=0)] = 0.005
+    """A run stops when `patience` evaluations in a row had at most this loss."""
+    patience: Count = 3
+    """See tolerance."""
+    test_samples: Count = 5000
+    """New samples for the test accuracy."""
+
+
+def get_config() -> ConfigDict:
+    """The defaults, ready for ``--config.FIELD=VALUE``."""
+    return fields_of(Config())

@@ -1,0 +1,332 @@
+"""The command line of all binaries, and the only reader of flags: flags to sessions, errors to one clear line."""
+
+import contextlib
+import dataclasses
+import difflib
+import importlib.util
+import io
+import json
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import absl.logging
+import jax
+from absl import app, flags
+from ml_collections import config_flags
+from tqdm import tqdm
+
+from experiments import _job
+from experiments._job import UsageError as UsageError
+from jaxrnn.data.files import DataError, cache_dir
+from jaxrnn.rundir import session
+from jaxrnn.rundir.checkpoint import CheckpointError
+from jaxrnn.rundir.directory import RunError
+from jaxrnn.rundir.events import Events
+from jaxrnn.rundir.fields import make_config, marked
+from jaxrnn.rundir.session import Caller
+from jaxrnn.study.study import Study
+from jaxrnn.training import processes
+from jaxrnn.training.cores import use_all_cores
+from jaxrnn.training.definition import ConfigError
+from jaxrnn.training.loop import Progress
+from jaxrnn.training.signals import Interrupted
+
+# Its flags are those of the binary that calls it, so that --help shows them.
+flags.disclaim_key_flags()
+
+ROOT = Path(__file__).parents[1]
+EXIT_INTERRUPTED = 75
+"""EX_TEMPFAIL: saved, and to be started again, so that ``train && report`` does not go on."""
+EXIT_LOST = 76
+"""Another process of the job was lost: to be started again unless that one said why it should not."""
+EXIT_KILLED = 130
+"""By Ctrl-C, where there was nothing to save."""
+
+PROGRESS_SECONDS = 60.0
+"""From one line of progress to the next, where there is no terminal."""
+
+
+# --- Binaries ---------------------------------------------------------------------------------------------------------
+
+
+def main(study: Study) -> None:
+    """The binary of a study: starts or resumes its runs as flags say, and prints a line for each."""
+    _define_study_flags(study)
+    run(lambda: _carry_out(study))
+
+
+def run(action: Callable[[], None]) -> None:
+    """Runs a binary; an error that the user can mend ends in one line and exit code 1 (files) or 2 (flags).
+
+    The other codes are `EXIT_INTERRUPTED`, `EXIT_LOST` and `EXIT_KILLED`.
+    """
+
+    def guarded(argv: list[str]) -> None:
+        del argv
+        _log_warnings()
+        sys.unraisablehook = _show_unraisable
+        use_all_cores()
+        if "data_dir" in flags.FLAGS and flags.FLAGS.data_dir:
+            os.environ["JAXRNN_DATA_DIR"] = flags.FLAGS.data_dir
+        # A character that a terminal cannot show should not end hours of work.
+        if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+            sys.stdout.reconfigure(errors="backslashreplace")
+        try:
+            _job.join()
+            # So that a second start trains within seconds.
+            jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+            action()
+            sys.stdout.flush()
+        except BrokenPipeError:  # The reader has seen enough, as `head` has.
+            os._exit(1)
+        except KeyboardInterrupt:
+            _fail("interrupted", EXIT_KILLED)
+        except Exception as error:
+            _explain(error)
+            if _job.is_shared():
+                traceback.print_exception(error)
+                _job.leave(1)
+            raise
+        finally:
+            _job.say_goodbye()
+
+    app.run(guarded, flags_parser=_parse)
+
+
+def _show_unraisable(error: Any) -> None:
+    # TensorStore says so of each array after the first that a full disk has refused; the first is our one line.
+    if str(error.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(error)
+
+
+def _explain(error: Exception) -> None:
+    """Ends the process with one line about the error, if it is one that a user can mend."""
+    if isinstance(error, ConfigError):
+        _fail(_config_line(error), 2)
+    if isinstance(error, UsageError | RunError | DataError):
+        _fail(error, 2 if isinstance(error, UsageError) else 1)
+    if session.is_out_of_memory(error):
+        _fail(f"out of memory; take smaller sizes ({' '.join(str(error).split())[:200]})", 1)
+    if lost := _job.loss(error.__cause__ if isinstance(error, CheckpointError) else error):
+        _fail(lost, EXIT_LOST)
+    if isinstance(error, CheckpointError):
+        _fail(error, 1)
+
+
+def _fail(error: Exception | str, code: int) -> NoReturn:
+    # One line, whatever the user's own words in it are.
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(error))
+    sys.stderr.write(f"error: {line}\n")
+    _job.leave(code)
+
+
+def _config_line(error: ConfigError) -> str:
+    """The error about a field, with its value as it was typed where it was."""
+    for swept in flags.FLAGS.sweep if "sweep" in flags.FLAGS else ():
+        if swept.partition("=")[0] == error.field:
+            return f"--sweep={swept}: {error.reason}"
+    typed = _arguments().get(f"config.{error.field}")
+    return f"--config.{error.field}={error.value if typed is None else typed}: {error.reason}"
+
+
+def interrupted(how: str) -> NoReturn:
+    """Ends the process after an interruption; `how` says how to go on."""
+    if processes.is_first():
+        sys.stderr.write(f"saved; go on with {how}\n")
+    sys.exit(EXIT_INTERRUPTED)
+
+
+def _log_warnings() -> None:
+    """Shows the library's warnings as plain lines; Orbax's own pages come with ``--verbosity``."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("warning: %(message)s"))
+    library = logging.getLogger("jaxrnn")
+    library.addHandler(handler)
+    library.setLevel(logging.WARNING)
+    library.propagate = False
+    if not flags.FLAGS["verbosity"].present:
+        absl.logging.set_verbosity(absl.logging.FATAL)
+
+
+# --- Flags ------------------------------------------------------------------------------------------------------------
+
+
+def _define_study_flags(study: Study) -> None:
+    # As an argument, not as the flag's default: errors then come when flags are parsed, and not here.
+    if "config" not in _arguments():
+        sys.argv.insert(1, f"--config={ROOT / 'configs' / study.name}.py")
+    schema = study.config
+    fields = "".join(
+        f"\n  {field.name}={field.default!r}: {_description(schema, field.name)}"
+        for field in dataclasses.fields(schema)
+    )
+    config_flags.DEFINE_config_file("config", None, f"Config file. --config.FIELD=VALUE sets a field:{fields}")
+    flags.FLAGS["config"].schema = schema
+    define_workdir("Directory of the runs: created, and refused if it holds runs already.")
+    growing, changeable = (", ".join(marked(schema, mark)) for mark in ("Growing", "Changeable"))
+    may = f"; {growing} may grow" + (f", {changeable} may change" if changeable else "")
+    flags.DEFINE_bool("resume", False, f"Go on with the runs in --workdir, with their own config{may}.")
+    flags.DEFINE_multi_string("sweep", [], "FIELD=A,B,C: runs with each of these values; may be given several times.")
+    flags.DEFINE_bool("tensorboard", False, "Also write the metrics as TensorBoard events, into WORKDIR/tensorboard.")
+    define_data_dir()
+    _job.define_flags()
+
+
+def _description(schema: type[Any], name: str) -> str:
+    """Of a field; pydantic keeps it in the class that defines the field."""
+    classes = (base.__dict__.get("__pydantic_fields__", {}) for base in schema.__mro__)
+    found = (fields[name].description for fields in classes if name in fields)
+    return next((text for text in found if text), "")
+
+
+def define_workdir(explained: str, default: str | None = None) -> None:
+    """The flag ``--workdir``."""
+    flags.DEFINE_string("workdir", default, explained)
+
+
+def define_data_dir() -> None:
+    """The flag ``--data_dir``."""
+    flags.DEFINE_string("data_dir", None, "Where data are looked for that need a file; JAXRNN_DATA_DIR by default.")
+
+
+def define_chosen_run() -> None:
+    """The flags ``--run`` and ``--run_seed``."""
+    flags.DEFINE_string("run", None, "The run by its name in results.json, or a part of it, such as learning_rate=0.1.")
+    flags.DEFINE_integer("run_seed", None, "The run by its seed, where the directory holds several.")
+
+
+def workdir() -> Path:
+    """``--workdir``, which every run needs."""
+    if not flags.FLAGS.workdir:
+        raise UsageError("--workdir=DIR is needed: the directory of the runs")
+    return Path(flags.FLAGS.workdir)
+
+
+def chosen_run() -> str | None:
+    """By ``--run`` and ``--run_seed``, what `jaxrnn.load` takes as a run; None where neither is given."""
+    seed = flags.FLAGS.run_seed
+    parts = [*([] if seed is None else [f"seed={seed}"]), *([flags.FLAGS.run] if flags.FLAGS.run else [])]
+    return ",".join(parts) or None
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """Parses flags; a bad one, or an argument that is not a flag, is one line and exit code 2."""
+    try:
+        if "config" in flags.FLAGS:
+            _refuse_missing_file()
+            _refuse_unknown_fields()
+        rest: list[str] = flags.FLAGS(argv)
+        if "config" in flags.FLAGS:
+            flags.FLAGS.config.to_dict()  # A file that could not be read fails here.
+    except (flags.Error, UsageError) as error:
+        # A config file's own error comes with its traceback, whose last line says what it is.
+        lines = str(error).strip().splitlines()
+        _fail(" ".join(dict.fromkeys((lines[0], lines[-1]))), 2)
+    except Exception as error:  # A config file is a program: it may raise anything.
+        _fail(f"--config: {' '.join(str(error).split())}", 2)
+    if len(rest) > 1:
+        _fail(f"unexpected argument {rest[1]!r}: everything is given as --NAME=VALUE", 2)
+    return rest
+
+
+def _arguments() -> dict[str, str]:
+    """The flags on the command line as they were typed, by name; the text is empty where it stands apart."""
+    return {
+        name: text for name, _, text in (arg.lstrip("-").partition("=") for arg in sys.argv[1:] if arg.startswith("-"))
+    }
+
+
+def _refuse_missing_file() -> None:
+    config = _arguments()["config"]
+    file = config.partition(":")[0]  # Behind the colon is a variant.
+    if file and not Path(file).is_file():
+        raise UsageError(f"--config={config}: there is no file {file}")
+
+
+def _refuse_unknown_fields() -> None:
+    names = [field.name for field in dataclasses.fields(flags.FLAGS["config"].schema)]
+    for argument in sys.argv[1:]:
+        given = argument.partition("=")[0]
+        name = given.removeprefix("--config.")
+        if name not in (given, *names):
+            close = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
+            raise UsageError(f"{given}: there is no such field; {hint}")
+
+
+def _sweep() -> dict[str, list[Any]]:
+    """The values of each field that ``--sweep`` names, as JSON has them where they are JSON."""
+    found: dict[str, list[Any]] = {}
+    for given in flags.FLAGS.sweep:
+        name, equals, values = given.partition("=")
+        if not equals or name in found:
+            raise UsageError(f"--sweep={given}: should be FIELD=A,B,C, once for each field")
+        found[name] = [_plain(value) for value in values.split(",")]
+    return found
+
+
+def _plain(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+# --- A study ----------------------------------------------------------------------------------------------------------
+
+
+def _carry_out(study: Study) -> None:
+    path = workdir()
+    if flags.FLAGS.tensorboard and not importlib.util.find_spec("tensorboardX"):
+        raise UsageError("--tensorboard: tensorboardX is not installed; pip install -e '.[tensorboard]' installs it")
+    listening = Events(path) if flags.FLAGS.tensorboard else contextlib.nullcontext()
+    try:
+        with progress_bar() as progress, listening as events:
+            caller = Caller(progress, events.add if events else None, sys.orig_argv)
+            rows = _session(study, path, caller)
+    except Interrupted:
+        given = f" --data_dir={flags.FLAGS.data_dir}" if flags.FLAGS.data_dir else ""
+        interrupted(f"--resume --workdir={path}{given}{' --tensorboard' if flags.FLAGS.tensorboard else ''}")
+    print(*map(study.line, rows), sep="\n")
+    print(f"Results: {path / 'results.json'}; a page of them: python -m experiments.report --runs={path}")
+
+
+def _session(study: Study, path: Path, caller: Caller) -> list[dict[str, Any]]:
+    sweep = _sweep()
+    if flags.FLAGS.resume:
+        changes = config_flags.get_override_values(flags.FLAGS["config"])
+        return session.resume(study, path, changes, sweep, caller)
+    config = make_config(study.config, flags.FLAGS.config.to_dict())
+    return session.start(study, config, path, sweep, caller)
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Callable[[Progress], None]]:
+    """Shows progress on standard error: a bar on a terminal, else a line a minute."""
+    is_terminal = sys.stderr.isatty()
+    # The delay: nothing is shown of a study that trains nothing, and has bars of its own.
+    bar = tqdm(unit="step", disable=not (is_terminal and processes.is_first()), delay=1e-3)
+    shown = time.monotonic()
+
+    def show(progress: Progress) -> None:
+        nonlocal shown
+        name = progress.running[0] if len(progress.running) == 1 else f"{len(progress.running)} runs"
+        metrics = {key: f"{value:.4f}" for key, value in progress.metrics.items()}
+        bar.total = progress.max_steps
+        bar.set_description(name, refresh=False)
+        bar.set_postfix({"ended": str(progress.ended)} | metrics, refresh=False)
+        bar.update(progress.steps - bar.n)
+        if not is_terminal and processes.is_first() and time.monotonic() - shown >= PROGRESS_SECONDS:
+            shown = time.monotonic()
+            values = ", ".join(f"{key} {value}" for key, value in metrics.items())
+            sys.stderr.write(f"{name}: step {progress.steps} of {progress.max_steps}, {values or '-'}\n")
+
+    with bar:
+        yield show

@@ -1,0 +1,144 @@
+"""Variants of the same work that take turns under a clock, and the large matrix product that sets their limit."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrnn.arrays import PyTree
+from jaxrnn.training.definition import Training
+from jaxrnn.training.placement import Plan, over_runs, replicate
+from jaxrnn.training.trainer import Status, make_trainer
+
+PRECISION: Literal["highest"] = "highest"
+ENDLESS = 2**31 - 2
+"""Steps of a run: a run that has ended would do no work."""
+OURS = "jaxrnn"
+"""The variant that the others of its group are compared with."""
+_QUEUED = 10
+"""Products that the device has at once, so that none waits for Python."""
+
+
+class Variant(NamedTuple):
+    """One way to do the same work.
+
+    Attributes:
+        name: what is timed.
+        group: the work, such as the cell; the variants of a group are compared.
+        step: one call, which returns when the device is done.
+        steps_per_call: training steps, or characters, in a call.
+        flops: of the matrix products of a step that count towards the limit.
+        compile_seconds: to trace and compile; None where nothing is compiled.
+    """
+
+    name: str
+    group: str
+    step: Callable[[], None]
+    steps_per_call: int
+    flops: int
+    compile_seconds: float | None = None
+
+
+class Comparison(NamedTuple):
+    """Variants that take turns, and the large matrix product whose rate is their limit.
+
+    Attributes:
+        key: a name that stays the same whatever the sizes are.
+        title: the work and its sizes.
+        variants: as above.
+        product: as above.
+        unit: what is timed: a step, or a character.
+        counted: the products whose `flops` make the limit, for the reader.
+    """
+
+    key: str
+    title: str
+    variants: Sequence[Variant]
+    product: Variant
+    unit: str
+    counted: str
+
+
+def measure(comparison: Comparison, repeats: int, clock: Callable[[], float] = time.perf_counter) -> dict[str, Any]:
+    """Times a comparison: its variants in turn A B C A B C ..., `repeats` times after a turn to warm up.
+
+    Returns:
+        What ``benchmark.json`` has of it: its key, title, unit and counted products, "rate", the median of the product
+        in FLOP/s, and "rows", one a variant, the product's last. A row has the seconds of a step or character in each
+        turn, the median ratio to `OURS` (above 1 is slower), the median share of the limit, and the seconds to compile.
+    """
+
+    def seconds(variant: Variant) -> float:
+        started = clock()
+        variant.step()
+        return (clock() - started) / variant.steps_per_call
+
+    variants = [*comparison.variants, comparison.product]
+    turns = [[seconds(variant) for variant in variants] for _ in range(1 + repeats)]
+    taken = np.array(turns[1:]).T
+    ours = {variant.group: of_ours for variant, of_ours in zip(variants, taken, strict=True) if variant.name == OURS}
+    rate = comparison.product.flops / taken[-1]
+    rows = [
+        {
+            "name": variant.name,
+            "group": variant.group,
+            "seconds": of_one.tolist(),
+            "ratio": float(np.median(of_one / ours[variant.group])) if variant.group in ours else None,
+            "share": float(np.median(variant.flops / rate / of_one)),
+            "compile_seconds": variant.compile_seconds,
+        }
+        for variant, of_one in zip(variants, taken, strict=True)
+    ]
+    described = {name: getattr(comparison, name) for name in ("key", "title", "unit", "counted")}
+    return {**described, "rate": float(np.median(rate)), "rows": rows}
+
+
+# --- Variants in JAX --------------------------------------------------------------------------------------------------
+
+
+def training_variant(
+    name: str, group: str, training: Training, flops: int, plan: Plan | None = None, num_runs: int = 1
+) -> Variant:
+    """The compiled chunk of a training's runs, as the loop calls it; by default a run's batch is not divided."""
+    plan = plan or Plan()
+    trainer, shared = make_trainer(training, plan), plan.devices_each(num_runs)
+    data = replicate(training.data, num_runs, shared)
+    hyper = {field: np.full(num_runs, value, np.float32) for field, value in training.hyper.items()}
+    init = over_runs(trainer.init, num_runs, data_devices=shared)
+    state = init(data, np.arange(num_runs, dtype=np.int32), hyper)
+    end = np.full(num_runs, training.chunk_steps - 1, np.int32)
+    program = over_runs(trainer.chunk, num_runs, data_devices=shared, donate=True)
+    chunk, compile_seconds = compile_timed(program, data, state, end)
+
+    def step() -> None:
+        nonlocal state, end
+        state, _ = jax.block_until_ready(chunk(data, state, end))
+        end = end + training.chunk_steps
+        assert (np.asarray(state.status) == Status.RUNNING).all()  # Else it would not have done all its work.
+
+    return Variant(name, group, step, training.chunk_steps * num_runs, flops, compile_seconds)
+
+
+def large_product(size: int) -> Variant:
+    """``a @ a``, float32, in JAX."""
+    a = jax.random.normal(jax.random.key(0), (size, size)) / size**0.5
+    product, compile_seconds = compile_timed(jax.jit(jnp.matmul), a, a)
+
+    def step() -> None:
+        power = a
+        for _ in range(_QUEUED):
+            power = product(a, power)
+        jax.block_until_ready(power)
+
+    return Variant(f"a @ a, {size} x {size}", "product", step, _QUEUED, 2 * size**3, compile_seconds)
+
+
+def compile_timed(program: Any, *args: PyTree) -> tuple[Callable[..., Any], float]:
+    """The program compiled for these arguments, and the seconds that this took."""
+    started = time.perf_counter()
+    with jax.default_matmul_precision(PRECISION):
+        compiled = program.lower(*args).compile()
+    return compiled, time.perf_counter() - started

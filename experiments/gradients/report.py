@@ -1,0 +1,270 @@
+"""What the page shows of gradients through time."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import inf
+
+import numpy as np
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from configs.gradients import Config
+from experiments.formal import CELL_NAMES
+from experiments.gradients.measure import COSTS, GATES, Measurement, State, check, measure
+from jaxrnn.rundir.read import describe, read_curves
+from jaxrnn.study import plots, stats
+from jaxrnn.study.arms import Arms
+from jaxrnn.study.format import NONE, code, format_estimate
+from jaxrnn.study.page import Block, Figure, Table
+from jaxrnn.study.study import Measured, Study, each
+
+FORMULAS: dict[str, tuple[str, Callable[[int, int], int]]] = {
+    "rnn": ("H(D + H + 1)", lambda d, h: h * (d + h + 1)),
+    "linear_rnn": ("H(D + H + 1)", lambda d, h: h * (d + h + 1)),
+    "lstm": ("4H(D + H + 1)", lambda d, h: 4 * h * (d + h + 1)),
+    "peephole": ("4H(D + 1) + 3H²", lambda d, h: 4 * h * (d + 1) + 3 * h**2),
+    "gers_peephole": ("4H(D + H + 1) + 3H", lambda d, h: 4 * h * (d + h + 1) + 3 * h),
+    "gru": ("3H(D + H + 1) + H", lambda d, h: 3 * h * (d + h + 1) + h),
+    "gru_cho": ("3H(D + H + 1)", lambda d, h: 3 * h * (d + h + 1)),
+}
+"""Numbers of parameters of a cell with D inputs and H hidden units (Question 1.2b); the head adds HC + C."""
+_LAST = 5
+
+
+class _Gates(BaseModel):
+    """Gates over one sequence, by name: a row for each unit and a column for each token."""
+
+    run: str
+    tokens: list[int]
+    gates: dict[str, list[list[float]]]
+
+
+def _by_state(rows: Iterable[Measurement]) -> dict[State, list[Measurement]]:
+    found: dict[State, list[Measurement]] = {}
+    for row in rows:
+        found.setdefault(State(row.cell, row.state, row.spectral_radius, row.source), []).append(row)
+    return found
+
+
+def _title(cell: str) -> str:
+    return CELL_NAMES.get(cell, cell)
+
+
+def _words(state: State) -> str:
+    if state.spectral_radius is not None:
+        return f"spectral radius {state.spectral_radius:g}"
+    if state.state == "initial":
+        return "as initialised"
+    return f"trained ({state.source})" if state.source else "trained"
+
+
+# --- How far back gradients reach -------------------------------------------------------------------------------------
+
+
+@each
+def _introduction(one: Measured) -> list[str]:
+    return [
+        f"{one.source}: the loss's gradient with respect to the carry at each of {one.rows[0].length} positions of "
+        f"{one.config.batch_size} palindromes, in float64; the root mean square over the palindromes."
+    ]
+
+
+@each
+def _decay_figure(one: Measured) -> Iterator[Figure]:
+    found = _by_state(row for row in one.rows if len(one.curves[row.run].steps) == row.length)
+    panels: dict[str, list[plots.Band]] = {}
+    for state, rows in found.items():
+        nth = [other for other in found if other.cell == state.cell].index(state)
+        for field in sorted(rows[0].rates, reverse=True):
+            # All from 1 on: how large the loss is says nothing of how far back its gradient reaches.
+            curves = [one.curves[row.run].metrics for row in rows]
+            values = np.stack([curve[field] / curve["h"][0] for curve in curves])
+            if (values > 0).all(axis=0).sum() > 1:
+                label = f"{_words(state)}, {field}" if len(rows[0].rates) > 1 else _words(state)
+                band = plots.Band(label, plots.COLOURS[nth % len(plots.COLOURS)], values, dashed=field == "c")
+                panels.setdefault(_title(state.cell), []).append(band)
+    if panels:
+        axes = ("T - t, steps before the end", "norm of the gradient, that of the last h being 1")
+        yield Figure(
+            f"gradients_decay{one.suffix}",
+            plots.svg(plots.decays(panels, *axes)),
+            "How far back the gradient reaches: its norm against the distance from the end, relative to that of the "
+            "last hidden state; lines: geometric mean over seeds, bands: all seeds",
+            "Norms of gradients on a logarithmic axis against the distance from the end, one panel a cell.",
+        )
+
+
+@each
+def _rate_table(one: Measured) -> list[Table]:
+    fields = sorted({field for row in one.rows for field in row.rates}, reverse=True)
+    table = []
+    for state, rows in _by_state(one.rows).items():
+        rates = [[rate for row in rows if (rate := row.rates.get(field)) is not None] for field in fields]
+        table.append(
+            [
+                *(_title(state.cell), _words(state), str(len(rows)), _range([row.loss for row in rows])),
+                *(format_estimate(stats.mean(values, (0, inf)), ".4f") if values else NONE for values in rates),
+                _range([row.gradient_norm for row in rows]),
+                _range([row.clipped_norm / row.gradient_norm for row in rows]),
+                format_estimate(stats.mean([sum(row.shares[:_LAST]) for row in rows]), ".2f"),
+            ]
+        )
+    columns = (
+        *("cell", "state", "seeds", "loss"),
+        *(f"factor a step, {field}" for field in fields),
+        *("norm of the whole gradient", f"times, by clipping at {one.config.clip_norm:g}"),
+        f"share of the last {_LAST} steps",
+    )
+    caption = (
+        "Gradients through time. The factor is that of the norm from one distance to the next, by least squares of its "
+        "logarithm, and says much only where the line in the figure is straight: a trained cell may keep it over the "
+        "palindrome and lose it in the padding. Clipping scales all steps' terms alike, so it holds an explosion in "
+        "check and brings nothing back that has vanished. Brackets are 95 % intervals over seeds"
+    )
+    return [Table(caption, columns, table)]
+
+
+def _range(values: Sequence[float]) -> str:
+    """Numbers over many orders of magnitude: the lowest and the highest."""
+    low, high = f"{min(values):.2g}", f"{max(values):.2g}"
+    return low if low == high else f"{low} to {high}"
+
+
+# --- Identities -------------------------------------------------------------------------------------------------------
+
+
+def _linear_error(row: Measurement) -> float | None:
+    rate = row.rates["h"] if row.cell == "linear_rnn" else None
+    return abs(rate / row.spectral_radius - 1) if rate is not None and row.spectral_radius else None
+
+
+_IDENTITIES: Sequence[tuple[str, float, Callable[[Measurement], float | None]]] = (
+    ("the sum over steps is the gradient that training takes (1.1b), float64", 1e-10, lambda row: row.sum_error),
+    ("the same in float32, where that does not overflow", 1e-5, lambda row: row.sum_error_float32),
+    ("the head's gradient is h_T^T (softmax - y), of the last state alone (1.1a)", 1e-10, lambda row: row.head_error),
+    ("the linear RNN's factor a step is its spectral radius", 1e-6, _linear_error),
+)
+"""What has to be true, the allowed relative deviation, and the deviation of a row; None where it says nothing."""
+
+
+def _judge(one: Measured) -> Iterator[tuple[str, list[float], float, str]]:
+    """Each identity with its deviations, the allowed one and the verdict."""
+    for what, allowed, deviation in _IDENTITIES:
+        errors = [error for row in one.rows if (error := deviation(row)) is not None]
+        if errors:
+            yield what, errors, allowed, "holds" if max(errors) <= allowed else "does not hold"
+
+
+@each
+def _verdicts(one: Measured) -> list[str]:
+    return ["\n".join(f"- {what}: **{verdict}**" for what, _, _, verdict in _judge(one))]
+
+
+@each
+def _identity_table(one: Measured) -> list[Table]:
+    rows = [
+        [what, str(len(errors)), f"{max(errors):.1e}", f"{allowed:.0e}", verdict]
+        for what, errors, allowed, verdict in _judge(one)
+    ]
+    return [Table("Identities", ("what", "cells", "largest relative deviation", "allowed", "verdict"), rows)]
+
+
+# --- Steps, gates, parameters, costs ----------------------------------------------------------------------------------
+
+
+@each
+def _terms_figure(one: Measured) -> list[Figure]:
+    """Of the first seed of each cell and state."""
+    shares = {f"{_title(state.cell)}, {_words(state)}": rows[0].shares for state, rows in _by_state(one.rows).items()}
+    caption = (
+        "What each step adds to the gradient of the recurrent matrix (Question 1.1b), along that gradient, for the "
+        "sequence with the largest loss; all steps together are 1"
+    )
+    alt = "Bars of each step's share of the recurrent matrix's gradient, one panel a cell."
+    svg = plots.svg(plots.shares_of_sum(shares, "T - i, steps before the end"))
+    return [Figure(f"gradients_terms{one.suffix}", svg, caption, alt)]
+
+
+@each
+def _gate_figure(one: Measured) -> Iterator[Block]:
+    """Of the first trained cell, or of the first cell."""
+    path = one.directory.path / GATES
+    try:
+        found = TypeAdapter(list[_Gates]).validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        yield f"{code(path)} cannot be read ({describe(error)})"
+        return
+    trained = {row.run for row in one.rows if row.state == "trained"}
+    for shown in sorted(found, key=lambda gates: gates.run not in trained)[:1]:
+        symbols = ["·" if token == 0 else str(token - 1) for token in shown.tokens]
+        panels = {f"gate {name}": values for name, values in shown.gates.items()}
+        yield Figure(
+            f"gradients_gates{one.suffix}",
+            plots.svg(plots.heat_maps(panels, symbols)),
+            f"Gates over one palindrome (Question 1.2a), {code(shown.run)}: the {len(next(iter(panels.values())))} "
+            "units that change most; a dot is padding",
+            "Activations of each gate, a row for each unit and a column for each symbol of the sequence.",
+        )
+
+
+@each
+def _parameter_table(one: Measured) -> list[Table]:
+    rows: dict[tuple[str, ...], None] = {}
+    for row in one.rows:
+        if row.cell in FORMULAS:
+            (formula, count), (d, h, c, counted) = FORMULAS[row.cell], row.sizes.values()
+            sizes, by_formula = f"D={d}, H={h}, C={c}", count(d, h) + h * c + c
+            rows[_title(row.cell), f"{formula} + HC + C", sizes, str(by_formula), str(counted)] = None
+    columns = ("cell", "formula", "sizes", "by the formula", "counted")
+    return [Table("Parameters of a cell and its head (Question 1.2b)", columns, [*map(list, rows)])]
+
+
+@each
+def _cost_figure(one: Measured) -> Iterator[Block]:
+    """Of the one cell that was timed."""
+    curves, _ = read_curves(one.directory.path / COSTS)
+    for cell, curve in curves.items():
+        panels = {
+            unit: [
+                plots.Line("forward", plots.SKY, curve.steps, curve.metrics[f"forward_{unit}"]),
+                plots.Line("forward and gradient", plots.VERMILION, curve.steps, curve.metrics[f"gradient_{unit}"]),
+            ]
+            for unit in ("seconds", "bytes")
+        }
+        load = curve.metrics["load"]
+        yield Figure(
+            f"gradients_cost{one.suffix}",
+            plots.svg(plots.scaling({unit: (lines, None) for unit, lines in panels.items()}, "length T")),
+            f"Time and memory of the {_title(cell)}'s forward pass and of one with its gradient against the length "
+            f"(Question 1.1c), batch {one.config.batch_size}; bytes are those of XLA's plan besides arguments and "
+            f"results; load before a measurement {load.min():.1f} to {load.max():.1f}",
+            "Seconds and bytes against the length of the sequence, on logarithmic axes.",
+        )
+        first, last = curve.steps[0], curve.steps[-1]
+        growth = [f"{gradient.y[-1] / gradient.y[0]:.1f} times the {unit}" for unit, (_, gradient) in panels.items()]
+        yield (
+            f"From T = {first} to {last}, {last / first:g} times as long, the {_title(cell)}'s gradient takes "
+            f"{' and '.join(growth)}."
+        )
+
+
+STUDY = Study(
+    name="gradients",
+    title="Gradients through time (Questions 1.1 and 1.2)",
+    config=Config,
+    arms=Arms(Config),
+    check=check,
+    measure=measure,
+    row=Measurement,
+    tiny={
+        **{"cells": ("linear_rnn", "lstm"), "spectral_radius": (0.5,), "digits": 1, "hidden_size": 3},
+        **{"batch_size": 4, "train_steps": 3, "num_seeds": 2},
+    },
+    headline=_verdicts,
+    sections={
+        "How far back gradients reach": [_introduction, _decay_figure, _rate_table],
+        "Identities (Question 1.1)": [_identity_table],
+        "What each step adds (Question 1.1b)": [_terms_figure],
+        "Gates (Question 1.2a)": [_gate_figure],
+        "Parameters (Question 1.2b)": [_parameter_table],
+        "Cost (Question 1.1c)": [_cost_figure],
+    },
+)

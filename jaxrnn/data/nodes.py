@@ -1,0 +1,45 @@
+"""Graphs for node classification, by name, and how their nodes are divided."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn.arrays import Key
+from jaxrnn.data import graphs, planetoid
+from jaxrnn.data.graphs import NodeTask, Split
+
+EMBEDDED: dict[str, Callable[[], NodeTask]] = {
+    "karate": graphs.karate,
+    # As many nodes and edges as Cora has, or nearly.
+    "sbm": lambda: graphs.stochastic_block_model(
+        0, num_nodes=2700, num_blocks=6, expected_degree=4.0, within_fraction=0.8
+    ),
+}
+"""Graphs that need no file; their nodes have no features, and their splits are random."""
+NAMES = (*EMBEDDED, "cora", "citeseer", "planetoid:DIR/NAME")
+
+
+@functools.cache
+def load(name: str) -> NodeTask:
+    """The graph with a name of `NAMES`.
+
+    Raises:
+        DataError: as in `jaxrnn.data.planetoid.load`.
+    """
+    return EMBEDDED[name]() if name in EMBEDDED else planetoid.load(name)
+
+
+def draw_split(name: str, split: str, key: Key) -> Split:
+    """Masks of the nodes for training, validation and test, from a key where they are `random`.
+
+    Raises:
+        DataError: there are not enough nodes for a random split.
+    """
+    task = load(name)
+    if name in EMBEDDED:
+        return graphs.random_split_by_class(key, task.labels, task.num_classes)
+    if split == "random":
+        return graphs.random_split(key, task.labels, task.num_classes)
+    return jax.tree.map(jnp.asarray, task.split)

@@ -1,0 +1,75 @@
+"""Trains without a study or a config: a `Training` and its runs, in memory or in a directory."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxrnn.arrays import PyTree
+from jaxrnn.rundir.directory import CONFIG, FORMAT, METRICS, RunDirectory, RunError, read_config
+from jaxrnn.rundir.provenance import provenance
+from jaxrnn.rundir.read import curves_of, read_lines
+from jaxrnn.rundir.restore import load_run
+from jaxrnn.rundir.session import Caller, train_in
+from jaxrnn.training import loop
+from jaxrnn.training.definition import Run, Training
+from jaxrnn.training.loop import Progress
+from jaxrnn.training.placement import make_plan
+from jaxrnn.training.recording import Recorder
+
+
+class Trained(NamedTuple):
+    """What a training gave.
+
+    Attributes:
+        results: the rows that ``results.json`` has.
+        metrics: by run, columns of equal length: the steps, and each metric at these steps.
+        params: by run, the parameters by which it is judged.
+    """
+
+    results: list[dict[str, Any]]
+    metrics: dict[str, dict[str, np.ndarray]]
+    params: dict[str, PyTree]
+
+
+def train(
+    training: Training,
+    runs: Sequence[Run | int],
+    directory: str | Path | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Trained:
+    """Trains all runs, placed on the devices as is fastest.
+
+    Args:
+        training: what is trained.
+        runs: seeds, or runs with values of their own for fields in `training.hyper`.
+        directory: where the runs are recorded and go on if they were interrupted; by default they are not recorded.
+        progress: called after each call of the compiled program.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM, if there is a directory; all is saved.
+        RunError, CheckpointError: the directory holds another training, or cannot be read or written.
+    """
+    all_runs = [run if isinstance(run, Run) else Run(run) for run in runs]
+    plan = make_plan(training, len(all_runs))
+    if directory is None:
+        memory = Recorder()
+        results = loop.train(training, all_runs, plan, memory, progress=progress)
+        rows = memory.files[METRICS]
+        params = {name: jax.tree.map(lambda x: np.asarray(x[0]), tree) for name, tree in memory.params.items()}
+    else:
+        path = Path(directory)
+        fields = ("max_steps", "eval_every", "batch_size")
+        config = {**{name: getattr(training, name) for name in fields}, "hyper": dict(training.hyper)}
+        record = {"format": FORMAT, "study": None, "config": config, "sweep": {}, "data": {}, **provenance()}
+        is_new = not (path / CONFIG).exists()
+        if not is_new and any(read_config(path)[name] != record[name] for name in ("study", "config")):
+            raise RunError(f"{path}: holds another training")
+        with RunDirectory.create(path, record) if is_new else RunDirectory.resume(path) as opened:
+            results = train_in(training, all_runs, plan, Caller(progress), opened)
+        rows = read_lines(path / METRICS)[0]
+        params = {run.name: load_run(path, run.name).params for run in all_runs}
+    curves, _ = curves_of(rows)
+    return Trained(results, {run: {"step": curve.steps, **curve.metrics} for run, curve in curves.items()}, params)

@@ -1,0 +1,58 @@
+"""Where a run comes from: host, versions, commit and device, as ``config.json`` records them."""
+
+import datetime
+import importlib.metadata
+import platform
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxrnn import __version__
+from jaxrnn.training.seeds import PRNG
+
+_ROOT = Path(__file__).parents[2]
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def provenance(command: Sequence[str] = ()) -> dict[str, Any]:
+    """What ``config.json`` says of every run besides its config; starts JAX.
+
+    Args:
+        command: the arguments with which the process was started.
+    """
+    return {
+        "command": list(command),
+        "host": platform.node(),
+        "start": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "commit": commit(),
+        "device": device(),
+        "prng": PRNG,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of Python, of this library and of those that numbers may depend on."""
+    found = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"python": platform.python_version(), **found, "jaxrnn": __version__}
+
+
+def device() -> dict[str, Any]:
+    """Platform and kind of the devices, and how many there are."""
+    first = jax.devices()[0]
+    return {"platform": first.platform, "kind": first.device_kind, "count": jax.device_count()}
+
+
+def commit(root: Path = _ROOT) -> str | None:
+    """The commit of this checkout, ``1a2b3c4d5e6f``, or ``1a2b3c4d5e6f.dirty`` if it was changed; None elsewhere."""
+    if not (root / ".git").exists():
+        return None
+    ask = ["git", "--no-optional-locks", "describe", "--always", "--exclude=*", "--abbrev=12", "--dirty=.dirty"]
+    try:
+        done = subprocess.run(ask, cwd=root, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

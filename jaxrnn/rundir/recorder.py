@@ -1,0 +1,156 @@
+"""Records a training in a run directory, so that it can go on after any kill with the same bytes."""
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Self
+
+from jaxrnn.arrays import PyTree
+from jaxrnn.rundir.checkpoint import CheckpointError, CheckpointStore, unflatten
+from jaxrnn.rundir.directory import METRICS, RESULTS, TIMING, Rows, RunDirectory
+from jaxrnn.rundir.saved import FINISHED, RUNNING, Found, Meta, Saved, newest_first
+from jaxrnn.training import processes
+from jaxrnn.training.recording import Recorder, Snapshot
+from jaxrnn.training.trainer import TrainState
+
+SAVE_SECONDS = 10.0
+"""From one checkpoint to the next, at least: a process that is killed loses little more."""
+
+_LOG = logging.getLogger(__name__)
+
+
+class DirectoryRecorder(Recorder):
+    """Writes into a run directory, and keeps nothing in memory.
+
+    The ``.jsonl`` files are on disk at once, and a checkpoint knows their lengths: what was written after it is cut off
+    and written anew when the training goes on.
+    """
+
+    def __init__(
+        self, directory: RunDirectory, files: tuple[str, ...], running: CheckpointStore, finished: CheckpointStore
+    ) -> None:
+        super().__init__()
+        self._directory, self._running, self._finished = directory, running, finished
+        self._files = (METRICS, *files)
+        self._meta = Meta()
+        self._number = 0
+        self._saved_at = time.monotonic()
+        self._is_new = True
+        names = ("versions", "commit", "device")
+        self._environment = {name: directory.record.get(name) for name in names}
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, directory: RunDirectory, files: tuple[str, ...]) -> Iterator[Self]:
+        """The recorder of a training whose callback writes `files`; leaving it waits for what is being saved."""
+        with (
+            CheckpointStore(directory.path / RUNNING, keep=2) as running,
+            CheckpointStore(directory.path / FINISHED) as finished,
+        ):
+            yield cls(directory, files, running, finished)
+
+    # --- Going on -----------------------------------------------------------------------------------------------------
+
+    def restore(self, like: Callable[[int], TrainState]) -> Snapshot | None:
+        """Goes back to the newest sound checkpoint; None if there is none.
+
+        Raises:
+            CheckpointError: no checkpoint is sound, or it does not fit the training, or there are results and none.
+        """
+        found = self._newest_sound()
+        if found is None:
+            path = self._directory.path
+            has_results = any(self._directory.lengths(self._files).values()) or (path / RESULTS).exists()
+            if processes.any_process([has_results])[0]:
+                raise CheckpointError(f"{path}: has results, but no checkpoint to go on from; take another --workdir")
+            return None
+        meta = found.meta
+        if meta.environment != self._environment:
+            _LOG.warning("versions or devices have changed: the run goes on, but perhaps not to the same last bit")
+        state = unflatten(like(len(meta.places)), found.arrays) if meta.places else None
+        self._directory.truncate({name: meta.lengths.get(name, 0) for name in self._files})
+        self._directory.cut_torn_line(TIMING)
+        for name in self._files:
+            self._directory.replay(name)
+        self._finished.delete_from(len(meta.saved))
+        self._meta, self._is_new = meta, False
+        self._number = self._running.numbers()[-1] + 1
+        ended = {name: saved.row for name, saved in meta.ended.items() if saved.row is not None}
+        return Snapshot(tuple(meta.places), state, ended)
+
+    def _newest_sound(self) -> Found | None:
+        rejected = []
+        for found in newest_first(self._running):
+            if isinstance(found, CheckpointError):
+                reason = str(found)
+            else:
+                there = self._directory.lengths(found.meta.lengths)
+                short = next((name for name, length in found.meta.lengths.items() if there[name] < length), "")
+                reason = f"checkpoint {found.number}: {short} is missing or was cut short" if short else ""
+            if not processes.any_process([bool(reason)])[0] and isinstance(found, Found):
+                return found
+            reason = reason or "another process cannot use the checkpoint"
+            _LOG.warning("%s; trying the one before it", reason)
+            rejected.append(reason)
+        if rejected:
+            raise CheckpointError(f"{self._directory.path}: no checkpoint is sound: {'; '.join(rejected)}")
+        return None
+
+    def state_of(self, run: str, like: TrainState) -> TrainState:
+        """The state of a run that ran out of steps; raises a CheckpointError if it is damaged."""
+        try:
+            arrays, _ = self._finished.read(self._meta.ended[run].checkpoint)
+        except CheckpointError as error:
+            where = self._directory.path / FINISHED
+            raise CheckpointError(f"{where}: {error}; {run} cannot get more steps") from error
+        state: TrainState = unflatten({"params": like.params, "state": like}, arrays)["state"]
+        return state
+
+    # --- Recording ----------------------------------------------------------------------------------------------------
+
+    def begin(self, rows: Rows) -> None:
+        """Writes the results that stay, then the config: so a grown training is never complete under its new config."""
+        if not self._is_new:
+            self._directory.write_results(rows, complete=False)
+        self._directory.write_config()
+
+    def append(self, file: str, rows: Rows) -> None:
+        """Adds rows to a ``.jsonl`` file."""
+        self._directory.append(file, rows)
+
+    def save_run(
+        self,
+        run: str,
+        step: int,
+        params: PyTree,
+        row: dict[str, Any] | None = None,
+        state: TrainState | None = None,
+    ) -> None:
+        """Saves a run after a step; `restore` forgets it if no checkpoint of the runs in training comes after it."""
+        number = len(self._meta.saved)
+        self._running.wait()  # Two saves at once would mix up the meetings of several processes.
+        self._finished.save(number, {"params": params} | ({} if state is None else {"state": state}), {"run": run})
+        self._finished.wait()
+        self._meta.saved.append(Saved(run=run, step=step, checkpoint=number, row=row))
+
+    def write_results(self, rows: Rows, complete: bool) -> None:
+        """Writes ``results.json``."""
+        self._directory.write_results(rows, complete=complete)
+
+    def is_due(self) -> bool:
+        """Whether the last checkpoint is old enough."""
+        return time.monotonic() - self._saved_at >= SAVE_SECONDS
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Starts to save the runs in training; the ``.jsonl`` files are on disk already."""
+        self._meta.places = list(snapshot.places)
+        self._meta.lengths = self._directory.lengths(self._files)
+        self._meta.environment = self._environment
+        self._running.save(self._number, {} if snapshot.state is None else snapshot.state, self._meta.model_dump())
+        self._number += 1
+        self._saved_at = time.monotonic()
+
+    def wait(self) -> None:
+        """Returns when all that was saved is on disk."""
+        self._running.wait()

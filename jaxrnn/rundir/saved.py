@@ -1,0 +1,64 @@
+"""What the checkpoints of a run directory hold besides arrays, and where they are; the one place that knows."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pydantic
+
+from jaxrnn.rundir.checkpoint import Arrays, CheckpointError, CheckpointStore
+
+RUNNING = "checkpoints/running"
+"""The newest two: the runs in training, and `Meta`."""
+FINISHED = "checkpoints/finished"
+"""The parameters of each run that has ended, or its whole state if more steps would let it go on; and the parameters
+that callbacks save."""
+
+
+class Saved(pydantic.BaseModel, extra="forbid"):
+    """A run after a step, the number of its checkpoint, and its row of ``results.json`` if it has ended there."""
+
+    run: str
+    step: int
+    checkpoint: int
+    row: dict[str, Any] | None = None
+
+
+class Meta(pydantic.BaseModel, extra="forbid"):
+    """What a checkpoint of the runs in training says.
+
+    Attributes:
+        places: the names of the runs, by their place along the first axis of each array.
+        saved: runs that have ended, and what callbacks saved.
+        lengths: bytes of each ``.jsonl`` file.
+        environment: versions and device.
+    """
+
+    places: list[str | None] = []
+    saved: list[Saved] = []
+    lengths: dict[str, int] = {}
+    environment: dict[str, Any] = {}
+
+    @property
+    def ended(self) -> dict[str, Saved]:
+        """By run, where it has ended last."""
+        return {saved.run: saved for saved in self.saved if saved.row is not None}
+
+
+class Found(NamedTuple):
+    """A sound checkpoint of the runs in training."""
+
+    number: int
+    arrays: Arrays
+    meta: Meta
+
+
+def newest_first(running: CheckpointStore) -> Iterator[Found | CheckpointError]:
+    """The checkpoints of the runs in training, or why each cannot be used."""
+    for number in reversed(running.numbers()):
+        try:
+            arrays, meta = running.read(number)
+            yield Found(number, arrays, Meta.model_validate(meta))
+        except CheckpointError as error:
+            yield error
+        except pydantic.ValidationError:
+            yield CheckpointError(f"checkpoint {number} was saved by another version of jaxrnn")

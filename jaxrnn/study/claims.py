@@ -1,0 +1,193 @@
+"""Claims and their verdicts.
+
+A claim is made of parts. A part holds something that was measured against a threshold, a range or another arm, and says
+by which rule; its finding is on the claim's side, on the other side, or on neither. All thresholds stand in the
+studies, fixed before the runs.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from jaxrnn.study import stats
+from jaxrnn.study.arms import Arm, Found, Setting
+from jaxrnn.study.format import NONE, format_p
+from jaxrnn.study.quantities import Quantity, Share
+
+ALPHA = 0.05
+"""Of a family of parts, after Holm's correction."""
+
+Verdict = Literal["holds", "does not hold", "undecided"]
+_VERDICTS: Mapping[int | None, str] = {1: "holds", -1: "does not hold", 0: "undecided", None: NONE}
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """What came of a part.
+
+    Attributes:
+        side: 1 on the claim's side, -1 on the other, 0 on neither; None for a description, which decides nothing.
+        evidence: the numbers, or the reason why there are none.
+        p_value: of a part that is decided by a test, which is corrected within its family.
+        seeds: an arm, that would decide it, where that can be said.
+        arms: what it comes from.
+    """
+
+    side: int | None
+    evidence: str
+    p_value: float | None = None
+    seeds: int | None = None
+    arms: Sequence[Arm] = ()
+
+    @property
+    def verdict(self) -> str:
+        """The side in words."""
+        return _VERDICTS[self.side]
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One thing that a claim says.
+
+    Attributes:
+        find: ``find(arms) -> Finding``.
+        rule: when it holds, in words.
+        family: parts of one family are corrected together (Holm); empty for a part without a test.
+        name: such as `b2`; the claim's letter by default.
+    """
+
+    find: Callable[[Found], Finding]
+    rule: str
+    family: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Claim:
+    """A claim: it holds if all parts do, does not hold if one does not, and is undecided otherwise.
+
+    Attributes:
+        key: its letter.
+        text: what is claimed.
+        parts: as above.
+    """
+
+    key: str
+    text: str
+    parts: Sequence[Part]
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """A claim's verdict, with the findings in the order of its parts."""
+
+    claim: Claim
+    verdict: Verdict
+    findings: Sequence[Finding]
+
+
+def judge(claims: Sequence[Claim], found: Found) -> list[Judgement]:
+    """Verdicts on all claims; a test that could not be made counts in its family with p = 1."""
+    findings = {part: part.find(found) for claim in claims for part in claim.parts}
+    for family in {part.family for part in findings if part.family}:
+        members = [part for part in findings if part.family == family]
+        tests = {str(i): findings[part].p_value for i, part in enumerate(members)}
+        adjusted = stats.holm({i: 1.0 if p is None else p for i, p in tests.items()})
+        for part, p in zip(members, adjusted.values(), strict=True):
+            one = findings[part]
+            if one.p_value is not None:
+                evidence = f"{one.evidence}, after Holm {format_p(p)}"
+                findings[part] = replace(one, side=one.side if p < ALPHA else 0, evidence=evidence)
+    return [_judgement(claim, [findings[part] for part in claim.parts]) for claim in claims]
+
+
+def _judgement(claim: Claim, findings: Sequence[Finding]) -> Judgement:
+    sides = [finding.side for finding in findings if finding.side is not None]
+    verdict: Verdict = "does not hold" if -1 in sides else "undecided" if 0 in sides or not sides else "holds"
+    return Judgement(claim, verdict, findings)
+
+
+def side_of(estimate: stats.Estimate, low: float, high: float | None = None) -> int:
+    """1 where the whole interval lies above `low` (and below `high`), -1 where it lies wholly outside, else 0."""
+    if estimate.low is None or estimate.high is None:
+        return 0
+    inside = estimate.low > low and (high is None or estimate.high < high)
+    outside = estimate.high < low or (high is not None and estimate.low > high)
+    return int(inside) - int(outside)
+
+
+# --- Parts ------------------------------------------------------------------------------------------------------------
+
+
+def above(quantity: Quantity, arm: Setting, threshold: float) -> Part:
+    """The quantity's interval lies above a threshold."""
+    rule = f"{quantity.name}: the 95 % interval lies above {threshold:g}"
+    return _of_arms([arm], rule, lambda a: _interval(quantity, a, threshold, None, sign=1))
+
+
+def below(quantity: Quantity, arm: Setting, threshold: float) -> Part:
+    """The quantity's interval lies below a threshold."""
+    rule = f"{quantity.name}: the 95 % interval lies below {threshold:g}"
+    return _of_arms([arm], rule, lambda a: _interval(quantity, a, threshold, None, sign=-1))
+
+
+def within(quantity: Quantity, arm: Setting, low: float, high: float) -> Part:
+    """The quantity's interval lies in a range."""
+    rule = f"{quantity.name}: the 95 % interval lies in {low} to {high}"
+    return _of_arms([arm], rule, lambda a: _interval(quantity, a, low, high, sign=1))
+
+
+def _interval(quantity: Quantity, arm: Arm, low: float, high: float | None, sign: int) -> Finding:
+    estimate = quantity.estimate(arm)
+    side = sign * side_of(estimate, low, high)
+    seeds = None
+    if side == 0 and isinstance(quantity, Share) and estimate.value is not None:
+        # Only runs that count help, and of these there will be as many among new seeds.
+        counted = quantity.counts(arm)[1]
+        clear = stats.seeds_to_clear(estimate.value, low)
+        seeds = None if clear is None else -(-clear * len(arm.runs) // counted)
+    shown = ", ".join(quantity.cells(arm).values())
+    return Finding(side, f"{arm.title}, {arm.count} seeds: {shown}", seeds=seeds, arms=[arm])
+
+
+def larger(quantity: Quantity, a: Setting, b: Setting, family: str, tests: int) -> Part:
+    """The quantity is larger in one arm than in the other, by its test.
+
+    Args:
+        quantity: what is compared.
+        a: the arm in which it is larger.
+        b: the other arm.
+        family: as in `Part`.
+        tests: how many there are in the family: the strictest level of the correction decides how many seeds it takes.
+    """
+
+    def find(first: Arm, second: Arm) -> Finding:
+        test = quantity.compare(first, second)
+        if test is None:
+            return Finding(0, f"{first.title} and {second.title} have nothing in common to compare")
+        difference = quantity.format(stats.Estimate(test.difference, test.low, test.high), signed=True)
+        shown = [f"{quantity.name}, {first.title} minus {second.title}: {difference}, {format_p(test.p_value)}"]
+        shown += [note for note in (test.note, quantity.describe_pair(first, second)) if note]
+        seeds = quantity.seeds_to_decide(first, second, ALPHA / tests)
+        return Finding(1 if test.difference > 0 else -1, "; ".join(shown), test.p_value, seeds, [first, second])
+
+    rule = f"{quantity.name}: larger in the first arm, p < {ALPHA} after Holm's correction"
+    return _of_arms([a, b], rule, find, family)
+
+
+def describe(arm: Setting, say: Callable[[Arm], str]) -> Part:
+    """A description, which stands beside the evidence and decides nothing."""
+    return _of_arms([arm], "", lambda a: Finding(None, f"{a.title}: {say(a)}", arms=[a]), missing=None)
+
+
+def _of_arms(
+    settings: Sequence[Setting], rule: str, find: Callable[..., Finding], family: str = "", missing: int | None = 0
+) -> Part:
+    """A part of these arms, which says so where there are no runs of one."""
+
+    def found(arms: Found) -> Finding:
+        there = [arms.arm(setting) for setting in settings]
+        lacking = [arms.title(setting) for setting, arm in zip(settings, there, strict=True) if arm is None]
+        return Finding(missing, "; ".join(f"no runs of {one}" for one in lacking)) if lacking else find(*there)
+
+    return Part(found, rule, family)

@@ -1,0 +1,169 @@
+"""Figures of arms, as studies declare them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxrnn.rundir.read import Curve
+from jaxrnn.study import plots, stats
+from jaxrnn.study.arms import Arm, Setting
+from jaxrnn.study.page import Figure
+from jaxrnn.study.quantities import Quantity, TimeToEvent
+from jaxrnn.study.study import Evidence, Which
+
+_COLUMNS = 3
+"""Arms beside each other in one picture."""
+
+
+def curves_with(arm: Arm, metrics: Sequence[str], file: str = "") -> dict[int, Curve]:
+    """The arm's curves by seed that have these metrics, in ``metrics.jsonl`` or another file that a callback wrote."""
+    curves = {run.seed: run.curve_in(file) for run in arm.runs} if file else arm.curves
+    return {seed: curve for seed, curve in curves.items() if curve and {*metrics} <= curve.metrics.keys()}
+
+
+@dataclass(frozen=True)
+class SeedCurves:
+    """Each run's metrics against the step, a column for each arm.
+
+    Attributes:
+        name: of the file.
+        caption: what it shows.
+        metrics: by name in the file, as the axis has it.
+        settings: of the arms, or which arms; all by default.
+        step: what a step is.
+        is_band: mean and standard deviation instead of each run.
+        file: a ``.jsonl`` file that a callback wrote, instead of ``metrics.jsonl``.
+    """
+
+    name: str
+    caption: str
+    metrics: Mapping[str, str]
+    settings: Which = None
+    step: str = "training step"
+    is_band: bool = False
+    file: str = ""
+
+    def __call__(self, evidence: Evidence) -> list[Figure]:
+        """One figure for every few arms that have such curves."""
+        columns = []
+        for title, arm in evidence.rows(self.settings):
+            curves = curves_with(arm, [*self.metrics], self.file) if arm else {}
+            if not curves:
+                continue
+            steps = [curve.steps for curve in curves.values()]
+            metrics = {shown: [c.metrics[key] for c in curves.values()] for key, shown in self.metrics.items()}
+            if self.is_band:
+                metrics = {shown: list(hold_last(steps, values)[1]) for shown, values in metrics.items()}
+                steps = [np.unique(np.concatenate(steps))] * len(steps)
+            columns.append(plots.Curves(title, [f"seed {seed}" for seed in curves], steps, metrics))
+        figures = []
+        for first in range(0, len(columns), _COLUMNS):
+            some = columns[first : first + _COLUMNS]
+            plot = plots.seed_curves(some, self.step, is_band=self.is_band)
+            alt = f"{', '.join(self.metrics.values())} against the {self.step}: {'; '.join(c.title for c in some)}"
+            name = self.name + (f"_{first // _COLUMNS + 1}" if first else "")
+            figures.append(Figure(name, plots.svg(plot), self.caption, alt))
+        return figures
+
+
+def hold_last(steps: Sequence[NDArray], curves: Sequence[NDArray]) -> tuple[NDArray, NDArray[np.float64]]:
+    """Curves on the grid `[k]` of all their steps, `[n, k]`; between and behind its steps each keeps its last value.
+
+    Values that are not finite are passed over.
+
+    Raises:
+        ValueError: if a curve has no finite value at the first step of all.
+    """
+    grid = np.unique(np.concatenate(steps))
+    held = np.full((len(curves), len(grid)), np.nan)
+    for row, at, values in zip(held, steps, curves, strict=True):
+        finite = np.isfinite(values)
+        if not finite.any() or at[finite][0] > grid[0]:
+            raise ValueError("a curve needs a finite first value")
+        row[:] = values[finite][np.searchsorted(at[finite], grid, side="right") - 1]
+    return grid, held
+
+
+@dataclass(frozen=True)
+class Survival:
+    """Kaplan-Meier curves of arms; a panel for each title, with labels of the arms' settings."""
+
+    name: str
+    quantity: TimeToEvent
+    panels: Mapping[str, Sequence[tuple[str, Setting]]]
+
+    def __call__(self, evidence: Evidence) -> list[Figure]:
+        """The figure, of the arms that are there."""
+        panels = {
+            title: [(label, arm) for label, setting in arms if (arm := evidence.found.arm(setting))]
+            for title, arms in self.panels.items()
+        }
+        return survival_figure(self.name, self.quantity, {title: arms for title, arms in panels.items() if arms})
+
+
+def survival_figure(name: str, quantity: TimeToEvent, panels: Mapping[str, Sequence[tuple[str, Arm]]]) -> list[Figure]:
+    """Kaplan-Meier curves of labelled arms, a panel for each title."""
+    if not panels:
+        return []
+    drawn = {
+        title: {f"{label}, {len(arm.runs)} runs": stats.survival_curve(quantity.sample(arm)) for label, arm in arms}
+        for title, arms in panels.items()
+    }
+    caption = "Share of runs not yet converged (Kaplan-Meier), with 95 % intervals"
+    alt = f"Survival curves: {'; '.join(f'{title}: {label}' for title, arms in panels.items() for label, _ in arms)}"
+    return [Figure(name, plots.svg(plots.survival_curves(drawn)), caption, alt)]
+
+
+@dataclass(frozen=True)
+class Dots:
+    """Each run's value and the estimate, a row for each arm and a panel for each quantity.
+
+    Attributes:
+        name: of the file.
+        caption: what it shows.
+        quantities: by the title of the axis.
+        settings: of the arms.
+        published: of an arm, what others found; drawn as a stroke.
+        from_zero: where the axes begin; else with the data.
+    """
+
+    name: str
+    caption: str
+    quantities: Mapping[str, Quantity]
+    settings: Sequence[Setting] | None = None
+    published: Callable[[Arm], float | None] = lambda arm: None
+    from_zero: bool = True
+
+    def __call__(self, evidence: Evidence) -> list[Figure]:
+        """The figure, of the arms that are there."""
+        arms = {title: arm for title, arm in evidence.rows(self.settings) if arm}
+        if not arms:
+            return []
+        panels = {
+            axis: [
+                plots.Dots(title, quantity.values(arm), quantity.estimate(arm), self.published(arm))
+                for title, arm in arms.items()
+            ]
+            for axis, quantity in self.quantities.items()
+        }
+        plot = plots.dots_and_intervals(panels, from_zero=self.from_zero)
+        alt = f"Dot plots of {', '.join(panels)}: {'; '.join(arms)}"
+        return [Figure(self.name, plots.svg(plot), self.caption, alt)]
+
+
+def comparison_curves(name: str, arms: Mapping[str, Arm], metrics: Sequence[str]) -> list[Figure]:
+    """The arms' mean curves on the same axes; a run that has ended keeps its last value."""
+    panels: dict[str, dict[str, tuple[NDArray, NDArray]]] = {}
+    for metric in metrics:
+        for title, arm in arms.items():
+            curves = [*curves_with(arm, [metric]).values()]
+            if curves:
+                held = hold_last([c.steps for c in curves], [c.metrics[metric] for c in curves])
+                panels.setdefault(metric, {})[f"{title}, {len(curves)} runs"] = held
+    if not panels:
+        return []
+    caption = "Learning curves: mean and one standard deviation over seeds; a run that has ended keeps its last value"
+    alt = f"Mean {' and '.join(panels)} against the training step: {'; '.join(arms)}"
+    return [Figure(name, plots.svg(plots.mean_curves(panels)), caption, alt)]

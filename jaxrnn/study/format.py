@@ -1,0 +1,47 @@
+"""How numbers, names and texts are written."""
+
+import re
+
+from jaxrnn.study import stats
+
+NONE = "-"
+"""A cell of a table that has nothing to say."""
+NOT_RUN = "not run"
+"""A cell for what a study asks for and no directory has."""
+
+_NEWLINE, _SPACE, _UNPRINTABLE = "\N{RETURN SYMBOL}", "\N{OPEN BOX}", "\N{REPLACEMENT CHARACTER}"
+_UNSEEN_SPACE = re.compile("(?<![^ ]) | (?![^ ])")
+SIGNS = f"{_NEWLINE} is a new line, {_SPACE} a space beside another or at an end"
+"""What stands in a text for characters that cannot be seen."""
+
+
+def code(text: object) -> str:
+    """Text as Markdown code, which may be a path with any characters in it."""
+    printable = str(text).encode("utf-8", "backslashreplace").decode()
+    return f"`{printable.replace('`', chr(39))}`"
+
+
+def format_estimate(estimate: stats.Estimate, form: str, beyond: str = NONE) -> str:
+    """An estimate as `value [low, high]`; `beyond` stands for an end that is None."""
+    if estimate.low is None and estimate.high is None:
+        return beyond if estimate.value is None else f"{estimate.value:{form}}"
+    ends = (estimate.value, estimate.low, estimate.high)
+    value, low, high = (beyond if end is None else f"{end:{form}}" for end in ends)
+    return f"{value} [{low}, {high}]"
+
+
+def format_share(successes: int, trials: int) -> str:
+    """A count with its share and Clopper and Pearson's interval."""
+    share = f": {format_estimate(stats.proportion(successes, trials), '.2f')}" if trials else ""
+    return f"{successes} of {trials}{share}"
+
+
+def format_p(p_value: float) -> str:
+    """A p-value with two digits."""
+    return f"p = {p_value:.2g}"
+
+
+def visible(text: str) -> str:
+    """A text as Markdown code on one line, each character as one (see `SIGNS`)."""
+    shown = "".join(c if c.isprintable() else _NEWLINE if c == "\n" else _UNPRINTABLE for c in text)
+    return code(_UNSEEN_SPACE.sub(_SPACE, shown)) if text else ""

@@ -1,0 +1,212 @@
+"""A page of sections, tables and figures, as Markdown with pictures beside it and as one HTML file with all in it."""
+
+import base64
+import html
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import markdown
+from markdown.blockprocessors import ParagraphProcessor
+from markdown.util import Registry
+
+from jaxrnn.study.style import PAGE
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; cells are Markdown.
+
+    Attributes:
+        caption: what it shows.
+        columns: their headings; the first column names the row.
+        rows: as many cells each.
+    """
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture.
+
+    Attributes:
+        name: of its file, without folder and ending.
+        svg: the file's text; it follows the reader's choice of light or dark.
+        caption: Markdown.
+        alt: what it shows, for those who cannot see it.
+    """
+
+    name: str
+    svg: str
+    caption: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page under a heading.
+
+    Attributes:
+        title: the heading.
+        blocks: what it holds: Markdown, tables, figures and further sections.
+        is_folded: closed on the HTML page until the reader opens it.
+        name: what its anchor is made from; the title by default.
+    """
+
+    title: str
+    blocks: Sequence["Block"]
+    is_folded: bool = False
+    name: str = ""
+
+    @property
+    def anchor(self) -> str:
+        """Its id on the HTML page."""
+        return re.sub(r"[^a-z0-9]+", "-", (self.name or self.title).lower()).strip("-")
+
+
+Block = str | Table | Figure | Section
+"""A string is Markdown of one paragraph or several, or a list."""
+
+
+def write_page(title: str, sections: Sequence[Section], out_dir: Path) -> tuple[Path, Path]:
+    """Writes ``report.md``, the figures that it shows, and ``report.html``, which needs no other file.
+
+    The first section stands above the table of contents.
+
+    Returns:
+        The paths of ``report.md`` and ``report.html``.
+
+    Raises:
+        OSError: if a file cannot be written.
+    """
+    out_dir.mkdir(parents=True, exist_ok=True)
+    for figure in _figures(sections):
+        path = out_dir / "figures" / f"{figure.name}.svg"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(figure.svg, encoding="utf-8")
+    text = "\n\n".join([f"# {title}", *(part for section in sections for part in _markdown(section, 2))])
+    first, *others = sections
+    page = PAGE.substitute(
+        title=html.escape(title),
+        summary=_html(first, 2, can_fold=False),
+        contents=_contents(others),
+        sections="\n".join(_html(section, 2) for section in others),
+    )
+    paths = out_dir / "report.md", out_dir / "report.html"
+    paths[0].write_text(text + "\n", encoding="utf-8")
+    paths[1].write_text(page, encoding="utf-8")
+    return paths
+
+
+def _figures(blocks: Iterable[Block]) -> Iterator[Figure]:
+    for block in blocks:
+        if isinstance(block, Figure):
+            yield block
+        elif isinstance(block, Section):
+            yield from _figures(block.blocks)
+
+
+# --- Markdown ---------------------------------------------------------------------------------------------------------
+
+
+def table_markdown(table: Table) -> str:
+    """The table with its caption, as Markdown."""
+    rows = [table.columns, ["---"] * len(table.columns), *table.rows]
+    lines = ["| " + " | ".join(" ".join(cell.replace("|", r"\|").split()) for cell in row) + " |" for row in rows]
+    return "\n".join([f"*{table.caption}*", "", *lines])
+
+
+def _markdown(block: Block, level: int) -> Iterator[str]:
+    match block:
+        case Table():
+            yield table_markdown(block)
+        case Figure():
+            yield f"![{block.alt}](figures/{block.name}.svg)\n\n*{block.caption}*"
+        case Section():
+            yield f"{'#' * level} {block.title}"
+            for part in block.blocks:
+                yield from _markdown(part, level + 1)
+        case _:
+            yield block
+
+
+# --- HTML -------------------------------------------------------------------------------------------------------------
+
+_BADGES = {"holds": "good", "does not hold": "bad", "undecided": ""}
+_BADGE = re.compile(rf"(?:: |^|(?=<strong>))(?:<strong>)?({'|'.join(_BADGES)})(?:</strong>|$)")
+_ESTIMATE = re.compile(r"((&[lg]t;|[≤≥]) )?\S+ \[[^\[\]<]{3,40}\]")
+_NUMBER = re.compile(r"([<>≤≥] ?)?[-+]?[\d.,]+( ?%)?$|-?$")
+
+# Of one paragraph: a cell such as "> 3000" is no quotation, "1." no list.
+_INLINE = markdown.Markdown()
+_INLINE.parser.blockprocessors = Registry()
+_INLINE.parser.blockprocessors.register(ParagraphProcessor(_INLINE.parser), "paragraph", 0)
+
+
+def _html(block: Block, level: int, *, can_fold: bool = True) -> str:
+    match block:
+        case Table():
+            return _table(block)
+        case Figure():
+            return _figure(block)
+        case Section():
+            heading = f"<h{level}>{_inline(html.escape(block.title, quote=False))}</h{level}>"
+            content = "\n".join(_html(part, level + 1, can_fold=can_fold) for part in block.blocks)
+            # The anchor is inside of what folds: a browser opens it for a link.
+            content = f'<div id="{block.anchor}">{content}</div>'
+            if not can_fold:
+                return f"<section>{heading}{content}</section>"
+            return f"<details{'' if block.is_folded else ' open'}><summary>{heading}</summary>{content}</details>"
+        case _:
+            return _badges(markdown.markdown(block, extensions=["sane_lists"]))
+
+
+def _figure(figure: Figure) -> str:
+    """As large as the picture says, where there is room."""
+    width, height = (round(4 / 3 * float(size)) for size in re.findall(r'(?:width|height)="([\d.]+)pt"', figure.svg))
+    source = f"data:image/svg+xml;base64,{base64.b64encode(figure.svg.encode()).decode()}"
+    picture = f'<img src="{source}" width="{width}" height="{height}" alt="{html.escape(figure.alt)}">'
+    caption = f"<figcaption>{_inline(figure.caption)}</figcaption>"
+    return f'<figure style="--width: {width}px"><div class="wide">{picture}</div>{caption}</figure>'
+
+
+def _table(table: Table) -> str:
+    """A cell has its heading as a label: a narrow screen shows a row as a list of these, without cells of no label."""
+    columns = zip(table.columns, *table.rows, strict=True)
+    kinds = [' class="number"' if all(map(_NUMBER.match, cells)) else "" for _, *cells in columns]
+    names = [f' data-label="{html.escape(name)}"' for name in table.columns]
+    heads = [f'<th scope="col"{kind}>{_inline(name)}</th>' for name, kind in zip(table.columns, kinds, strict=True)]
+    rows = []
+    for first, *others in table.rows:
+        cells = [
+            f"<td{name if cell.strip('-') else ''}{kind}><div>{_inline(cell)}</div></td>"
+            for name, kind, cell in zip(names[1:], kinds[1:], others, strict=True)
+        ]
+        rows.append(f'<tr><th scope="row"{kinds[0]}>{_inline(first)}</th>{"".join(cells)}</tr>')
+    head = f"<caption>{_inline(table.caption)}</caption><thead><tr>{''.join(heads)}</tr></thead>"
+    return "\n".join(['<div class="wide"><table>', head, "<tbody>", *rows, "</tbody></table></div>"])
+
+
+def _inline(text: str) -> str:
+    """A cell, caption or heading: Markdown of one paragraph. An estimate stays together with its interval."""
+    found = _INLINE.reset().convert(text).removeprefix("<p>").removesuffix("</p>")
+    return _badges(_ESTIMATE.sub(lambda estimate: estimate[0].replace(" ", "\u00a0"), found))
+
+
+def _badges(text: str) -> str:
+    """Verdicts that fill a cell, end a title or are emphasized can be seen from afar."""
+    return _BADGE.sub(lambda found: f' <strong class="badge {_BADGES[found[1]]}">{found[1]}</strong>', text)
+
+
+def _contents(sections: Iterable[Block], levels: int = 2) -> str:
+    """Links to sections and their parts; claims have their links beside the verdicts."""
+    links = [
+        f'<li><a href="#{one.anchor}">{html.escape(one.title)}</a>{_contents(one.blocks, levels - 1)}</li>'
+        for one in sections
+        if isinstance(one, Section)
+    ]
+    return f"<ul>{''.join(links)}</ul>" if links and levels else ""

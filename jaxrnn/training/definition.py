@@ -1,0 +1,121 @@
+"""What is trained: `Training`, a record of pure functions and plain sizes, and `Run`, one seed under one setting."""
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import optax
+
+from jaxrnn.arrays import Array, Key, PyTree
+from jaxrnn.training.stop import StopRule, never_stop
+
+Loss = Callable[[PyTree, PyTree, PyTree, Key, PyTree], tuple[Array, tuple[dict[str, Array], PyTree]]]
+
+
+class ConfigError(Exception):
+    """A config that cannot be used: which field, its value, and what would be right."""
+
+    def __init__(self, field: str, value: Any, reason: str) -> None:
+        super().__init__(f"{field}={value}: {reason}")
+        self.field, self.value, self.reason = field, value, reason
+
+
+def check_one_of(field: str, value: str, names: Sequence[str]) -> None:
+    """Raises a ConfigError unless the value of a field is one of `names`."""
+    if value not in names:
+        raise ConfigError(field, value, f"should be one of {', '.join(names)}")
+
+
+class Run(NamedTuple):
+    """One seed under one setting.
+
+    Attributes:
+        seed: the run is a function of it.
+        values: the swept fields of the setting.
+    """
+
+    seed: int
+    values: Mapping[str, float] = {}
+
+    @property
+    def name(self) -> str:
+        """The run by what sets it apart, e.g. ``seed=2,learning_rate=0.001``."""
+        return ",".join([f"seed={self.seed}", *(f"{field}={value!r}" for field, value in self.values.items())])
+
+    def record(self) -> dict[str, Any]:
+        """The first columns of each row about this run."""
+        return {"run": self.name, "seed": self.seed, **self.values}
+
+
+def product(seeds: Iterable[int], sweep: Mapping[str, Sequence[float]]) -> list[Run]:
+    """All runs of a sweep, the seeds of the first setting first."""
+    seeds, settings = list(seeds), itertools.product(*sweep.values())
+    return [Run(seed, dict(zip(sweep, values, strict=True))) for values in settings for seed in seeds]
+
+
+class Callback(NamedTuple):
+    """What a study does with a run right after chosen steps.
+
+    Attributes:
+        when: whether it does anything after the step with this index.
+        record: ``record(params, seed, step, data) -> {name of a .jsonl file: its new rows}``; the columns of
+            `Run.record` and the step come first in each row.
+        save_params: whether the parameters after this step are saved.
+        files: the names of the files.
+    """
+
+    when: Callable[[int], bool] = lambda step: False
+    record: Callable[[PyTree, int, int, PyTree], dict[str, list[dict[str, Any]]]] = lambda *_: {}
+    save_params: Callable[[int], bool] = lambda step: False
+    files: tuple[str, ...] = ()
+
+
+class Training(NamedTuple):
+    """A training as pure functions, which know nothing of flags, devices or files.
+
+    Attributes:
+        init: ``init(key) -> params``.
+        sample: ``sample(key, step, data) -> batch``, from that step's key.
+        loss: ``loss(params, memory, batch, key, data) -> (loss, (metrics, memory))``; the key is for dropout, and
+            "loss" joins the metrics.
+        optimizer: ``optimizer(hyper) -> optax.GradientTransformation``, complete with the learning rate.
+        test: ``test(params, memory, seed, data) -> {name: scalar}``, once, when a run has ended otherwise than by a
+            NaN; the parameters are those that the stop rule chooses.
+        hyper: the fields that may differ between the runs of a program, and their values where they do not; `optimizer`
+            gets them as float32 arrays.
+        max_steps: index of the last step: at most ``max_steps + 1`` updates, as in the code of Soons (2020).
+        eval_every: steps between two evaluations, whose metrics are recorded.
+        chunk_steps: steps in one call of the compiled program; a signal is answered between two calls.
+        stop: the stop rule.
+        stop_every: steps from one question to the stop rule to the next; `eval_every` by default.
+        start_memory: ``start_memory(seed, data)``: what one batch hands on to the next, before the first.
+        validate: ``validate(params, memory, data) -> metrics`` of the updated parameters, beside those of the loss.
+        callback: what happens at chosen steps.
+        data: arrays that all runs share; an argument of the compiled programs, never a constant in them.
+        batch_size: B.
+        batch_axes: the axis along which a batch may be divided, a prefix of its pytree; None is for what all parts
+            have. The axis of the memory is 0.
+        halves_pay: whether a core of a CPU is faster with one half of a batch after the other.
+        loss_on_own_core: from the rows of a part of the batch, a loss that gives the same and is faster where a run has
+            a core of a CPU for itself.
+    """
+
+    init: Callable[[Key], PyTree]
+    sample: Callable[[Key, Array, PyTree], PyTree]
+    loss: Loss
+    optimizer: Callable[[Mapping[str, Array]], optax.GradientTransformation]
+    test: Callable[[PyTree, PyTree, Array, PyTree], dict[str, Array]]
+    hyper: Mapping[str, float]
+    max_steps: int
+    eval_every: int
+    chunk_steps: int
+    stop: StopRule = never_stop()
+    stop_every: int | None = None
+    start_memory: Callable[[Array, PyTree], PyTree] = lambda seed, data: ()
+    validate: Callable[[PyTree, PyTree, PyTree], dict[str, Array]] = lambda params, memory, data: {}
+    callback: Callback = Callback()
+    data: PyTree = ()
+    batch_size: int = 1
+    batch_axes: PyTree = 0
+    halves_pay: bool = False
+    loss_on_own_core: Callable[[int], Loss] | None = None

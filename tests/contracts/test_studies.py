@@ -1,0 +1,102 @@
+"""What holds for every study: it runs in small, resumes to the same bytes, has a page, and a verdict on each claim."""
+
+import re
+import shutil
+
+import pytest
+
+from experiments import report
+from jaxrnn.rundir import recorder, session
+from jaxrnn.rundir.directory import RunDirectory, read_results
+from jaxrnn.rundir.read import read_directories
+from jaxrnn.study.arms import Found, find_arms
+from jaxrnn.study.claims import judge
+from jaxrnn.study.page import write_page
+from jaxrnn.study.report import make_sections
+
+STUDIES = {study.name: study for study in report.find_studies()}
+TIMES = re.compile(r'"\w*(seconds|repeats|load|process_bytes)": [^,}]+')
+
+
+class Crash(Exception):
+    pass
+
+
+@pytest.fixture(scope="module", params=sorted(STUDIES))
+def finished(request, tmp_path_factory):
+    """A study, and the directory of its smallest runs."""
+    study, path = STUDIES[request.param], tmp_path_factory.mktemp("runs") / request.param
+    session.start(study, study.config(**study.tiny), path)
+    return study, path
+
+
+def contents(path):
+    """The files of a directory without times: what resuming must not change."""
+    files = [file for file in path.rglob("*") if file.suffix in (".json", ".jsonl") and "checkpoints" not in file.parts]
+    kept = [file for file in files if file.name not in ("config.json", "timing.jsonl")]
+    return {str(file.relative_to(path)): TIMES.sub("", file.read_text()) for file in kept}
+
+
+def test_results_have_the_same_keys_in_every_study(finished):
+    study, path = finished
+    rows = read_results(path)
+    assert rows
+    assert all({"run", "seed"} <= row.keys() for row in rows)
+    if study.build:
+        assert all(list(row)[:5] == ["run", "seed", "last_step", "stopped", "failed_at"] for row in rows)
+        assert [row["seed"] for row in rows] == [0, 1]
+    assert all(study.line(row).startswith(row["run"]) for row in rows)
+
+
+@pytest.mark.parametrize("call", [2, 5])
+def test_it_resumes_to_the_same_bytes(finished, tmp_path, monkeypatch, call):
+    study, path = finished
+    append, calls = RunDirectory.append, []
+
+    def crashing(*args):
+        calls.append(args)
+        if len(calls) == call:
+            raise Crash
+        return append(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "append", crashing)
+        patch.setattr(recorder, "SAVE_SECONDS", 0.0)
+        try:
+            session.start(study, study.config(**study.tiny), tmp_path / "run")
+        except Crash:
+            session.resume(study, tmp_path / "run")
+    assert contents(tmp_path / "run") == contents(path)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_its_page_renders_with_no_one_and_many_directories(finished, tmp_path, number):
+    study, path = finished
+    found = [(directory, "own") for directory in read_directories(path)]
+    if number == 2:
+        found += [(d, "archive") for d in read_directories(report.ARCHIVE) if d.study == study.name]
+    sections = make_sections([study], found if number else [])
+    markdown, _ = write_page("Results", sections, tmp_path)
+    assert (study.title in markdown.read_text()) == bool(number)
+
+
+@pytest.mark.parametrize("name", sorted(STUDIES))
+def test_every_claim_gives_a_verdict(name):
+    study = STUDIES[name]
+    archived = [(d, "archive") for d in read_directories(report.ARCHIVE) if d.study == name]
+    for found in (Found(study.arms, []), find_arms(study.arms, archived, lambda run: None)):
+        for claim, judged in zip(study.claims, judge(study.claims, found), strict=True):
+            assert judged.verdict in ("holds", "does not hold", "undecided")
+            assert len(judged.findings) == len(claim.parts)
+            assert all(finding.evidence for finding in judged.findings)
+        if not found.arms:
+            assert {judged.verdict for judged in judge(study.claims, found)} <= {"undecided"}
+
+
+def test_a_directory_of_an_older_format_is_refused(finished, tmp_path):
+    study, path = finished
+    shutil.copytree(path, tmp_path / "old")
+    config = tmp_path / "old/config.json"
+    config.write_text(config.read_text().replace('"format": 2', '"format": 1'))
+    with pytest.raises(session.RunError, match="format"):
+        session.resume(study, tmp_path / "old")

@@ -1,0 +1,107 @@
+"""The binaries of studies as processes: killed and resumed, refused in one line, without a network."""
+
+import json
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+from planetoid_files import example, write
+from processes import ROOT, command_line
+
+NODES = {"num_seeds": 1, "max_steps": 160, "patience": 1000, "eval_every": 1, "chunk_steps": 4}
+TEXT = {
+    **{"hidden_size": 16, "embedding_size": 8, "dropout": 0.2, "seq_length": 8, "batch_size": 4, "carry_state": True},
+    **{"max_steps": 120, "eval_every": 40, "chunk_steps": 5, "sample_steps": 7, "validation_fraction": 0.1},
+}
+BOOK = "".join(f"Le bon café a {n} chats.\n" for n in range(10, 90))
+
+
+def contents(path):
+    return {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+def kill_soon_after(file, process):
+    """Ends the process without notice a moment after it has begun to write the file."""
+    while process.poll() is None and not file.exists():
+        time.sleep(0.01)
+    time.sleep(random.Random(0).uniform(0, 0.2))
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+
+
+def assert_ended_well(done):
+    """On a busy machine a line about the progress is written each minute, and nothing else."""
+    assert done.returncode == 0, done.stderr
+    assert all(line.startswith("seed=0: step ") for line in done.stderr.splitlines()), done.stderr
+
+
+def assert_refused(done, code, *words):
+    """In one line that says why; the line that announces a download is another."""
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("Downloading data from ")]
+    assert (done.returncode, line.startswith("error: ")) == (code, True)
+    assert all(word in line for word in words), line
+
+
+def test_nodes_killed_and_resumed_end_in_the_same_bytes(binaries, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert_ended_well(binaries.run("nodes", f"--workdir={whole}", **NODES))
+    kill_soon_after(killed / "metrics.jsonl", binaries.start("nodes", f"--workdir={killed}", **NODES))
+    assert not (killed / "hidden.json").exists()
+    assert_ended_well(binaries.run("nodes", "--resume", f"--workdir={killed}"))
+    for name in ("metrics.jsonl", "results.json", "hidden.json"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes()
+    data = json.loads((whole / "config.json").read_text())["data"]
+    assert (data["nodes"], data["edges"], data["classes"]) == (34, 156, 2)
+
+
+def test_a_text_run_killed_and_resumed_ends_in_the_same_bytes_but_not_with_another_text(binaries, tmp_path):
+    whole, killed, corpus = tmp_path / "whole", tmp_path / "killed", tmp_path / "mine.txt"
+    corpus.write_text(BOOK, encoding="utf-8")
+    command = command_line("text", f"--workdir={whole}", corpus=corpus, **TEXT)
+    ascii_only = binaries.environment | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=ascii_only, check=False)
+    assert_ended_well(done)
+    samples = [json.loads(line) for line in (whole / "samples.jsonl").read_text().splitlines()]
+    shown = next(row["text"] for row in samples if (row["seed"], row["step"], row["length"]) == (0, 120, 120))
+    # What the terminal cannot show is escaped.
+    assert f"seed 0: {shown!a}\n" in done.stdout
+
+    kill_soon_after(killed / "samples.jsonl", binaries.start("text", f"--workdir={killed}", corpus=corpus, **TEXT))
+    left = contents(killed)
+    corpus.write_text(BOOK.replace("bon", "vieux"), encoding="utf-8")
+    assert_refused(binaries.run("text", "--resume", f"--workdir={killed}"), 1, str(killed), "sha256")
+    assert contents(killed) == left
+
+    corpus.write_text(BOOK, encoding="utf-8")
+    moved = corpus.rename(tmp_path / "moved.txt")
+    assert_ended_well(binaries.run("text", "--resume", f"--workdir={killed}", corpus=moved))
+    assert json.loads((killed / "config.json").read_text())["config"]["corpus"] == str(moved)
+    for name in ("metrics.jsonl", "results.json", "validation.jsonl", "samples.jsonl"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("binary", "arguments", "code", "words"),
+    [
+        ("nodes", ["--config=configs/nodes.py:gin"], 2, ["no variant 'gin'", "gcn, gat"]),
+        ("nodes", ["--config.dataset=corra"], 2, ["--config.dataset=corra", "karate"]),
+        ("nodes", ["--config.dataset=planetoid:{0}/no/small"], 1, ["{0}/no/ind.small.x"]),
+        ("nodes", ["--config.dataset=planetoid:{0}/small", "--config.split=random"], 1, ["20 training nodes"]),
+        ("text", ["--config.hiden_size=3"], 2, ["--config.hiden_size", "hidden_size?"]),
+        ("text", ["--config.corpus=grimm"], 1, ["{0}/data/books/grimm.txt", "{0}/cache/books", "--data_dir"]),
+    ],
+)
+def test_bad_input_ends_in_one_line_and_nothing_is_written(binaries, tmp_path, binary, arguments, code, words):
+    write(tmp_path, example())
+    before = contents(tmp_path)
+    # A proxy that nobody listens to keeps the network out.
+    proxies = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9") | {"no_proxy": ""}
+    offline = {**proxies, **{name.upper(): value for name, value in proxies.items()}}
+    offline |= {"JAXRNN_CACHE_DIR": f"{tmp_path}/cache", "JAXRNN_DATA_DIR": f"{tmp_path}/data"}
+    arguments = [argument.format(tmp_path) for argument in arguments]
+    done = binaries.run(binary, f"--workdir={tmp_path}/run", *arguments, environment=offline)
+    assert_refused(done, code, *(word.format(tmp_path) for word in words))
+    assert contents(tmp_path) == before
+    assert not (tmp_path / "run").exists()

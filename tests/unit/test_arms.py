@@ -1,0 +1,127 @@
+"""Runs of one arm differ in nothing but the seed."""
+
+import dataclasses
+from typing import Annotated
+
+import pytest
+from directories import row, write_directory
+from pydantic import ConfigDict as Schema
+from pydantic.dataclasses import dataclass
+
+from configs.base import Absent, Bookkeeping
+from configs.palindrome import Config as Palindrome
+from experiments import palindrome
+from jaxrnn.rundir.read import read_directories
+from jaxrnn.study.arms import Arms, find_arms
+
+
+@dataclass(frozen=True, config=Schema(strict=True, extra="forbid"))
+class Config:
+    cell: str = "lstm"
+    size: int = 8
+    rate: float = 0.1
+    num_seeds: Annotated[int, Bookkeeping()] = 3
+
+
+@dataclass(frozen=True, config=Schema(strict=True, extra="forbid"))
+class Newer(Config):
+    decay: Annotated[float, Absent(0.0)] = 0.0
+
+
+def arms(config=Config, **kwargs):
+    return Arms(config, ["cell"], lambda setting: setting["cell"].upper(), paper=[{"cell": "lstm"}], **kwargs)
+
+
+def find(tmp_path, how, source="own"):
+    return find_arms(how, [(one, source) for one in read_directories(tmp_path)], lambda run: run.result["value"])
+
+
+def write(path, seeds, config=(), **kwargs):
+    fields = {"cell": "lstm", "size": 8, "rate": 0.1, "num_seeds": 3, **dict(config)}
+    return write_directory(path, "tiny", fields, [row(seed, value=1.0) for seed in seeds], **kwargs)
+
+
+def test_seeds_of_several_directories_are_one_arm(tmp_path):
+    write(tmp_path / "b", [5, 4], {"num_seeds": 2})
+    write(tmp_path / "a", [0, 9])
+    (arm,) = find(tmp_path, arms()).arms
+    assert [run.seed for run in arm.runs] == [0, 4, 5, 9]
+    assert (arm.title, arm.count, arm.paths) == ("LSTM", "4", [tmp_path / "a", tmp_path / "b"])
+
+
+def test_a_new_field_changes_no_arm_and_another_value_is_one_of_its_own(tmp_path):
+    write(tmp_path / "old", [0, 1])
+    write(tmp_path / "default", [2], {"decay": 0.0})
+    write(tmp_path / "decayed", [3], {"decay": 0.3})
+    how = arms(Newer)
+    old, decayed = find(tmp_path, how).arms
+    assert ([run.seed for run in old.runs], how.is_paper(old)) == ([0, 1, 2], True)
+    assert (decayed.title, how.is_paper(decayed)) == ("LSTM, decay=0.3", False)
+
+
+def test_every_field_of_the_paper_is_at_its_default_unless_it_is_named(tmp_path):
+    write(tmp_path / "a", [0], {"rate": 0.2})
+    write(tmp_path / "b", [0], sweep={"rate": [0.1, 0.2]})
+    found = find(tmp_path, arms())
+    assert found.arm({"cell": "lstm"}) is None  # The swept run does not say which rate it had.
+    assert [arm.title for arm in found.arms] == ["LSTM, rate=0.2"]
+
+
+def test_a_swept_value_is_the_arms(tmp_path):
+    fields = dataclasses.asdict(Config())
+    rows = [row(0, value=1.0, rate=rate) | {"run": f"seed=0,rate={rate}"} for rate in (0.1, 0.2)]
+    write_directory(tmp_path / "a", "tiny", fields, rows, sweep={"rate": [0.1, 0.2]})
+    assert [arm.title for arm in find(tmp_path, arms()).arms] == ["LSTM", "LSTM, rate=0.2"]
+
+
+def test_archived_and_own_runs_other_data_and_unfinished_runs_are_kept_apart(tmp_path):
+    write(tmp_path / "a", [0], data={"sha256": "1"})
+    write(tmp_path / "b", [1], data={"sha256": "2"})
+    write(tmp_path / "c", [2], data={"sha256": "1"}, complete=False)
+    directories = read_directories(tmp_path)
+    both = [(one, source) for one in directories for source in ("archive", "own")]
+    found = find_arms(arms(), both, lambda run: None)
+    assert len(found.arms) == 6
+    assert [arm.is_complete for arm in found.arms] == [True] * 4 + [False] * 2
+    assert found.arm({"cell": "lstm"}).source == "archive"
+    assert found.arm({"cell": "lstm"}, "own").source == "own"
+    assert any("other data" in remark for remark in found.remarks)
+
+
+def test_a_seed_that_is_there_twice_counts_once(tmp_path):
+    write(tmp_path / "a", [0])
+    write(tmp_path / "b", [0, 1])
+    found = find(tmp_path, arms())
+    assert found.arms[0].count == "2"
+    assert "seed=0" in found.remarks[0]
+
+
+@pytest.mark.parametrize("config", [{"size": "large"}, {"unknown": 1}, {"cell": 3}])
+def test_a_config_that_the_study_does_not_know_is_left_out(tmp_path, config):
+    write(tmp_path / "a", [0], config)
+    found = find(tmp_path, arms())
+    assert (found.arms, len(found.remarks)) == ([], 1)
+
+
+def test_a_result_without_what_the_study_asks_for_is_left_out(tmp_path):
+    write_directory(tmp_path / "a", "tiny", dataclasses.asdict(Config()), [row(0)])
+    found = find(tmp_path, arms())
+    assert (found.arms, len(found.remarks)) == ([], 1)
+    assert "value" in found.remarks[0]
+
+
+def test_curves_end_before_a_nan_and_need_every_evaluation(tmp_path):
+    fields = dataclasses.asdict(Palindrome()) | {"eval_every": 10}
+    points = [(step, {"loss": 1.0, "accuracy": 0.5}) for step in (0, 10, 20)]
+    rows = [row(seed, 20, test_accuracy=None) for seed in (0, 1)] + [row(2, 15, failed_at=15, test_accuracy=None)]
+    curves = {"seed=0": points, "seed=1": points[::2], "seed=2": [*points[:2], (15, {"loss": None, "accuracy": 0.5})]}
+    write_directory(tmp_path / "a", "palindrome", fields, rows, curves=curves)
+    directories = [(one, "own") for one in read_directories(tmp_path)]
+    (arm,) = find_arms(palindrome.STUDY.arms, directories, lambda run: None).arms
+    assert {seed: curve.steps.tolist() for seed, curve in arm.curves.items()} == {0: [0, 10, 20], 2: [0, 10]}
+
+
+def test_values_that_mean_the_same_are_the_same():
+    how = palindrome.STUDY.arms
+    assert how.of_fields({"digits": 20, "embedding_size": 162}) == how.of_fields({"digits": 20})
+    assert how.name(how.of_fields({"digits": 20, "embedding_size": 40})) == "LSTM T=20, embedding_size=40"

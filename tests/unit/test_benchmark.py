@@ -1,0 +1,324 @@
+"""Turns and ratios by a clock of our own; suites in small; each peer against our model with the same weights."""
+
+import errno
+import json
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import configs.nodes
+import configs.text
+from configs.formal import Config
+from experiments import _cli, nodes, text
+from experiments.benchmark import __main__ as binary
+from experiments.benchmark import peers, speed, suites, tables
+from experiments.benchmark.harness import Comparison, Variant, measure, training_variant
+from experiments.torch_weights import import_weights
+from jaxrnn.cells import CELLS, LSTMParams, PeepholeParams
+from jaxrnn.data import nodes as node_data
+from jaxrnn.nn.generate import Greedy, generate
+from jaxrnn.recurrence import unroll
+from jaxrnn.rundir.directory import RunError
+from jaxrnn.study.format import NONE
+
+TINY = Config(digits=1, batch_size=2, hidden_size=3, chunk_steps=2)
+TINY_TEXT = configs.text.Config(embedding_size=3, hidden_size=4, seq_length=5, batch_size=2, chunk_steps=2)
+# H=4, V=7: [4, 16] three times (two layers' carries, the second's input) and the head.
+TINY_PRODUCTS = 3 * 4 * 16 + 4 * 7
+KARATE = configs.nodes.Config()
+
+
+class FakeClock:
+    """Time that passes only in the steps of its variants, which note their turns."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.turns = ""
+
+    def __call__(self):
+        return self.now
+
+    def variant(self, name, group, durations, steps_per_call, flops):
+        remaining = iter(durations)
+
+        def step():
+            self.now += next(remaining)
+            self.turns += name[0]
+
+        return Variant(name, group, step, steps_per_call, flops)
+
+
+def test_only_what_was_timed_in_the_same_turn_is_compared():
+    clock = FakeClock()
+    comparison = Comparison(
+        "key",
+        "a title",
+        [
+            clock.variant("jaxrnn", "lstm", [50, 4, 8, 12], steps_per_call=2, flops=30),
+            clock.variant("Flax", "lstm", [50, 2, 16, 18], steps_per_call=2, flops=30),
+            clock.variant("torch", "peephole", [50, 5, 5, 5], steps_per_call=1, flops=20),
+        ],
+        clock.variant("a @ a", "product", [50, 2, 1, 4], steps_per_call=1, flops=80),
+        "step",
+        "some products",
+    )
+
+    measured = measure(comparison, 3, clock)
+
+    ours, flax, alone, product = measured["rows"]
+    assert clock.turns == "jFta" * 4
+    assert (measured["key"], measured["rate"]) == ("key", 40)
+    assert (ours["seconds"], flax["seconds"]) == ([2, 4, 6], [1, 8, 9])
+    assert (ours["ratio"], flax["ratio"], alone["ratio"]) == (1, 1.5, None)  # The medians of 1/2, 8/4, 9/6.
+    # The rates are 40, 80 and 20, so the limit is 3/4, 3/8 and 3/2 of a second; shares 3/4, 3/64 and 1/6 for Flax.
+    assert [row["share"] for row in (ours, flax, alone, product)] == pytest.approx([1 / 4, 1 / 6, 1 / 10, 1])
+
+
+def is_there(name):
+    """Rows of libraries that are not installed are left out."""
+    package = "torch_geometric" if "Geometric" in name else "torch"
+    return "PyTorch" not in name or peers.version(package) is not None
+
+
+def check_suite(comparison, rows, flops):
+    """Measures a suite once: its rows are as expected, all with times."""
+    measured = measure(comparison, 1)
+    expected = [(group, name, count) for (group, name), count in zip(rows, flops, strict=True) if is_there(name)]
+    assert [(variant.group, variant.name, variant.flops) for variant in comparison.variants] == expected
+    assert measured["rows"][-1]["name"] == "a @ a, 8 x 8"
+    for row in measured["rows"]:
+        assert len(row["seconds"]) == 1
+        assert ("PyTorch" in row["name"]) == (row["compile_seconds"] is None)
+    return measured
+
+
+def test_the_recurrent_suite_and_what_is_written(tmp_path):
+    (comparison,) = suites.recurrent(TINY, product_size=8)
+    own = ["jaxrnn", suites.NOT_SHARED, suites.PLAIN, "jaxrnn, plain autodiff"]
+    rows = [("lstm", name) for name in (*own, peers.FLAX)] + [("peephole", "jaxrnn")]
+    rows += [("lstm", peers.TORCH_LSTM), ("lstm", peers.TORCH_LOOP), ("peephole", peers.TORCH_LOOP)]
+    # T=9, B=2, H=3: three products of 2 T B H U, U being 4H and 3H.
+    lstm, peephole = 3 * 2 * 9 * 2 * 3 * 12, 3 * 2 * 9 * 2 * 3 * 9
+    measured = check_suite(comparison, rows, [*5 * [lstm], peephole, lstm, lstm, peephole])
+
+    used = tables.settings()
+    tables.write(tmp_path, used, [measured])
+    saved = json.loads((tmp_path / "benchmark.json").read_text())
+    assert saved["comparisons"] == [measured]
+    assert saved["precision"] == "float32, products highest"
+    assert "load" in saved
+    table = tables.make_table(measured, used)
+    assert "T=9, B=2, H=3" in table.caption
+    assert [row[1] for row in table.rows] == [row["name"] for row in measured["rows"]]
+    assert (tmp_path / "benchmark.md").read_text().count("\n| ") == len(table.rows) + 2
+
+
+def test_what_placement_does_to_a_large_batch_has_variants_without_it(monkeypatch):
+    plans = {}
+
+    def noting(name, group, training, flops, plan=None, num_runs=1):
+        plans[group, name] = (plan.parts, plan.own_cores) if plan else (1, False)
+        return Variant(name, group, None, 1, flops)
+
+    for module in (suites, peers):
+        monkeypatch.setattr(module, "training_variant", noting)
+    monkeypatch.setattr(peers, "version", lambda package: None)
+    list(suites.recurrent(Config(digits=3, batch_size=128, hidden_size=3, chunk_steps=2), product_size=8))
+
+    assert {name: plan for (group, name), plan in plans.items() if group == "lstm"} == {
+        "jaxrnn": (2, True),
+        suites.NOT_SHARED: (2, False),
+        suites.PLAIN: (1, False),
+        "jaxrnn, plain autodiff": (1, False),
+        peers.FLAX: (1, False),
+    }
+
+
+def test_the_suite_of_seeds_is_by_their_number():
+    (comparison,) = suites.seeds({"small": TINY}, (1, 3), product_size=8)
+    # Two CPU devices, a run on each; three runs take as long as four.
+    names = ["jaxrnn", suites.in_a_program(1), suites.in_a_program(4), f"{peers.TORCH_LSTM}, one seed"]
+    check_suite(comparison, [("lstm", name) for name in names], 4 * [3 * 2 * 9 * 2 * 3 * 12])
+    assert [variant.steps_per_call for variant in comparison.variants][:3] == [4, 2, 8]
+
+
+def test_a_call_takes_a_chunk_of_steps(monkeypatch):
+    steps = []
+    monkeypatch.setattr(jax, "block_until_ready", lambda result: steps.append(int(result[0].step[0])) or result)
+    training = suites.formal.build(Config(digits=1, batch_size=2, hidden_size=3, chunk_steps=2, tolerance=0.0))
+    variant = training_variant("jaxrnn", "lstm", training, 1)
+    for _ in range(3):
+        variant.step()
+    assert steps == [2, 4, 6]
+
+
+def test_the_text_suite():
+    (comparison,) = suites.text_training(TINY_TEXT, num_characters=7, product_size=8)
+    # T=5, B=2, three products a step.
+    rows = [("lstm", name) for name in ("jaxrnn", peers.FLAX, peers.TORCH_LSTM)]
+    check_suite(comparison, rows, 3 * [3 * 2 * 5 * 2 * TINY_PRODUCTS])
+
+
+def test_the_sampling_suite():
+    (comparison,) = suites.sampling(TINY_TEXT, num_characters=7, length=6, batch_sizes=(1, 3), product_size=8)
+    rows = [(group, name) for group in ("batch 1", "batch 3") for name in ("jaxrnn", peers.TORCH_CALLS)]
+    check_suite(comparison, rows, 4 * [2 * TINY_PRODUCTS])
+    # The first of the 6 characters is given.
+    calls = {variant.group: variant.steps_per_call for variant in comparison.variants}
+    assert calls == {"batch 1": 5, "batch 3": 15}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch Geometric is older than PyTorch.
+def test_the_graph_suite():
+    (comparison,) = suites.graphs("karate", chunk_steps=2, product_size=8)
+    # 34 features, 156 edges and 34 self-loops; 16 hidden units, 2 classes. Each product is there in training and in
+    # validation. Backward, features and the edges' weights get no gradient; a GAT's weights of edges do.
+    features, dense, edges = 34 * 16, 34 * 16 * 2, 190 * (16 + 2)
+    gcn = 2 * (3 * features + 4 * dense + 3 * edges)
+    features, dense, edges = 34 * 64, 34 * 64 * 2, 190 * (64 + 2)
+    gat = 2 * (3 * features + 4 * dense + 4 * edges)
+    rows = [(group, name) for group in ("gcn", "gat") for name in ("jaxrnn", peers.PYG)]
+    check_suite(comparison, rows, [gcn, gcn, gat, gat])
+
+
+# --- Peers ------------------------------------------------------------------------------------------------------------
+
+
+def test_flax_has_the_same_layers():
+    model, flax = text.build_model(TINY_TEXT, 7), peers.FlaxCharLM(7, 3, 4, num_layers=2)
+    tokens_tb = np.zeros((5, 2), np.int32)
+    (carries, logits_tbv), params = jax.eval_shape(flax.init_with_output, jax.random.key(0), tokens_tb)
+    ours = jax.eval_shape(model.init, jax.random.key(0), tokens_tb)
+    assert sum(x.size for x in jax.tree.leaves(params)) == sum(x.size for x in jax.tree.leaves(ours))
+    assert (carries, logits_tbv.shape) == ((), (5, 2, 7))
+
+
+@pytest.mark.parametrize(
+    ("cell", "params_type", "fields"),
+    [
+        ("lstm", LSTMParams, {"w_x": ("ifgo", "x"), "w_h": ("ifgo", "h"), "b": ("ifgo", "b")}),
+        ("peephole", PeepholeParams, {"w_x": ("fioc", "x"), "w_c": ("fio", "h"), "b": ("fioc", "b")}),
+    ],
+)
+def test_the_loops_in_pytorch_are_the_same_cells(cell, params_type, fields):
+    torch = pytest.importorskip("torch")
+    generator, (names, loop) = np.random.default_rng(0), peers.LOOPS[cell]
+    shapes = {"x": (5, 3), "h": (3, 3), "b": (3,)}
+    weights = {name: generator.normal(size=shapes[name[1]]).astype(np.float32) for name in names}
+    xs_tbd = generator.normal(size=(7, 2, 5)).astype(np.float32)
+    params = params_type(
+        **{field: np.concatenate([weights[g + role] for g in gates], -1) for field, (gates, role) in fields.items()}
+    )
+    h = loop({name: torch.tensor(w) for name, w in weights.items()}, torch.tensor(xs_tbd))
+    carry, _ = unroll(CELLS[cell], params, xs_tbd)
+    np.testing.assert_allclose(h.numpy(), carry.h, rtol=1e-5, atol=1e-6)
+
+
+def test_the_character_lstm_in_pytorch_is_the_same_model_and_writes_the_same():
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    config = configs.text.Config(embedding_size=5, hidden_size=8)
+    theirs = peers.torch_char_lm(torch, config, 7)
+    # Logits so far apart that a draw is the most likely character.
+    theirs["head"].weight.data *= 1e4
+    params = import_weights({name: array.numpy() for name, array in theirs.state_dict().items()})
+    model, starts = text.build_model(config, 7), np.arange(6, dtype=np.int32)
+    keys, ones = jax.random.split(jax.random.key(0), 6), jnp.ones(6, jnp.int32)
+    tokens_lb, logits = generate(
+        model.stepper(params), model.initial_carries(6), starts[None], ones, keys, Greedy(), 12
+    )
+
+    torch_tokens_lb = peers.torch_continuations(torch, theirs, torch.tensor(starts, dtype=torch.int64), 12)
+    np.testing.assert_array_equal(torch_tokens_lb.numpy(), tokens_lb)
+    assert len(np.unique(tokens_lb)) > 2
+    with torch.inference_mode():
+        expected, _ = peers.torch_logits(theirs, torch.tensor(np.asarray(tokens_lb[:-1]), dtype=torch.int64))
+    np.testing.assert_allclose(logits, expected.numpy(), rtol=1e-4, atol=1)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("config", [configs.nodes.Config(), configs.nodes.GAT], ids=["gcn", "gat"])
+def test_the_node_classifiers_in_pytorch_geometric_are_the_same_models(config):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("torch_geometric")
+    task = node_data.load("karate")
+    model = nodes.build_model(config, task.num_classes)
+    adjacency, features = nodes.inputs(KARATE)
+    params = model.init(jax.random.key(0), adjacency, features)["params"]
+    theirs = peers.torch_node_classifier(torch, config, 34, 2).eval()
+    for i, layer in enumerate(theirs):
+        ours = {name: torch.tensor(np.asarray(w)) for name, w in params[f"layer_{i}"].items()}
+        layer.lin.weight.data = ours["w"].flatten(1).T
+        if config.model == "gat":
+            layer.bias.data = ours["b"].flatten()
+            layer.att_src.data, layer.att_dst.data = ours["a_sender"][None], ours["a_receiver"][None]
+    x = torch.tensor(task.features.toarray(), dtype=torch.float32)
+    ends = torch.tensor(np.stack(task.edges), dtype=torch.int64)
+    with torch.no_grad():
+        logits = peers.torch_node_logits(torch, config, theirs, x, ends)
+    expected, _ = model.apply({"params": params}, adjacency, features)
+    np.testing.assert_allclose(logits.numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+# --- Tables and the binary --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seconds", "cells"),
+    [
+        ([0.5, 0.25, 0.125], ["250", "125 to 500", "4"]),
+        ([6.4e-5, 6.4e-5, 6.4e-5], ["0.064", "0.064 to 0.064", "15620"]),
+    ],
+)
+def test_the_table_is_in_milliseconds_and_percent(seconds, cells):
+    row = {"name": "Flax", "group": "lstm", "seconds": seconds, "ratio": 1.4567, "share": 0.625, "compile_seconds": 2.3}
+    measured = {"title": "a title", "unit": "character", "counted": "some products", "rows": [row], "rate": 3.5e11}
+    table = tables.make_table(measured, tables.settings())
+    assert table.columns[2:5] == ("ms a character", "min to max", "characters a second")
+    assert table.rows == [["lstm", "Flax", *cells, "1.46", "62%", "2.3"]]
+    assert "350 GFLOP/s" in table.caption
+
+
+def comparisons():
+    clock = FakeClock()
+    for key in "ab":
+        product = clock.variant("a @ a", "product", [1, 1], steps_per_call=1, flops=1)
+        yield Comparison(key, key, [clock.variant("jaxrnn", "lstm", [1, 1], 1, 1)], product, "step", "all")
+    raise MemoryError
+
+
+def test_what_was_measured_stays_if_what_follows_fails(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(binary, "SUITES", {"a": comparisons})
+    with pytest.raises(MemoryError):
+        binary.main(["a"], 1, tmp_path)
+    saved = json.loads((tmp_path / "benchmark.json").read_text())["comparisons"]
+    assert [one["key"] for one in saved] == ["a", "b"]
+    assert capsys.readouterr().out.count("| lstm | jaxrnn |") == 2
+
+
+def test_a_disk_that_fills_up_is_one_line(monkeypatch, tmp_path):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(binary, "SUITES", {"a": comparisons})
+    monkeypatch.setattr(binary, "write", full)
+    with pytest.raises(RunError, match="cannot be written: No space left"):
+        binary.main(["a"], 1, tmp_path / "out")
+
+
+@pytest.mark.parametrize(("flag", "word"), [("--suite=txt", "recurrent"), (f"--out={__file__}", "--out=")])
+def test_bad_flags_are_one_line(binaries, flag, word):
+    ended = binaries.run("benchmark", flag)
+    assert ended.returncode in (1, 2)
+    assert word in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+    assert ended.stdout == ""
+
+
+def test_every_work_of_the_speed_table_is_in_the_archive():
+    table = speed.speed_table(_cli.ROOT / "experiments" / "results")
+    assert len(table.rows) == sum(len(work.peers) for work in speed.WORKS)
+    assert all(row[-1] != NONE for row in table.rows)

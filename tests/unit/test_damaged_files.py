@@ -1,0 +1,102 @@
+"""Files with damage anywhere are refused in one line, or read as something that can be used."""
+
+import functools
+import io
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from planetoid_files import PICKLES, example, write
+
+from experiments import torch_weights
+from jaxrnn.data import planetoid, text
+from jaxrnn.data.files import DataError
+
+ENCODINGS = st.sampled_from(["", " ", "utf-16", "utf-7", "idna", "rot13", "\ud800", "a" * 300])
+
+
+def assert_one_line(error):
+    assert len(str(error).splitlines()) == 1, str(error)
+
+
+@st.composite
+def damaged(draw, original):
+    """The bytes of a file, cut, with bits flipped, with parts swapped, doubled or put in."""
+    content = bytearray(original)
+    for _ in range(draw(st.integers(1, 4))):
+        if not content:
+            break
+        position, length = draw(st.integers(0, len(content) - 1)), draw(st.integers(1, 64))
+        match draw(st.sampled_from(["cut", "drop", "flip", "swap", "double", "put"])):
+            case "cut":
+                del content[position:]
+            case "drop":
+                del content[position : position + length]
+            case "flip":
+                content[position] ^= 1 << draw(st.integers(0, 7))
+            case "swap":
+                other = draw(st.integers(0, len(content) - 1))
+                content[position], content[other] = content[other], content[position]
+            case "double":
+                content[position:position] = content[position : position + length]
+            case "put":
+                content[position:position] = draw(st.binary(min_size=1, max_size=8))
+    return bytes(content)
+
+
+@pytest.mark.parametrize("part", [*PICKLES, "test.index"])
+@given(data=st.data())
+def test_a_damaged_graph_file_is_refused_in_one_line_or_read(tmp_path_factory, part, data):
+    protocol = data.draw(st.sampled_from([0, 2, 4, 5]))
+    objects = example()
+    original = (
+        pickle.dumps(objects[part], protocol) if part in PICKLES else b"".join(b"%d\n" % n for n in objects[part])
+    )
+    folder = tmp_path_factory.mktemp("graph")
+    name = write(folder, {**objects, part: data.draw(damaged(original))}, protocol)
+    try:
+        task = planetoid.load(name)
+    except DataError as error:
+        assert_one_line(error)
+        assert str(folder) in str(error)
+    else:
+        assert np.isfinite(task.features.data).all()
+        assert task.edges.senders.max(initial=0) < len(task.labels)
+
+
+@given(content=st.binary(max_size=300) | damaged("Es war einmal ein König.\r\n".encode() * 9), encoding=ENCODINGS)
+def test_any_file_is_a_text_or_refused_in_one_line(tmp_path_factory, content, encoding):
+    path = tmp_path_factory.mktemp("text") / "book.txt"
+    path.write_bytes(content)
+    for coding in ("utf-8", "latin-1", encoding):
+        try:
+            corpus = text.load(str(path), coding)
+        except DataError as error:
+            assert_one_line(error)
+        else:
+            assert len(corpus.characters) >= 2
+            assert corpus.tokens.max() < len(corpus.characters)
+
+
+@functools.cache
+def state_dict():
+    torch = pytest.importorskip("torch")
+    shapes = {"embed.weight": (5, 3), "lstm.weight_ih_l0": (16, 3), "lstm.weight_hh_l0": (16, 4)}
+    shapes |= {"lstm.bias_ih_l0": (16,), "lstm.bias_hh_l0": (16,), "out.weight": (5, 4), "out.bias": (5,)}
+    content = io.BytesIO()
+    torch.save({name: torch.ones(shape) for name, shape in shapes.items()}, content)
+    return content.getvalue()
+
+
+@given(data=st.data())
+def test_a_damaged_state_dict_is_refused_in_one_line_or_read(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("weights") / "model.pt"
+    path.write_bytes(data.draw(damaged(state_dict())))
+    try:
+        params = torch_weights.import_weights(torch_weights.read_state_dict(path))
+    except torch_weights.WeightsError as error:
+        assert_one_line(error)
+    else:
+        assert np.isfinite(params["head"]["kernel"]).all()
