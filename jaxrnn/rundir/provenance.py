@@ -13,6 +13,7 @@ import jax
 from jaxrnn import __version__
 from jaxrnn.training.seeds import PRNG
 
+_CODE = ("jaxrnn", "experiments", "configs")
 _ROOT = Path(__file__).parents[2]
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -50,9 +51,16 @@ def commit(root: Path = _ROOT) -> str | None:
     """The commit of this checkout, ``1a2b3c4d5e6f``, or ``1a2b3c4d5e6f.dirty`` if it was changed; None elsewhere."""
     if not (root / ".git").exists():
         return None
-    ask = ["git", "--no-optional-locks", "describe", "--always", "--exclude=*", "--abbrev=12", "--dirty=.dirty"]
+    describe = ["describe", "--always", "--exclude=*", "--abbrev=12", "--dirty=.dirty"]
+    # A new study that is not committed yet counts as a change.
+    new_files = ["ls-files", "--others", "--exclude-standard", "--", *_CODE]
     try:
-        done = subprocess.run(ask, cwd=root, capture_output=True, text=True, check=True, timeout=10)
+        name, new = (
+            subprocess.run(
+                ["git", "--no-optional-locks", *ask], cwd=root, capture_output=True, text=True, check=True, timeout=10
+            ).stdout.strip()
+            for ask in (describe, new_files)
+        )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return f"{name.removesuffix('.dirty')}.dirty" if new else name

@@ -171,6 +171,8 @@ def _one_problem(study: Study, evidence: Evidence, problem: str, group: Sequence
     blocks: list[Block] = [_arms_table(study, evidence, about, arms)]
     primary = next(iter(study.quantities), None)
     if primary and len(complete) > 1:
+        if not any(reference in title for title in complete):
+            blocks.append(f"The name of no arm here has {code(reference)} in it; the first arm is the reference.")
         blocks.append(compare_arms(primary, complete, reference))
     name = re.sub(r"\W+", "_", f"{study.name}_{problem}")
     blocks += comparison_curves(f"curves_{name}", arms, study.metrics)

@@ -56,6 +56,12 @@ def test_a_checkout_has_a_commit(tmp_path):
         subprocess.run([*git, *arguments], check=True)
     head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout
     assert commit(tmp_path) == head[:12]
+    (tmp_path / "notes").write_text("of no code")
+    assert commit(tmp_path) == head[:12]
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "new.py").touch()
+    assert commit(tmp_path) == f"{head[:12]}.dirty"
+    shutil.rmtree(tmp_path / "configs")
     (tmp_path / "file").write_text("changed")
     assert commit(tmp_path) == f"{head[:12]}.dirty"
     (tmp_path / ".git" / "HEAD").write_text("damaged")

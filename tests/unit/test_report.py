@@ -67,6 +67,7 @@ def test_the_reference_is_compared_with_all_others(two_arms):
     assert len(table(page(two_arms), "steps until convergence: differences")) == 3
     rows = table(page(two_arms, reference="RNN"), "steps until convergence: differences")
     assert [one["arms"] for one in rows] == ["GRU T=4 minus Vanilla RNN T=4", "LSTM T=4 minus Vanilla RNN T=4"]
+    assert "The name of no arm here has" in page(two_arms, reference="Elman")
 
 
 def test_more_than_six_arms_are_compared_with_the_first_alone(tmp_path):
