@@ -155,7 +155,8 @@ def _judge(one: Measured) -> Iterator[tuple[str, list[float], float, str]]:
 
 @each
 def _verdicts(one: Measured) -> list[str]:
-    return ["\n".join(f"- {what}: **{verdict}**" for what, _, _, verdict in _judge(one))]
+    beside = f" (source {one.source})" if one.suffix else ""  # More than one directory's are told apart.
+    return ["\n".join(f"- {what}: **{verdict}**{beside}" for what, _, _, verdict in _judge(one))]
 
 
 @each
