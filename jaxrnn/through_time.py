@@ -127,5 +127,5 @@ def decay_rate(norms: ArrayLike) -> float | None:
 
 
 def _start(cell: Cell, params: PyTree, zs: Array) -> Any:
-    """The zero carry of projected inputs ``[T, *batch, Z]``."""
-    return cell.initial_carry(len(cell.weight(params)), zs.shape[1:-1], zs.dtype)
+    """The carry before projected inputs ``[T, *batch, Z]``."""
+    return cell.start(params, zs.shape[1:-1], zs.dtype)

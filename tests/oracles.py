@@ -2,7 +2,7 @@
 
 The equations are those of Soons (2020), Questions 1.1 to 1.4, and of the papers that `jaxrnn.cells` names.
 
-The tests run over all of `CELLS`: a new cell needs an entry in `CELL_ORACLES`.
+The tests run over all of `CELLS`, here with some cells on graphs: a new cell needs an entry in `CELL_ORACLES`.
 """
 
 from collections.abc import Callable
@@ -11,11 +11,18 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxrnn.cells import CELLS
+from jaxrnn.cells import CELLS as PLAIN_CELLS
+from jaxrnn.cells import graph_cell
+
+NUM_TAPS = 3
+GRAPH_CELLS = {
+    f"graph_{name}": graph_cell(PLAIN_CELLS[name], NUM_TAPS) for name in ("rnn", "peephole", "gers_peephole", "gru")
+}
+CELLS = PLAIN_CELLS | GRAPH_CELLS
 
 
 class CellOracle(NamedTuple):
-    """``step(params, carry, x) -> (carry fields, gates)`` and ``num_params(D, H)``."""
+    """``step(params, carry, x) -> (carry fields, gates)`` and ``num_params(D, H)``; a graph cell's step is of all nodes."""
 
     step: Callable[[Any, Any, np.ndarray], tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]
     num_params: Callable[[int, int], int]
@@ -25,17 +32,43 @@ def sigma(a):
     return 1 / (1 + np.exp(-a))
 
 
+class Filter:
+    """``sum_k S^k x W_k`` of nodes ``x [N, D]``, written as a product."""
+
+    def __init__(self, taps, shift):
+        self.taps, self.shift = taps, shift
+
+    def __matmul__(self, x):
+        return sum(np.linalg.matrix_power(self.shift, k) @ x @ tap for k, tap in enumerate(self.taps))
+
+
 def by_gate(gates, matrix):
-    """The parts of a matrix or a bias by gate; a matrix as in the equations, ``[out, in]``."""
-    return dict(zip(gates, np.split(matrix.T, len(gates)), strict=True))
+    """The parts of a matrix, filter or bias by gate; a matrix as in the equations, ``[out, in]``."""
+    if isinstance(matrix, Filter):
+        parts = [Filter(taps, matrix.shift) for taps in np.split(matrix.taps, len(gates), axis=-1)]
+    else:
+        parts = np.split(matrix.T, len(gates))
+    return dict(zip(gates, parts, strict=True))
+
+
+def on_nodes(step):
+    """The step of a cell whose matrices are graph filters."""
+
+    def of_nodes(p, carry, x):
+        filters = {field: Filter(leaf, p.shift) if np.ndim(leaf) == 3 else leaf for field, leaf in p._asdict().items()}
+        return step(p._replace(**filters), carry, x)
+
+    return of_nodes
 
 
 def linear_rnn(p, carry, x):
-    return {"h": p.w_x.T @ x + p.w_h.T @ carry.h + p.b}, {}
+    Wx, Wh = (by_gate("h", columns)["h"] for columns in (p.w_x, p.w_h))
+    return {"h": Wx @ x + Wh @ carry.h + p.b}, {}
 
 
 def rnn(p, carry, x):
-    return {"h": np.tanh(p.w_x.T @ x + p.w_h.T @ carry.h + p.b)}, {}
+    fields, _ = linear_rnn(p, carry, x)
+    return {"h": np.tanh(fields["h"])}, {}
 
 
 def lstm(p, carry, x):
@@ -79,6 +112,26 @@ def gru_cho(p, carry, x):
     return {"h": (1 - u) * n + u * carry.h}, {"r": r, "u": u, "n": n}
 
 
+def mgu(p, carry, x):
+    Wx, Wh, b = (by_gate("fn", columns) for columns in (p.w_x, p.w_h, p.b))
+    f = sigma(Wx["f"] @ x + Wh["f"] @ carry.h + b["f"])
+    n = np.tanh(Wx["n"] @ x + b["n"] + Wh["n"] @ (f * carry.h))
+    return {"h": (1 - f) * carry.h + f * n}, {"f": f, "n": n}
+
+
+def min_gru(p, carry, x):
+    Wx, b = (by_gate("un", columns) for columns in (p.w_x, p.b))
+    u = sigma(Wx["u"] @ x + b["u"])
+    return {"h": (1 - u) * carry.h + u * (Wx["n"] @ x + b["n"])}, {"u": u}
+
+
+def min_lstm(p, carry, x):
+    Wx, b = (by_gate("fin", columns) for columns in (p.w_x, p.b))
+    f, i = (sigma(Wx[gate] @ x + b[gate]) for gate in "fi")
+    f, i = f / (f + i), i / (f + i)
+    return {"h": f * carry.h + i * (Wx["n"] @ x + b["n"])}, {"f": f, "i": i}
+
+
 CELL_ORACLES = {
     "rnn": CellOracle(rnn, lambda D, H: H * (D + H + 1)),
     "linear_rnn": CellOracle(linear_rnn, lambda D, H: H * (D + H + 1)),
@@ -87,12 +140,19 @@ CELL_ORACLES = {
     "gers_peephole": CellOracle(gers_peephole, lambda D, H: 4 * H * (D + H + 1) + 3 * H),
     "gru": CellOracle(gru, lambda D, H: 3 * H * (D + H + 1) + H),
     "gru_cho": CellOracle(gru_cho, lambda D, H: 3 * H * (D + H + 1)),
+    "mgu": CellOracle(mgu, lambda D, H: 2 * H * (D + H + 1)),
+    "min_gru": CellOracle(min_gru, lambda D, H: 2 * H * (D + 1)),
+    "min_lstm": CellOracle(min_lstm, lambda D, H: 3 * H * (D + 1)),
+    "graph_rnn": CellOracle(on_nodes(rnn), lambda D, H: H * (NUM_TAPS * (D + H) + 1)),
+    "graph_peephole": CellOracle(on_nodes(peephole), lambda D, H: NUM_TAPS * (4 * D * H + 3 * H * H) + 4 * H),
+    "graph_gers_peephole": CellOracle(on_nodes(gers_peephole), lambda D, H: 4 * H * (NUM_TAPS * (D + H) + 1) + 3 * H),
+    "graph_gru": CellOracle(on_nodes(gru), lambda D, H: 3 * H * (NUM_TAPS * (D + H) + 1) + H),
 }
 """One entry a cell."""
 
 
-def unroll(name, params, xs, carry, mask=None, reverse=False):
-    """One sequence after another, each without the positions that its mask leaves out.
+def unroll(name, params, xs, carry, mask=None, reset=None, reverse=False):
+    """One sequence after another (of all nodes, on a graph), step by step.
 
     Args:
         name: the cell's.
@@ -100,6 +160,7 @@ def unroll(name, params, xs, carry, mask=None, reverse=False):
         xs: inputs ``[T, *batch, D]``.
         carry: the initial carry, fields ``[*batch, H]``.
         mask: booleans ``[T, *batch]``.
+        reset: booleans ``[T, *batch]``.
         reverse: from the last position to the first.
 
     Returns:
@@ -107,17 +168,29 @@ def unroll(name, params, xs, carry, mask=None, reverse=False):
     """
     xs, params, carry = np.float64(xs), jax.tree.map(np.float64, params), jax.tree.map(np.float64, carry)
     mask = np.ones(xs.shape[:-1], bool) if mask is None else np.asarray(mask)
+    reset = np.zeros(xs.shape[:-1], bool) if reset is None else np.asarray(reset)
+    start = CELLS[name].initial_carry(carry.h.shape[-1], xs.shape[1:-1], np.float64)
     last = jax.tree.map(np.copy, carry)
     ys = np.zeros((*xs.shape[:-1], carry.h.shape[-1]))
-    for row in np.ndindex(xs.shape[1:-1]):
-        state = jax.tree.map(lambda field, row=row: field[row], carry)
-        positions = np.flatnonzero(mask[:, *row])
-        for t in positions[::-1] if reverse else positions:
-            fields, _ = CELL_ORACLES[name].step(params, state, xs[t, *row])
-            state = type(carry)(**fields)
-            ys[t, *row] = state.h
+    nodes = (slice(None),) if name in GRAPH_CELLS else ()
+    for row in np.ndindex(xs.shape[1 + len(nodes) : -1]):
+        at = (*nodes, *row)
+
+        def choose(condition, fields, others, at=at):
+            at_all = condition[at][..., None]
+            return type(carry)(*(np.where(at_all, x, y) for x, y in zip(fields, others, strict=True)))
+
+        first, state = (jax.tree.map(lambda field, at=at: np.asarray(field)[at], one) for one in (start, carry))
+        for t in range(len(xs))[:: -1 if reverse else 1]:
+            begins = t + 1 if reverse else t
+            if begins < len(xs):
+                state = choose(reset[begins], first, state)
+            x = np.where(mask[t][at][..., None], xs[t][at], 0)
+            fields, _ = CELL_ORACLES[name].step(params, state, x)
+            state = choose(mask[t], type(carry)(**fields), state)
+            ys[t][at] = np.where(mask[t][at][..., None], state.h, 0)
         for field in state._fields:
-            getattr(last, field)[row] = getattr(state, field)
+            getattr(last, field)[at] = getattr(state, field)
     return last, ys
 
 
@@ -126,20 +199,21 @@ def draw(rng, *shape):
     return rng.uniform(-1, 1, shape)
 
 
-def draw_params(rng, name, input_size, hidden_size):
+def draw_params(rng, name, input_size, hidden_size, num_nodes=2):
     """Random parameters, float64, none of them zero, so that a term that is left out shows."""
     cell = CELLS[name]
     shapes = jax.eval_shape(
         lambda key: cell.init(key, input_size, hidden_size, lambda key, name, shape, H: np.zeros(shape)),
         jax.random.key(0),
     )
-    return jax.tree.map(lambda leaf: draw(rng, *leaf.shape), shapes)
+    params = jax.tree.map(lambda leaf: draw(rng, *leaf.shape), shapes)
+    return params._replace(shift=draw(rng, num_nodes, num_nodes)) if name in GRAPH_CELLS else params
 
 
 def draw_carry(rng, name, *shape):
-    """A random carry with fields of `shape`."""
-    carry_type = CELLS[name].carry_type
-    return carry_type(*(draw(rng, *shape) for _ in carry_type._fields))
+    """A random carry for a batch and hidden units of `shape`."""
+    start = jax.eval_shape(lambda: CELLS[name].initial_carry(shape[-1], shape[:-1]))
+    return jax.tree.map(lambda field: draw(rng, *field.shape), start)
 
 
 def assert_close(actual, expected, tolerance):

@@ -1,14 +1,16 @@
 """Recurrent cells as records of pure functions, a file a family.
 
-A new cell is one record in a file here and its entry in `CELLS`; it then works in `jaxrnn.recurrence`, in the trainer,
-in Flax's ``nn.RNN`` and in the contract test.
+A new cell is one file here with an entry in its `CELLS`. It then works in `jaxrnn.recurrence`, in the trainer, in Flax
+and in every study that runs over cells. The contract test asks for its step in NumPy.
 """
 
-from jaxrnn.cells.base import Cell, GeneralCell, ProductCell
-from jaxrnn.cells.gru import GRU, GRU_CHO
+import importlib
+import pkgutil
+
+from jaxrnn.cells.base import Cell, GeneralCell, LinearCell, ProductCell
+from jaxrnn.cells.graph import graph_cell
 from jaxrnn.cells.initializers import INITIALIZERS, kaiming, orthogonal, torch_uniform
-from jaxrnn.cells.lstm import GERS_PEEPHOLE, LSTM, PEEPHOLE, LSTMCarry, LSTMParams, PeepholeParams
-from jaxrnn.cells.rnn import LINEAR_RNN, RNN
+from jaxrnn.cells.lstm import LSTMCarry, LSTMParams, PeepholeParams
 
 __all__ = [
     "CELLS",
@@ -17,20 +19,17 @@ __all__ = [
     "GeneralCell",
     "LSTMCarry",
     "LSTMParams",
+    "LinearCell",
     "PeepholeParams",
     "ProductCell",
+    "graph_cell",
     "kaiming",
     "orthogonal",
     "torch_uniform",
 ]
 
+_FAMILIES = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
 CELLS: dict[str, Cell] = {
-    "rnn": RNN,
-    "linear_rnn": LINEAR_RNN,
-    "lstm": LSTM,
-    "peephole": PEEPHOLE,
-    "gers_peephole": GERS_PEEPHOLE,
-    "gru": GRU,
-    "gru_cho": GRU_CHO,
+    name: cell for family in _FAMILIES for name, cell in sorted(getattr(family, "CELLS", {}).items())
 }
-"""All cells by name. ``peephole`` is that of Soons (2020), ``gers_peephole`` that of Gers and Schmidhuber (2000)."""
+"""All cells by name."""

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.arrays import Array, Initializer, Key
+from jaxrnn.arrays import Array, Initializer, Key, PyTree
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,63 +21,151 @@ class Cell:
 
     Attributes:
         params_type: the NamedTuple class of the parameters; its docstring gives the order of the gates.
-        carry_type: the NamedTuple class of the carry, fields ``[*batch, H]``; one of them is ``h``, the hidden state.
         init: ``init(key, input_size, hidden_size, initializer) -> params``, float32.
+        start: ``start(params, batch_shape, dtype) -> carry``: a NamedTuple of arrays ``[*batch, ...]``, of which ``h``
+            is the hidden state. It reads the shapes of the parameters, and not their values.
         project: ``project(params, x [..., D]) -> z [..., Z]``: everything that does not depend on the carry.
-        weight: ``weight(params) -> W [H, U]``, the recurrent matrix.
+        is_rowwise: `project` treats each vector ``x [D]`` alone; else the inputs of a step, ``[*batch, D]``, together.
     """
 
     params_type: type[Any]
-    carry_type: type[Any]
     init: Callable[[Key, int, int, Initializer], Any]
+    start: Callable[[Any, Sequence[int], Any], Any]
     project: Callable[[Any, Array], Array]
-    weight: Callable[[Any], Array]
+    is_rowwise: bool = True
 
-    def initial_carry(self, hidden_size: int, batch_shape: Sequence[int] = (), dtype: Any = jnp.float32) -> Any:
-        """The zero carry, every field ``[*batch_shape, hidden_size]``."""
-        return self.carry_type(*(jnp.zeros((*batch_shape, hidden_size), dtype) for _ in self.carry_type._fields))
+    def step(self, params: Any, carry: Any, z: Array) -> tuple[Any, Array, dict[str, Array]]:
+        """One time step: ``(carry, y [*batch, H], gates)`` from the carry and a projected input ``z [*batch, Z]``.
 
-    def step(self, params: Any, carry: Any, z: Array) -> tuple[Any, Array, Any]:
-        """One time step: ``(carry, y [*batch, H], gates)`` from the carry and a projected input ``z [*batch, Z]``."""
+        The gates are activations to plot, by name.
+        """
         raise NotImplementedError
 
+    def initial_carry(self, hidden_size: int, batch_shape: Sequence[int] = (), dtype: Any = jnp.float32) -> Any:
+        """The carry with which sequences start, for parameters of this size."""
+        params = jax.eval_shape(lambda key: self.init(key, 1, hidden_size, _no_draw), jax.random.key(0))
+        return self.start(params, batch_shape, dtype)
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ProductCell(Cell):
-    """A cell with one matrix product a step, ``u = source(carry) @ weight(params)``, and element-wise otherwise.
 
-    Because the product is named, one custom gradient in `jaxrnn.recurrence` serves the family.
-
-    Attributes:
-        source: ``source(carry) -> s [*batch, H]``, a field of the carry.
-        pointwise: ``pointwise(params, carry, z, u) -> (carry, y, gates)``; ``gates`` is a dict of activations to plot.
-        elementwise: names of the parameters that `pointwise` reads; it must not read others.
-        stacked_gradient: take the custom gradient (True) or plain autodiff; a static choice from the benchmark.
-    """
-
-    source: Callable[[Any], Array]
-    pointwise: Callable[[Any, Any, Array, Array], tuple[Any, Array, dict[str, Array]]]
-    elementwise: tuple[str, ...] = ()
-    stacked_gradient: bool = True
-
-    def step(self, params: Any, carry: Any, z: Array) -> tuple[Any, Array, Any]:
-        """As in `Cell.step`: the product, then `pointwise`."""
-        return self.pointwise(params, carry, z, self.source(carry) @ self.weight(params))
+def _no_draw(key: Key, name: str, shape: tuple[int, ...], hidden_size: int) -> Array:
+    del key, name, hidden_size
+    return jnp.zeros(shape)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GeneralCell(Cell):
-    """A cell whose step is not one product and an element-wise rest; it is differentiated by plain autodiff.
+    """A cell of which nothing more is known; it is differentiated by plain autodiff.
 
     Attributes:
-        advance: ``advance(params, carry, z) -> (carry, y, gates)``.
+        advance: ``advance(params, carry, z) -> (carry, y, gates)``, the step.
+        weight: ``weight(params) -> W [H, U]``, where there is one recurrent matrix.
     """
 
     advance: Callable[[Any, Any, Array], tuple[Any, Array, dict[str, Array]]]
+    weight: Callable[[Any], Array] | None = None
 
-    def step(self, params: Any, carry: Any, z: Array) -> tuple[Any, Array, Any]:
-        """As in `Cell.step`: `advance`."""
+    def step(self, params: Any, carry: Any, z: Array) -> tuple[Any, Array, dict[str, Array]]:
+        """As in `Cell.step`."""
         return self.advance(params, carry, z)
+
+
+@dataclasses.dataclass(frozen=True)
+class Product:
+    """The product of a step, ``u = apply(weight, s)``, linear in both, and what its gradient needs.
+
+    Attributes:
+        apply: from a pytree of weights and ``s [*batch, H]`` to ``u [*batch, U]``.
+    """
+
+    apply: Callable[[PyTree, Array], Array]
+
+    def pull_source(self, weight: PyTree, s: Array) -> Callable[[Array], Array]:
+        """From the cotangent of ``u`` to that of ``s``, an array like the given one."""
+        transposed = jax.linear_transpose(lambda s: self.apply(weight, s), s)
+        return lambda d_u: transposed(d_u)[0]
+
+    def pull_weight(self, weight: PyTree, s: Array, d_u: Array) -> PyTree:
+        """The cotangent of the weights from those of all steps, ``[T, *batch, U]``, and their ``s [T, *batch, H]``."""
+        steps = jax.vmap(self.apply, in_axes=(None, 0))
+        return jax.vjp(lambda weight: steps(weight, s), weight)[1](d_u)[0]
+
+
+class _MatrixProduct(Product):
+    def pull_source(self, weight: Array, s: Array) -> Callable[[Array], Array]:
+        # Without the barrier XLA moves the transpose into the loop over time.
+        weight_t = jax.lax.optimization_barrier(weight.T)
+        return lambda d_u: d_u @ weight_t
+
+    def pull_weight(self, weight: Array, s: Array, d_u: Array) -> Array:
+        axes = tuple(range(d_u.ndim - 1))
+        return jnp.tensordot(s, d_u, (axes, axes)).astype(weight.dtype)
+
+
+MATRIX = _MatrixProduct(lambda weight, s: s @ weight)
+"""``s @ W`` with one matrix ``W [H, U]``."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProductCell(Cell):
+    """A cell with one product a step, ``u = product(weight(params), source(carry))``, and element-wise otherwise.
+
+    Because the product is named, one custom gradient in `jaxrnn.recurrence` serves the family.
+
+    Attributes:
+        weight: ``weight(params) -> W``, the recurrent matrix ``[H, U]``, or what else `product` takes.
+        source: ``source(carry) -> s [*batch, H]``.
+        pointwise: ``pointwise(params, carry, z, u) -> (carry, y, gates)``.
+        elementwise: names of the parameters that `pointwise` reads; it must not read others.
+        product: of the weights and the source.
+        stacked_gradient: take the custom gradient (True) or plain autodiff; a static choice from the benchmark.
+    """
+
+    weight: Callable[[Any], Any]
+    source: Callable[[Any], Array]
+    pointwise: Callable[[Any, Any, Array, Array], tuple[Any, Array, dict[str, Array]]]
+    elementwise: tuple[str, ...] = ()
+    product: Product = MATRIX
+    stacked_gradient: bool = True
+
+    def step(self, params: Any, carry: Any, z: Array) -> tuple[Any, Array, dict[str, Array]]:
+        """As in `Cell.step`: the product, then `pointwise`."""
+        return self.pointwise(params, carry, z, self.product.apply(self.weight(params), self.source(carry)))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LinearCell(Cell):
+    """A cell whose carry follows ``c_t = a_t * c_{t-1} + b_t``, with factors that do not depend on it.
+
+    So `jaxrnn.recurrence` may take many steps at once.
+
+    Attributes:
+        coefficients: ``coefficients(params, z) -> (a, b)``: two carries, of each ``z`` alone.
+        read: ``read(params, carry, z) -> (y, gates)``.
+        scan: how steps are taken: "loop", "chunks" or "whole" (see `jaxrnn.recurrence.linear_scan`); "auto" is the
+            fastest by size and backend.
+    """
+
+    coefficients: Callable[[Any, Array], tuple[Any, Any]]
+    read: Callable[[Any, Any, Array], tuple[Array, dict[str, Array]]]
+    scan: str = "auto"
+
+    def step(self, params: Any, carry: Any, z: Array) -> tuple[Any, Array, dict[str, Array]]:
+        """As in `Cell.step`."""
+        a, b = self.coefficients(params, z)
+        carry = jax.tree.map(lambda a, c, b: a * c + b, a, carry, b)
+        return carry, *self.read(params, carry, z)
+
+
+def zero_start(
+    carry_type: type[Any], matrix: Callable[[Any], Any] = lambda params: params.w_h
+) -> Callable[[Any, Sequence[int], Any], Any]:
+    """The `start` of a carry whose fields are zeros ``[*batch, H]``, H being the rows of a matrix of the parameters."""
+
+    def start(params: Any, batch_shape: Sequence[int], dtype: Any) -> Any:
+        shape = (*batch_shape, matrix(params).shape[-2])
+        return carry_type(*(jnp.zeros(shape, dtype) for _ in carry_type._fields))
+
+    return start
 
 
 def affine(params: Any, x: Array) -> Array:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jaxrnn.arrays import Array, Initializer, Key
 from jaxrnn.cells.base import (
+    Cell,
     GeneralCell,
     ProductCell,
     affine,
@@ -14,6 +15,7 @@ from jaxrnn.cells.base import (
     hidden_state,
     init_gates,
     recurrent_matrix,
+    zero_start,
 )
 from jaxrnn.cells.rnn import RNNCarry
 
@@ -57,7 +59,7 @@ def _gru_pointwise(params: GRUParams, carry: RNNCarry, z: Array, u: Array) -> tu
 
 GRU = ProductCell(
     params_type=GRUParams,
-    carry_type=RNNCarry,
+    start=zero_start(RNNCarry),
     init=_init_gru,
     project=affine,
     weight=recurrent_matrix,
@@ -88,9 +90,11 @@ def _gru_cho_advance(params: GRUChoParams, carry: RNNCarry, z: Array) -> tuple[R
 
 GRU_CHO = GeneralCell(
     params_type=GRUChoParams,
-    carry_type=RNNCarry,
+    start=zero_start(RNNCarry),
     init=affine_init(GRUChoParams, "run"),
     project=affine,
     weight=recurrent_matrix,
     advance=_gru_cho_advance,
 )
+
+CELLS: dict[str, Cell] = {"gru": GRU, "gru_cho": GRU_CHO}

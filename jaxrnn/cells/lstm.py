@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.arrays import Array, Initializer, Key
-from jaxrnn.cells.base import ProductCell, affine, affine_init, hidden_state, recurrent_matrix
+from jaxrnn.cells.base import Cell, ProductCell, affine, affine_init, hidden_state, recurrent_matrix, zero_start
 
 
 class LSTMCarry(NamedTuple):
@@ -37,7 +37,7 @@ def _lstm_pointwise(
 
 LSTM = ProductCell(
     params_type=LSTMParams,
-    carry_type=LSTMCarry,
+    start=zero_start(LSTMCarry),
     init=affine_init(LSTMParams, "ifgo"),
     project=affine,
     weight=recurrent_matrix,
@@ -74,7 +74,7 @@ def _peephole_pointwise(
 
 PEEPHOLE = ProductCell(
     params_type=PeepholeParams,
-    carry_type=LSTMCarry,
+    start=zero_start(LSTMCarry, lambda params: params.w_c),
     init=affine_init(PeepholeParams, "fioc", recurrent_gates="fio", role="c"),
     project=affine,
     weight=lambda params: params.w_c,
@@ -129,7 +129,7 @@ def _gers_pointwise(
 
 GERS_PEEPHOLE = ProductCell(
     params_type=GersParams,
-    carry_type=LSTMCarry,
+    start=zero_start(LSTMCarry),
     init=_init_gers,
     project=affine,
     weight=recurrent_matrix,
@@ -137,3 +137,6 @@ GERS_PEEPHOLE = ProductCell(
     pointwise=_gers_pointwise,
     elementwise=("p_i", "p_f", "p_o"),
 )
+
+CELLS: dict[str, Cell] = {"lstm": LSTM, "peephole": PEEPHOLE, "gers_peephole": GERS_PEEPHOLE}
+"""``peephole`` is that of Soons (2020), ``gers_peephole`` that of Gers and Schmidhuber (2000)."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from jaxrnn.arrays import Array
-from jaxrnn.cells.base import ProductCell, affine, affine_init, hidden_state, recurrent_matrix
+from jaxrnn.cells.base import Cell, ProductCell, affine, affine_init, hidden_state, recurrent_matrix, zero_start
 
 
 class RNNCarry(NamedTuple):
@@ -35,7 +35,7 @@ def _pointwise(activation: Callable[[Array], Array]) -> Callable[..., Any]:
 def _rnn(activation: Callable[[Array], Array]) -> ProductCell:
     return ProductCell(
         params_type=RNNParams,
-        carry_type=RNNCarry,
+        start=zero_start(RNNCarry),
         init=affine_init(RNNParams, "h"),
         project=affine,
         weight=recurrent_matrix,
@@ -46,3 +46,5 @@ def _rnn(activation: Callable[[Array], Array]) -> ProductCell:
 
 RNN = _rnn(jnp.tanh)
 LINEAR_RNN = _rnn(lambda a: a)
+
+CELLS: dict[str, Cell] = {"rnn": RNN, "linear_rnn": LINEAR_RNN}

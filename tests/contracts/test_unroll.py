@@ -10,8 +10,9 @@ import numpy as np
 import oracles
 import pytest
 from jax.flatten_util import ravel_pytree
+from oracles import CELLS
 
-from jaxrnn.cells import CELLS, ProductCell
+from jaxrnn.cells import ProductCell
 from jaxrnn.recurrence import Phase, last_carry, lookup, plan_phases, unroll
 
 PRODUCT_CELLS = {name: cell for name, cell in CELLS.items() if isinstance(cell, ProductCell)}
@@ -36,7 +37,7 @@ def draw_problem(
 ):
     rng = np.random.default_rng(seed)
     problem = Problem(
-        params=oracles.draw_params(rng, name, input_size, hidden_size),
+        params=oracles.draw_params(rng, name, input_size, hidden_size, *batch_shape[:1]),
         carry=oracles.draw_carry(rng, name, *batch_shape, hidden_size),
         xs=oracles.draw(rng, num_steps, *batch_shape, input_size),
         embedding=oracles.draw(rng, vocabulary_size, input_size),
@@ -64,6 +65,8 @@ def stack(trees):
 )
 @pytest.mark.parametrize("name", CELLS)
 def test_unroll_is_a_loop_over_step(name, num_steps, batch_shape, embedded, with_carry, reverse, x64):
+    if name in oracles.GRAPH_CELLS:
+        batch_shape = batch_shape or (3,)  # The nodes.
     cell, problem = CELLS[name], draw_problem(name, num_steps, batch_shape)
     params, carry, xs, embedding, indices = problem
     if not with_carry:

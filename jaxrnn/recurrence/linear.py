@@ -1,0 +1,143 @@
+"""Linear recurrences, of which many steps can be taken at once."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn.arrays import Array, PyTree
+from jaxrnn.cells import LinearCell
+from jaxrnn.recurrence.steps import Steps, lookup, where
+
+
+def linear_scan(a: Array, b: Array, start: Array, *, reverse: bool = False, method: str = "auto") -> Array:
+    """All ``c_t = a_t * c_{t-1} + b_t``, ``[T, ...]``, from the `start` ``[...]`` on; the gradient keeps a and c.
+
+    Args:
+        a: factors ``[T, ...]``.
+        b: summands ``[T, ...]``.
+        start: what stands before the first step.
+        reverse: walk from the last position to the first.
+        method: "loop" takes one step after another; "whole" is `jax.lax.associative_scan`; "chunks" are taken side by
+            side, and then put together; "auto" is the fastest of them by size and backend, as measured by
+            ``experiments.benchmark --suite=scan``.
+
+    Raises:
+        ValueError: there is no such method.
+    """
+    if method == "auto":
+        method = _fastest(len(b), start.size)
+    if method not in _METHODS:
+        raise ValueError(f"method {method!r} is none of {', '.join(_METHODS)}")
+    dtype = jnp.result_type(a, b, start)
+    return _linear_scan(reverse, method, a.astype(dtype), b.astype(dtype), start.astype(dtype))
+
+
+def _fastest(num_steps: int, size: int) -> str:
+    """The method for so many steps of so many numbers."""
+    if jax.default_backend() != "cpu":
+        return "whole"
+    return "chunks" if num_steps >= 64 and size <= 4096 else "loop"
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _linear_scan(reverse: bool, method: str, a: Array, b: Array, start: Array) -> Array:
+    return _METHODS[method](a, b, start, reverse)
+
+
+def _linear_forward(reverse: bool, method: str, a: Array, b: Array, start: Array) -> tuple[Array, Any]:
+    cs = _linear_scan(reverse, method, a, b, start)
+    return cs, (a, cs, start)
+
+
+def _linear_backward(reverse: bool, method: str, residuals: Any, d_cs: Array) -> tuple[Array, Array, Array]:
+    """The cotangents of ``c`` follow ``d_t = d_cs_t + a_{t+1} * d_{t+1}``: the same recurrence, walked back."""
+    a, cs, start = residuals
+    if not len(a):
+        return a, d_cs, jnp.zeros_like(start)
+    beside = functools.partial(_beside, reverse=reverse)
+    d_bs = _linear_scan(not reverse, method, beside(a, jnp.zeros_like(a[0]), step=1), d_cs, jnp.zeros_like(start))
+    d_as = d_bs * beside(cs, start, step=-1)
+    first = -1 if reverse else 0
+    return d_as, d_bs, a[first] * d_bs[first]
+
+
+def _beside(x: Array, fill: Array, *, step: int, reverse: bool) -> Array:
+    """At each position what stands one step further (1) or one before it (-1); `fill` beyond the end."""
+    if (step == 1) != reverse:
+        return jnp.concatenate([x[1:], fill[None]])
+    return jnp.concatenate([fill[None], x[:-1]])
+
+
+_linear_scan.defvjp(_linear_forward, _linear_backward)
+
+
+def _loop(a: Array, b: Array, start: Array, reverse: bool) -> Array:
+    def step(c: Array, x: tuple[Array, Array]) -> tuple[Array, Array]:
+        a, b = x
+        c = a * c + b
+        return c, c
+
+    return jax.lax.scan(step, start, (a, b), reverse=reverse)[1]
+
+
+def _whole(a: Array, b: Array, start: Array, reverse: bool) -> Array:
+    first = -1 if reverse else 0
+    b = b.at[first].add(a[first] * start) if len(b) else b
+    return jax.lax.associative_scan(_compose, (a, b), reverse=reverse)[1]
+
+
+def _compose(before: tuple[Array, Array], after: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Two maps ``c -> a * c + b``, one after the other."""
+    (a, b), (a_after, b_after) = before, after
+    return a * a_after, a_after * b + b_after
+
+
+def _chunks(a: Array, b: Array, start: Array, reverse: bool) -> Array:
+    """About ``sqrt(T)`` chunks: each from zero on, with the product of its factors, and then from what came before."""
+    num_steps = len(b)
+    if not num_steps:
+        return b
+    size = 1 << max(0, (num_steps - 1).bit_length() // 2)
+    padding = -num_steps % size
+    # Steps that change nothing, at the end of the walk.
+    width = ((padding, 0) if reverse else (0, padding), *[(0, 0)] * (b.ndim - 1))
+    a, b = jnp.pad(a, width, constant_values=1), jnp.pad(b, width)
+    # Chunks side by side: [size, chunks, ...].
+    a, b = (jnp.moveaxis(x.reshape(-1, size, *x.shape[1:]), 1, 0) for x in (a, b))
+
+    def step(state: tuple[Array, Array], x: tuple[Array, Array]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        state = _compose(state, x)
+        return state, state
+
+    zero = jnp.zeros_like(b[0])
+    (a_chunk, b_chunk), (a, b) = jax.lax.scan(step, (jnp.ones_like(zero), zero), (a, b), reverse=reverse)
+    ends = _loop(a_chunk, b_chunk, start, reverse)
+    cs = a * _beside(ends, start, step=-1, reverse=reverse) + b
+    cs = jnp.moveaxis(cs, 0, 1).reshape(-1, *cs.shape[2:])
+    return cs[padding:] if reverse else cs[:num_steps]
+
+
+_METHODS = {"loop": _loop, "whole": _whole, "chunks": _chunks}
+
+
+def unroll_linear(
+    cell: LinearCell, params: PyTree, first: PyTree, start: PyTree, steps: Steps, reverse: bool
+) -> tuple[PyTree, Array]:
+    """A masked step is ``a = 1, b = 0``; a reset turns ``b`` into ``a * start + b``, and ``a`` into 0."""
+    inputs, mask, goes_on = steps
+
+    def of_steps(tree: PyTree) -> PyTree:
+        return tree if inputs.indices is None else jax.tree.map(lambda x: lookup(x, inputs.indices), tree)
+
+    zs = of_steps(inputs.values)
+    a, b = of_steps(cell.coefficients(params, inputs.values))
+    a, b = where(mask, (a, b), (jax.tree.map(jnp.ones_like, a), jax.tree.map(jnp.zeros_like, b)))
+    from_start = jax.tree.map(lambda a, s, b: a * s + b, a, start, b)
+    a, b = where(goes_on, (a, b), (jax.tree.map(jnp.zeros_like, a), from_start))
+    scan = functools.partial(linear_scan, reverse=reverse, method=cell.scan)
+    carries = jax.tree.map(scan, a, b, first)
+    ys, _ = cell.read(params, carries, zs)
+    last = first if not len(zs) else jax.tree.map(lambda cs: cs[0 if reverse else -1], carries)
+    return last, where(mask, ys, jnp.zeros_like(ys))

@@ -1,0 +1,99 @@
+"""A cell over time."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn.arrays import Array, PyTree
+from jaxrnn.cells import Cell, LinearCell, ProductCell
+from jaxrnn.recurrence.linear import unroll_linear
+from jaxrnn.recurrence.product import Problem, unroll_product
+from jaxrnn.recurrence.steps import Inputs, Step, Steps, lookup, masked, projected, scanned, where
+
+
+def unroll(
+    cell: Cell,
+    params: PyTree,
+    xs: Array,
+    *,
+    embedding: Array | None = None,
+    carry: PyTree | None = None,
+    mask: Array | None = None,
+    reset: Array | None = None,
+    reverse: bool = False,
+) -> tuple[PyTree, Array]:
+    """Runs a cell over a time-major sequence.
+
+    Args:
+        cell: the cell.
+        params: its parameters.
+        xs: inputs ``[T, *batch, D]``, or integers ``[T, *batch]`` with an `embedding`.
+        embedding: ``[V, D]``; row ``xs[t]`` is the input at ``t``. It is projected once, as a table.
+        carry: initial carry; the cell's start by default.
+        mask: booleans ``[T, *batch]``. A step that is False leaves the carry as it is, its ``y`` is zero, and neither
+            its input, NaN included, nor a gradient of it has any effect.
+        reset: booleans ``[T, *batch]``. True marks the beginning of a sequence: the carry becomes the cell's start
+            before that step, be it masked or not. Backwards, it becomes so before step ``t - 1``.
+        reverse: walk positions from the last to the first; ``ys[t]`` still belongs to position ``t``.
+
+    Returns:
+        The last carry (of the first position if `reverse`) and ``ys [T, *batch, H]``.
+
+    Gradients are reverse mode, to any order. Where the cell takes a custom gradient, forward mode (`jax.jvp`,
+    `jax.jacfwd`) raises JAX's TypeError about custom_vjp functions.
+
+    Raises:
+        ValueError: for integers without an embedding, an embedding without integers, inputs without a time axis, or a
+            mask or reset of another shape.
+    """
+    if embedding is None and jnp.issubdtype(xs.dtype, jnp.integer):
+        raise ValueError(f"integer inputs of shape {xs.shape} need an embedding")
+    if embedding is not None and not jnp.issubdtype(xs.dtype, jnp.integer):
+        raise ValueError(f"with an embedding the inputs are integers, not {xs.dtype}")
+    if xs.ndim < (1 if embedding is not None else 2):
+        raise ValueError(f"inputs are [T, *batch, D], or integers [T, *batch], not of shape {xs.shape}")
+    steps_shape = xs.shape if embedding is not None else xs.shape[:-1]
+    for name, flags in (("mask", mask), ("reset", reset)):
+        if flags is not None and flags.shape != steps_shape:
+            raise ValueError(f"{name} has shape {flags.shape}, the inputs ask for {steps_shape}")
+    if mask is not None:
+        mask = mask.astype(bool)
+        if embedding is None:
+            xs = jnp.where(mask[..., None], xs, 0)
+        else:
+            embedding, xs = jnp.where(_is_read(xs, mask, len(embedding))[:, None], embedding, 0), jnp.where(mask, xs, 0)
+    if reset is not None and reverse:
+        reset = jnp.concatenate([reset[1:], jnp.zeros_like(reset[:1])])
+
+    if embedding is not None and not cell.is_rowwise:
+        xs, embedding = lookup(jnp.asarray(embedding), xs), None
+    project = cell.project if cell.is_rowwise else jax.vmap(cell.project, (None, 0))
+    # NumPy arrays project to a NumPy array: from here on, it is JAX's and has JAX's precision.
+    values = jnp.asarray(project(params, xs if embedding is None else embedding))
+    inputs = Inputs(values, None if embedding is None else xs)
+    start = cell.start(params, steps_shape[1:], values.dtype)
+    first = jax.tree.map(_cast_like, start if carry is None else carry, start)
+    steps = Steps(inputs, mask, None if reset is None else ~reset.astype(bool))
+    if isinstance(cell, LinearCell):
+        return unroll_linear(cell, params, first, start, steps, reverse)
+    # The custom gradient starts from the first product, and a sequence without steps has none.
+    if isinstance(cell, ProductCell) and cell.stacked_gradient and len(xs) > 0:
+        elementwise = {name: getattr(params, name) for name in cell.elementwise}
+        return unroll_product(cell, reverse, Problem(elementwise, cell.weight(params), first, start, steps))
+
+    def step(carry: PyTree, x: Step) -> tuple[PyTree, Array]:
+        carry = where(x.goes_on, carry, start)
+        new_carry, y, _ = cell.step(params, carry, projected(inputs, x))
+        return masked(x.mask, new_carry, carry, y)
+
+    return jax.lax.scan(step, first, scanned(steps), reverse=reverse)
+
+
+def _is_read(tokens: Array, mask: Array, size: int) -> Array:
+    """The rows ``[V]`` of an embedding that a step reads which is not masked."""
+    rows = jnp.clip(jnp.where(tokens < 0, tokens + size, tokens), 0, size - 1)
+    return jnp.zeros(size, bool).at[rows].max(mask)
+
+
+def _cast_like(carry: Array, start: Array) -> Array:
+    """A field of the carry in the precision that the steps have."""
+    return jnp.asarray(carry, jnp.promote_types(jnp.result_type(carry), start.dtype))
