@@ -22,7 +22,7 @@ CELLS = PLAIN_CELLS | GRAPH_CELLS
 
 
 class CellOracle(NamedTuple):
-    """``step(params, carry, x) -> (carry fields, gates)`` and ``num_params(D, H)``; a graph cell's step is of all nodes."""
+    """``step(params, carry, x) -> (carry fields, gates)`` and ``num_params(D, H)``; on a graph, of all nodes."""
 
     step: Callable[[Any, Any, np.ndarray], tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]
     num_params: Callable[[int, int], int]
