@@ -75,7 +75,9 @@ class Training(NamedTuple):
 
     Attributes:
         init: ``init(key) -> params``.
-        sample: ``sample(key, step, data) -> batch``, from that step's key.
+        sample: ``sample(key, step, data) -> batch``, from that step's key; or
+        batches: ``batches(seed, step) -> batch`` of NumPy arrays, from the host, for each step anew: a training that is
+            resumed begins at any step. The batches of a call of the compiled program are there all at once.
         loss: ``loss(params, memory, batch, key, data) -> (loss, (metrics, memory))``; the key is for dropout, and
             "loss" joins the metrics.
         optimizer: ``optimizer(hyper) -> optax.GradientTransformation``, complete with the learning rate.
@@ -101,7 +103,7 @@ class Training(NamedTuple):
     """
 
     init: Callable[[Key], PyTree]
-    sample: Callable[[Key, Array, PyTree], PyTree]
+    sample: Callable[[Key, Array, PyTree], PyTree] | None
     loss: Loss
     optimizer: Callable[[Mapping[str, Array]], optax.GradientTransformation]
     test: Callable[[PyTree, PyTree, Array, PyTree], dict[str, Array]]
@@ -109,6 +111,7 @@ class Training(NamedTuple):
     max_steps: int
     eval_every: int
     chunk_steps: int
+    batches: Callable[[int, int], PyTree] | None = None
     stop: StopRule = never_stop()
     stop_every: int | None = None
     start_memory: Callable[[Array, PyTree], PyTree] = lambda seed, data: ()

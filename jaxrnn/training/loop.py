@@ -216,8 +216,8 @@ class _Loop:
         started = time.perf_counter()
         before = processes.fetch(self.state.step)
         ends = [self._chunk_end(step) if name else 0 for name, step in zip(self.places, before.tolist(), strict=True)]
-        ends_s = self._place(np.array(ends, np.int32), size)
-        self.state, found = self._call("chunk", self.trainer.chunk, size, self.state, ends_s, donate=True)
+        ends_s, batches = self._place((np.array(ends, np.int32), self._batches(before.tolist())), size)
+        self.state, found = self._call("chunk", self.trainer.chunk, size, self.state, ends_s, batches, donate=True)
         evaluations, status, step = processes.fetch((found, self.state.status, self.state.step))
         seconds = time.perf_counter() - started
 
@@ -232,6 +232,18 @@ class _Loop:
         self._conclude(status, step)
         names = sorted(evaluations.metrics, key=lambda name: name != "loss") if rows else []
         return {name: float(np.mean([row[name] for row in rows])) for name in names}
+
+    def _batches(self, steps: Sequence[int]) -> PyTree:
+        """The host's batches ``[S, chunk_steps + 1, ...]`` from each run's step on; a place without a run has some."""
+        batches = self.training.batches
+        if batches is None:
+            return ()
+        seeds = [self.runs[name or next(iter(self.runs))].seed for name in self.places]
+        after = range(self.training.chunk_steps + 1)
+        of_runs = [[batches(seed, step + i) for i in after] for seed, step in zip(seeds, steps, strict=True)]
+        return jax.tree.map(
+            lambda *leaves: np.stack(leaves), *[jax.tree.map(lambda *x: np.stack(x), *one) for one in of_runs]
+        )
 
     def _chunk_end(self, step: int) -> int:
         """The last step of a call that starts at `step`: a callback's, or the next multiple of `chunk_steps`."""

@@ -68,15 +68,16 @@ class Trainer(NamedTuple):
 
     Attributes:
         init: ``init(data, seed, hyper) -> TrainState``.
-        chunk: ``chunk(data, state, end) -> (state, Evaluations)``: at most `chunk_steps` steps and one more, for step
-            0, none after the step with the index `end`; a run that has ended passes through.
+        chunk: ``chunk(data, state, end, batches) -> (state, Evaluations)``: at most `chunk_steps` steps and one more,
+            for step 0, none after the step with the index `end`; a run that has ended passes through. The batches of
+            these steps are stacked where the host has them, else there are none.
         test: ``test(data, state) -> {name: scalar}``.
         chosen: ``chosen(state) -> params``: the parameters by which a run that has ended is judged; also of stacked
             runs.
     """
 
     init: Callable[[PyTree, Array, Mapping[str, Array]], TrainState]
-    chunk: Callable[[PyTree, TrainState, Array], tuple[TrainState, Evaluations]]
+    chunk: Callable[[PyTree, TrainState, Array, PyTree], tuple[TrainState, Evaluations]]
     test: Callable[[PyTree, TrainState], dict[str, Array]]
     chosen: Callable[[TrainState], PyTree]
 
@@ -107,8 +108,9 @@ def make_trainer(training: Training, plan: Plan = ONE_RUN) -> Trainer:
             memory=training.start_memory(seed, data),
         )
 
-    def advance(data: PyTree, state: TrainState) -> tuple[TrainState, Evaluations]:
-        batch = training.sample(stream_key(state.seed, Stream.DATA, state.step), state.step, data)
+    def advance(data: PyTree, state: TrainState, batch: PyTree) -> tuple[TrainState, Evaluations]:
+        if training.sample:
+            batch = training.sample(stream_key(state.seed, Stream.DATA, state.step), state.step, data)
         key = stream_key(state.seed, Stream.DROPOUT, state.step)
 
         def loss_of(params: PyTree, memory: PyTree, batch: PyTree, key: Key) -> Any:
@@ -142,8 +144,11 @@ def make_trainer(training: Training, plan: Plan = ONE_RUN) -> Trainer:
         )
         return after, Evaluations(state.step, recorded | (status == Status.STOPPED), metrics)
 
-    def chunk(data: PyTree, state: TrainState, end: Array) -> tuple[TrainState, Evaluations]:
-        _, blank = jax.eval_shape(advance, data, state)
+    def chunk(data: PyTree, state: TrainState, end: Array, batches: PyTree = ()) -> tuple[TrainState, Evaluations]:
+        def batch(i: Array | int) -> PyTree:
+            return jax.tree.map(lambda x: x[i], batches)
+
+        _, blank = jax.eval_shape(advance, data, state, batch(0))
         evaluations = jax.tree.map(lambda x: jnp.zeros((chunk_steps + 1, *x.shape), x.dtype), blank)
 
         # Under vmap, runs that have ended are carried along until the last one has.
@@ -153,7 +158,7 @@ def make_trainer(training: Training, plan: Plan = ONE_RUN) -> Trainer:
 
         def body(carry: tuple[Array, TrainState, Evaluations]) -> tuple[Array, TrainState, Evaluations]:
             i, state, evaluations = carry
-            state, one = advance(data, state)
+            state, one = advance(data, state, batch(i))
             return i + 1, state, jax.tree.map(lambda all_, x: all_.at[i].set(x), evaluations, one)
 
         _, state, evaluations = jax.lax.while_loop(goes_on, body, (jnp.zeros((), jnp.int32), state, evaluations))

@@ -15,6 +15,7 @@ from jaxrnn.rundir import recorder as recording
 from jaxrnn.rundir.checkpoint import CheckpointError, CheckpointStore
 from jaxrnn.rundir.directory import RunDirectory, RunError
 from jaxrnn.training.definition import product
+from jaxrnn.training.seeds import Stream, stream_key
 from jaxrnn.training.signals import Interrupted
 
 RUNS = tiny.RUNS
@@ -78,6 +79,27 @@ def test_an_interrupted_training_is_saved(whole, three_at_a_time, tmp_path, monk
             assert len(rows(tmp_path / "stopped", "timing.jsonl")) == 3 * interruptions
     assert interruptions >= 2
     assert contents(tmp_path / "stopped") == contents(expected)
+
+
+def test_batches_from_the_host_go_on_where_they_were(tmp_path):
+    asked = []
+
+    def batches(seed, step):
+        asked.append(step)
+        return np.random.default_rng((seed, step)).normal(size=tiny.BATCH).astype(np.float32)
+
+    host = {"sample": None, "batches": batches, "runs": [NEVER, FAILED], "runs_per_program": 2}
+    train(tmp_path / "whole", **host)
+    first, *_ = rows(tmp_path / "whole", run=NEVER.name)
+    pull = np.mean((np.float32(tiny.training().init(stream_key(NEVER.seed, Stream.INIT))["w"]) - 1) ** 2)
+    assert first["loss"] == pytest.approx(pull + 0.001 * np.mean(batches(NEVER.seed, 0) ** 2), rel=1e-5)
+    calls = itertools.count()
+    with pytest.raises(Interrupted):
+        train(tmp_path / "resumed", interrupted=lambda: next(calls) == 1, **host)
+    asked.clear()
+    train(tmp_path / "resumed", **host)
+    assert min(asked) > 0
+    assert contents(tmp_path / "resumed") == contents(tmp_path / "whole")
 
 
 def test_results_are_there_while_others_are_in_training(tmp_path, monkeypatch):
