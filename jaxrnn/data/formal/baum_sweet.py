@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.data.formal.task import BIT_ZERO, PAD, SequenceTask, check_digits
+from jaxrnn.data.formal.task import BIT_ZERO, PAD, SequenceTask
 
 _MIN_BITS = 4
 
@@ -20,12 +20,7 @@ _NEXT_STATE = ((_ODD, _EVEN, _VIOLATED), (_EVEN, _VIOLATED, _VIOLATED))
 
 
 def task(digits: int) -> SequenceTask:
-    """The task of numbers of 4 to `4 * digits` bits, with balanced labels.
-
-    Raises:
-        ValueError: `digits` is not an integer >= 1.
-    """
-    check_digits(digits, minimum=1)
+    """The task of numbers of 4 to `4 * digits` bits, with balanced labels."""
     return SequenceTask(
         vocabulary_size=3,
         num_classes=2,
@@ -40,14 +35,9 @@ def sample(key: jax.Array, batch_size: int, digits: int) -> tuple[jax.Array, jax
     The label is a fair coin, the length uniform on `4..4 * digits` bits. Each further bit is drawn given the label, the
     automaton's state and the number of bits to come, with probabilities exact up to the rounding of float32.
 
-    Args:
-        key: a PRNG key; consumed.
-        batch_size: B, static.
-        digits: a quarter of the longest length, at least 1, static.
-
     Returns:
-        tokens_tb: int32 `[4 * digits, B]`, pad 0, bit zero 1, bit one 2.
-        labels_b: int32 `[B]`, 1 if no maximal run of zeros has odd length.
+        As `SequenceTask.sample`, T being `4 * digits`: tokens are pad 0, bit zero 1 and bit one 2; the label is 1 if no
+        maximal run of zeros has odd length.
     """
     max_bits = 4 * digits
     label_key, length_key, bit_key = jax.random.split(key, 3)
