@@ -9,12 +9,6 @@ class DataError(Exception):
     """Data cannot be had; the message is one line that says why and what to do."""
 
 
-def data_dir() -> Path | None:
-    """Where the user's data are: the environment's ``JAXRNN_DATA_DIR``, None where it is not set."""
-    given = os.environ.get("JAXRNN_DATA_DIR")
-    return Path(given) if given else None
-
-
 def cache_dir() -> Path:
     """Where fetched data and compiled programs are stored.
 
@@ -26,28 +20,21 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxrnn"
 
 
-def is_at_hand(relative: str) -> bool:
-    """Whether `read_known` would find a file without fetching it."""
-    return any((folder / relative).exists() for folder in _folders())
-
-
 def read_known(relative: str, address: str, digest: str) -> tuple[Path, bytes]:
-    """Reads a file whose contents are known; no other contents are ever returned.
+    """The path and the bytes of a file whose contents are known; no other contents are ever returned.
 
-    It is searched for in `data_dir`, then in `cache_dir`, and else fetched into the latter.
+    It is searched for in the environment's ``JAXRNN_DATA_DIR``, then in `cache_dir`, and else fetched into the latter.
 
     Args:
         relative: its place in both folders, such as ``books/grimm.txt``.
         address: where it can be fetched.
         digest: its SHA-256, hexadecimal.
 
-    Returns:
-        Its path and its bytes.
-
     Raises:
         DataError: it cannot be had, or has another digest.
     """
-    paths = [folder / relative for folder in _folders()]
+    data_dir = os.environ.get("JAXRNN_DATA_DIR")
+    paths = [*([Path(data_dir, relative)] if data_dir else []), cache_dir() / relative]
     for path in paths:
         raw = read_if_there(path)
         if raw is not None:
@@ -75,10 +62,6 @@ def read_if_there(path: Path) -> bytes | None:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
         raise DataError(f"no file has the name {str(path)!r}") from error
-
-
-def _folders() -> list[Path]:
-    return [folder for folder in (data_dir(), cache_dir()) if folder is not None]
 
 
 def _fetch(relative: str, address: str, digest: str, paths: list[Path]) -> bytes:

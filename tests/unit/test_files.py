@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxrnn.data.files import DataError, cache_dir, data_dir, is_at_hand, read_if_there, read_known
+from jaxrnn.data.files import DataError, cache_dir, read_if_there, read_known
 
 CONTENT = b"The frog\r\nand the prince.\r"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -70,15 +70,13 @@ def read_error(address):
     return message
 
 
-def test_the_environment_says_where_files_are(monkeypatch):
+def test_the_environment_says_where_the_cache_is(monkeypatch):
     monkeypatch.setattr(Path, "home", lambda: 1 / 0)  # Not every account has one.
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
     monkeypatch.setenv("JAXRNN_CACHE_DIR", "/given")
-    monkeypatch.setenv("JAXRNN_DATA_DIR", "/data")
-    assert (data_dir(), cache_dir()) == (Path("/data"), Path("/given"))
+    assert cache_dir() == Path("/given")
     monkeypatch.delenv("JAXRNN_CACHE_DIR")
-    monkeypatch.delenv("JAXRNN_DATA_DIR")
-    assert (data_dir(), cache_dir()) == (None, Path("/xdg/jaxrnn"))
+    assert cache_dir() == Path("/xdg/jaxrnn")
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", lambda: Path("/home/me"))
     assert cache_dir() == Path("/home/me/.cache/jaxrnn")
@@ -87,9 +85,7 @@ def test_the_environment_says_where_files_are(monkeypatch):
 @pytest.mark.parametrize("place", ["data", "cache"])
 def test_a_file_that_is_there_needs_neither_network_nor_pooch(place, tmp_path, no_server, monkeypatch):
     monkeypatch.setitem(sys.modules, "pooch", None)
-    assert not is_at_hand(NAME)
     path = put(tmp_path / place, CONTENT)
-    assert is_at_hand(NAME)
     assert read_known(NAME, no_server, DIGEST) == (path, CONTENT)
 
 
