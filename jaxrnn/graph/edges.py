@@ -15,21 +15,13 @@ from jraph import segment_max as segment_max
 from jraph import segment_sum as segment_sum
 
 
-def build(
-    senders: ArrayLike,
-    receivers: ArrayLike,
-    num_nodes: int,
-    *,
-    undirected: bool = False,
-    self_loops: bool = True,
-) -> GraphsTuple:
+def build(senders: ArrayLike, receivers: ArrayLike, num_nodes: int, *, self_loops: bool = True) -> GraphsTuple:
     """The graph of an edge list, ``S = A + I``, as NumPy arrays; an edge that is given twice counts once in ``A``.
 
     Args:
         senders: integers ``[edges]``.
         receivers: integers ``[edges]``.
         num_nodes: N.
-        undirected: every edge of the list stands for both directions.
         self_loops: add the identity. A node that had a loop already has one of weight 2, as in Kipf's code.
 
     Raises:
@@ -40,8 +32,6 @@ def build(
     if outside.size:
         i, j = ends[:, outside[0]]
         raise ValueError(f"edge {outside[0]} goes from node {j} to node {i}, but nodes are 0 to {num_nodes - 1}")
-    if undirected:
-        ends = np.concatenate([ends, ends[::-1, ends[0] != ends[1]]], axis=1)
     codes = np.unique(ends[0] * num_nodes + ends[1])
     if self_loops:
         codes = np.concatenate([codes, np.arange(num_nodes) * (num_nodes + 1)])
