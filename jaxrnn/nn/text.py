@@ -14,14 +14,7 @@ from jaxrnn.nn.modules import Recurrent, head
 class CharLM(nn.Module):
     """The generative model of Soons (2020), Question 2.1: embedding, recurrent layers, a linear head at every step.
 
-    Attributes:
-        cell: an entry of `jaxrnn.cells.CELLS`.
-        vocabulary_size: V.
-        embedding_size: D; entries start as N(0, 1).
-        hidden_size: H, of every layer.
-        num_layers: the first reads the embedding, each other the one below it.
-        initializer: of the layers and the head, as in `jaxrnn.cells`.
-        dropout: rate between the layers.
+    The embedding starts as N(0, 1). The first layer reads it, each other the one below it, with dropout between them.
     """
 
     cell: Cell
@@ -38,10 +31,8 @@ class CharLM(nn.Module):
     ) -> tuple[tuple[PyTree, ...], Array]:
         """The last carries, one a layer, and logits ``[T, B, V]`` of the character after each of ``tokens_tb``.
 
-        Args:
-            tokens_tb: integers ``[T, B]``.
-            carries: one a layer, fields ``[B, H]``; zeros by default.
-            deterministic: without dropout; else `apply` needs ``rngs={"dropout": key}``.
+        The first carries, fields ``[B, H]``, are zeros by default. Unless `deterministic`, `apply` needs
+        ``rngs={"dropout": key}``.
         """
         embedding = self.param("embedding", nn.initializers.normal(1.0), (self.vocabulary_size, self.embedding_size))
         xs, last = tokens_tb, []
