@@ -20,12 +20,10 @@ from experiments.benchmark.harness import (
     Comparison,
     Variant,
     compile_timed,
-    large_product,
     training_variant,
 )
 from jaxrnn.cells import CELLS, INITIALIZERS, ProductCell
 from jaxrnn.data import nodes as node_data
-from jaxrnn.data import planetoid
 from jaxrnn.data.formal import TASKS
 from jaxrnn.data.graphs import NodeTask
 from jaxrnn.data.text import Corpus
@@ -49,7 +47,7 @@ _CHARACTER_PRODUCTS = "all products but those of the first layer's inputs, which
 # --- Palindromes ------------------------------------------------------------------------------------------------------
 
 
-def recurrent(config: Config = _RECURRENT, product_size: int = 2048) -> Iterator[Comparison]:
+def recurrent(config: Config = _RECURRENT) -> Iterator[Comparison]:
     """The palindrome study's training step (Soons 2020, Tables 1 and 2), of the LSTM and of the peephole LSTM."""
     lstm, peephole = (_endless(dataclasses.replace(config, cell=cell)) for cell in ("lstm", "peephole"))
     model, training, flops = formal.build_model(lstm), formal.build(lstm), recurrent_flops(lstm)
@@ -67,12 +65,10 @@ def recurrent(config: Config = _RECURRENT, product_size: int = 2048) -> Iterator
         variants += [peers.torch_classifier(name, lstm, flops) for name in (peers.TORCH_LSTM, peers.TORCH_LOOP)]
         variants.append(peers.torch_classifier(peers.TORCH_LOOP, peephole, recurrent_flops(peephole)))
     title = f"Palindrome training step, {_sizes(config)}, D={model.embedding_size}"
-    yield Comparison("recurrent", title, variants, large_product(product_size), "step", _RECURRENT_PRODUCTS)
+    yield Comparison("recurrent", title, variants, "step", _RECURRENT_PRODUCTS)
 
 
-def seeds(
-    problems: Mapping[str, Config] = _SEEDS, numbers: Sequence[int] = (1, 2, 4, 8, 16), product_size: int = 2048
-) -> Iterator[Comparison]:
+def seeds(problems: Mapping[str, Config] = _SEEDS, numbers: Sequence[int] = (1, 2, 4, 8, 16)) -> Iterator[Comparison]:
     """The palindrome step by the number of seeds in a program, of a small problem and of a large one."""
     for key, sizes in problems.items():
         config, flops = _endless(sizes), recurrent_flops(sizes)
@@ -83,7 +79,7 @@ def seeds(
         if peers.version("torch"):
             variants.append(peers.torch_classifier(f"{peers.TORCH_LSTM}, one seed", config, flops))
         title = f"A seed's palindrome training step, {_sizes(config)}, by the seeds in a program (jaxrnn: {default})"
-        yield Comparison(key, title, variants, large_product(product_size), "seed's step", _RECURRENT_PRODUCTS)
+        yield Comparison(key, title, variants, "seed's step", _RECURRENT_PRODUCTS)
 
 
 def in_a_program(number: int) -> str:
@@ -117,18 +113,16 @@ def _palindromes(name: str, config: Config, num_seeds: int) -> Variant:
 # --- Characters -------------------------------------------------------------------------------------------------------
 
 
-def text_training(
-    config: configs.text.Config = _TEXT, num_characters: int = 87, product_size: int = 2048
-) -> Iterator[Comparison]:
+def text_training(config: configs.text.Config = _TEXT, num_characters: int = 87) -> Iterator[Comparison]:
     """The character LSTM's training step (Soons 2020, Table 3), on windows of a random text as long as a short book.
 
     Each call maps the chunk's 120 MB anew, some 0.1 s of page faults on a CPU, which few steps would not hide.
     """
     config = dataclasses.replace(config, precision=PRECISION, max_steps=ENDLESS)
     tokens = np.random.default_rng(0).integers(num_characters, size=500_000, dtype=np.uint8)
-    corpus = Corpus("random", "".join(map(chr, range(num_characters))), tokens, sha256="")
+    corpus = Corpus("".join(map(chr, range(num_characters))), tokens, sha256="")
     model = text.build_model(config, num_characters)
-    flax = peers.FlaxCharLM(num_characters, config.embedding_size, config.hidden_size, config.num_layers)
+    flax = peers.FlaxCharLM(config, num_characters)
     flops = 6 * config.seq_length * config.batch_size * products_per_character(model)
     variants = [
         training_variant(OURS, config.cell, text.build.build(config, model, corpus), flops),
@@ -138,7 +132,7 @@ def text_training(
         variants.append(peers.torch_text(config, tokens, num_characters, flops))
     title = f"Character LSTM training step, T={config.seq_length}, B={config.batch_size}, "
     title += f"{_text_sizes(config, num_characters)}, {config.chunk_steps} steps a call"
-    yield Comparison("text", title, variants, large_product(product_size), "step", _CHARACTER_PRODUCTS)
+    yield Comparison("text", title, variants, "step", _CHARACTER_PRODUCTS)
 
 
 def sampling(
@@ -146,7 +140,6 @@ def sampling(
     num_characters: int = 87,
     length: int = 120,
     batch_sizes: Sequence[int] = (1, 64),
-    product_size: int = 2048,
 ) -> Iterator[Comparison]:
     """Texts from the character LSTM, tau = 1, each from its first character on.
 
@@ -160,7 +153,7 @@ def sampling(
         if peers.version("torch"):
             variants.append(peers.torch_sampling(config, num_characters, batch_size, length, flops))
     title = f"Generation by the character LSTM, {_text_sizes(config, num_characters)}, {length} characters a text"
-    yield Comparison("sampling", title, variants, large_product(product_size), "character", _CHARACTER_PRODUCTS)
+    yield Comparison("sampling", title, variants, "character", _CHARACTER_PRODUCTS)
 
 
 def _text_sizes(config: configs.text.Config, num_characters: int) -> str:
@@ -198,13 +191,8 @@ def _sampling(model: CharLM, batch_size: int, length: int, flops: int) -> Varian
 # --- Graphs -----------------------------------------------------------------------------------------------------------
 
 
-def graphs(dataset: str = "", chunk_steps: int = 20, product_size: int = 2048) -> Iterator[Comparison]:
-    """The node classification study's epoch: a training step, and loss and accuracy of the validation nodes.
-
-    By default on Cora where its files are. A benchmark fetches nothing: elsewhere it is the embedded graph of about
-    Cora's size, on which PyTorch Geometric does worse, as it multiplies features that are nearly all zero.
-    """
-    dataset = dataset or ("cora" if planetoid.is_known_and_at_hand("cora") else "sbm")
+def graphs(dataset: str = "cora", chunk_steps: int = 20) -> Iterator[Comparison]:
+    """The node classification study's epoch: a training step, and loss and accuracy of the validation nodes."""
     task = node_data.load(dataset)
     num_nodes, num_features = task.features.shape
     variants: list[Variant] = []
@@ -220,7 +208,7 @@ def graphs(dataset: str = "", chunk_steps: int = 20, product_size: int = 2048) -
     title = f"Node classification, {dataset}, an epoch, validation included, N={num_nodes}, D={num_features} "
     title += f"({task.features.nnz / num_nodes:.0f} not zero), E={len(task.edges.senders)}, {chunk_steps} a call"
     counted = "all products without those with zeros"
-    yield Comparison("graphs", title, variants, large_product(product_size), "epoch", counted)
+    yield Comparison("graphs", title, variants, "epoch", counted)
 
 
 def graph_flops(config: configs.nodes.Config, task: NodeTask) -> int:
