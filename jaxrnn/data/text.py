@@ -15,28 +15,8 @@ from jaxrnn.data.files import DataError, read_if_there, read_known
 
 _EMBEDDED = "pydoc"
 
-# The three books of Soons (2020), all in the public domain (Project Gutenberg).
-_BASE_ADDRESS = (
-    "https://raw.githubusercontent.com/uvadlc/uvadlc_practicals_2020/master"
-    "/assignment_2/2_recurrentnns_gnns/code/Part%202/assets/"
-)
-
-
-_BOOKS = {
-    "grimm": (
-        "book_EN_grimms_fairy_tails.txt",
-        "e6439bd511820742e842e21b75e89b394d3809eec82ca56b506c39ff39d4a7d6",
-    ),
-    "democracy": (
-        "book_EN_democracy_in_the_US.txt",
-        "1ba23c5acbb00b0ffbfe48be30273f5b965eaedca5e8dfce55253e6bb24f2ca5",
-    ),
-    "darwin": (
-        "book_NL_darwin_reis_om_de_wereld.txt",
-        "389b114334f9e34bea0b01d43dbe6892d44d7c9430c79a6517c74f0658370535",
-    ),
-}
-"""Each book's name at the address, and its SHA-256."""
+_BOOKS = ("grimm", "democracy", "darwin")
+"""Of Soons (2020), all in the public domain (Project Gutenberg)."""
 
 
 class UnknownCharactersError(ValueError):
@@ -170,8 +150,7 @@ def _read(name: str) -> bytes:
     if name == _EMBEDDED:
         return "\n".join(topics[topic] for topic in sorted(topics)).encode()
     if name in _BOOKS:
-        remote_name, sha256 = _BOOKS[name]
-        return read_known(f"books/{name}.txt", _BASE_ADDRESS + remote_name, sha256)[1]
+        return read_known(f"books/{name}.txt")[1]
     if (raw := read_if_there(Path(name))) is None:
         known = ", ".join([_EMBEDDED, *_BOOKS])
         raise DataError(f"{name!r} is neither a known text ({known}) nor a file: there is no {Path(name).absolute()}")
