@@ -65,15 +65,13 @@ def _one_probabilities(max_bits: int) -> np.ndarray:
 
     Zero where no continuation has the label: such states are never reached.
     """
-    # How many continuations of `remaining` bits lead from a state to a label, as [label][state] of Python integers:
+    # How many continuations of `remaining` bits lead from a state to a label, `[label, state]`, as Python integers:
     # they outgrow every fixed width, and their quotients are rounded only once. At the end, an odd run violates too.
-    counts = [[0, 1, 1], [1, 0, 0]]
+    counts = np.array([[0, 1, 1], [1, 0, 0]], object)
     probabilities = np.zeros((1 + max_bits, 2, 3), np.float32)
     for remaining in range(1, 1 + max_bits):
-        zero, one = ([[row[state] for state in states] for row in counts] for states in _NEXT_STATE)
-        counts = [[z + o for z, o in zip(*rows, strict=True)] for rows in zip(zero, one, strict=True)]
-        for label, state in np.ndindex(2, 3):
-            if counts[label][state]:
-                probabilities[remaining, label, state] = one[label][state] / counts[label][state]
+        zero, one = (counts[:, list(states)] for states in _NEXT_STATE)
+        counts = zero + one
+        probabilities[remaining] = one / np.maximum(counts, 1)
     probabilities.flags.writeable = False  # cached
     return probabilities
