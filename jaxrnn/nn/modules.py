@@ -32,21 +32,25 @@ class Recurrent(nn.Module):
     initializer: Initializer = torch_uniform
     reverse: bool = False
 
-    def __call__(
-        self, xs: Array, *, embedding: Array | None = None, carry: PyTree | None = None, mask: Array | None = None
-    ) -> tuple[PyTree, Array]:
-        """The last carry and ``ys [T, *batch, H]``; arguments as in `jaxrnn.recurrence.unroll`."""
-        params = self._params((xs if embedding is None else embedding).shape[-1])
-        return unroll(self.cell, params, xs, embedding=embedding, carry=carry, mask=mask, reverse=self.reverse)
-
-    def last_carry(self, tokens_tb: Array, *, embedding: Array, phases: Sequence[Phase]) -> PyTree:
-        """The last carry, by `jaxrnn.recurrence.last_carry`, forwards."""
-        params = self._params(embedding.shape[-1])
-        return last_carry(self.cell, params, tokens_tb, embedding=embedding, phases=phases)
-
     @nn.compact
-    def _params(self, input_size: int) -> Any:
-        return cell_params(self, self.cell, input_size, self.hidden_size, self.initializer)
+    def __call__(
+        self,
+        xs: Array,
+        *,
+        embedding: Array | None = None,
+        carry: PyTree | None = None,
+        mask: Array | None = None,
+        phases: Sequence[Phase] = (),
+    ) -> tuple[PyTree, Array | None]:
+        """The last carry and ``ys [T, *batch, H]``; arguments as in `jaxrnn.recurrence.unroll`.
+
+        With `phases`, `jaxrnn.recurrence.last_carry` gives the carry, and there are no ``ys``.
+        """
+        inputs = xs if embedding is None else embedding
+        params = cell_params(self, self.cell, inputs.shape[-1], self.hidden_size, self.initializer)
+        if phases:
+            return last_carry(self.cell, params, xs, embedding=inputs, phases=phases), None
+        return unroll(self.cell, params, xs, embedding=embedding, carry=carry, mask=mask, reverse=self.reverse)
 
 
 class FlaxCell(nn.RNNCellBase):

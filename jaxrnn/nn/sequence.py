@@ -32,10 +32,8 @@ class SequenceClassifier(nn.Module):
         shape = (self.vocabulary_size, self.embedding_size)
         embedding = self.param("embedding", nn.initializers.normal(1.0), shape)
         forward = Recurrent(self.cell, self.hidden_size, self.initializer, name="forward")
-        if self.phases and mask_tb is None:
-            carry = forward.last_carry(tokens_tb, embedding=embedding, phases=self.phases)
-        else:
-            carry, _ = forward(tokens_tb, embedding=embedding, mask=mask_tb)
+        phases = self.phases if mask_tb is None else ()
+        carry, _ = forward(tokens_tb, embedding=embedding, mask=mask_tb, phases=phases)
         hidden = carry.h
         if self.bidirectional:
             backward = Recurrent(self.cell, self.hidden_size, self.initializer, reverse=True, name="backward")

@@ -39,7 +39,7 @@ class CharLM(nn.Module):
         for i in range(self.num_layers):
             if i > 0 and self.dropout > 0:
                 xs = nn.Dropout(self.dropout, deterministic=deterministic)(xs)
-            layer = Recurrent(self.cell, self.hidden_size, self.initializer, name=_layer(i))
+            layer = Recurrent(self.cell, self.hidden_size, self.initializer, name=f"layer_{i}")
             carry, xs = layer(xs, embedding=None if i else embedding, carry=carries[i] if carries else None)
             last.append(carry)
         return tuple(last), head(self.vocabulary_size, self.hidden_size, self.initializer)(xs)
@@ -55,7 +55,7 @@ class CharLM(nn.Module):
 
         The embedding is projected here, once, into a table ``[V, .]``.
         """
-        cells: list[Any] = [self.cell.params_type(**params[_layer(i)]) for i in range(self.num_layers)]
+        cells: list[Any] = [self.cell.params_type(**params[f"layer_{i}"]) for i in range(self.num_layers)]
         table = self.cell.project(cells[0], jnp.asarray(params["embedding"]))
 
         def step(carries: tuple[PyTree, ...], token_b: Array) -> tuple[tuple[PyTree, ...], Array]:
@@ -66,7 +66,3 @@ class CharLM(nn.Module):
             return tuple(new), y @ params["head"]["kernel"] + params["head"]["bias"]
 
         return step
-
-
-def _layer(i: int) -> str:
-    return f"layer_{i}"
