@@ -46,7 +46,6 @@ class Comparison(NamedTuple):
     Attributes:
         key: a name that stays the same whatever the sizes are.
         title: the work and its sizes.
-        variants: as above.
         unit: what is timed: a step, or a character.
         counted: the products whose `flops` make the limit, for the reader.
     """

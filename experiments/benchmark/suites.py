@@ -13,16 +13,8 @@ import configs.text
 from configs.formal import Config
 from experiments import formal, nodes, text
 from experiments.benchmark import peers
-from experiments.benchmark.harness import (
-    ENDLESS,
-    OURS,
-    PRECISION,
-    Comparison,
-    Variant,
-    compile_timed,
-    training_variant,
-)
-from jaxrnn.cells import CELLS, INITIALIZERS, ProductCell
+from experiments.benchmark.harness import ENDLESS, OURS, PRECISION, Comparison, Variant, compile_timed, training_variant
+from jaxrnn.cells import CELLS, ProductCell
 from jaxrnn.data import nodes as node_data
 from jaxrnn.data.formal import TASKS
 from jaxrnn.data.graphs import NodeTask
@@ -34,6 +26,7 @@ from jaxrnn.training.placement import ONE_RUN, make_plan
 NOT_SHARED, PLAIN = "jaxrnn, padding not shared", "jaxrnn, the batch not divided either"
 """Without what placement does to a batch on a CPU."""
 _RECURRENT = Config(digits=20, chunk_steps=4)
+_RECURRENT_GATES = {"lstm": 4, "peephole": 3}
 _SEEDS = {
     "seeds_small": Config(digits=10, batch_size=32, hidden_size=32, chunk_steps=50),
     "seeds_large": Config(digits=10, chunk_steps=3),
@@ -89,9 +82,8 @@ def in_a_program(number: int) -> str:
 
 def recurrent_flops(config: Config) -> int:
     """``3 * 2 T B H U`` of one training step: the recurrent product ``[B, H] [H, U]``, forward and twice backward."""
-    cell, initializer = CELLS[config.cell], INITIALIZERS[config.initializer]
-    weight = jax.eval_shape(lambda: cell.weight(cell.init(jax.random.key(0), 1, config.hidden_size, initializer)))
-    return 6 * TASKS[config.task](config.digits).input_length * config.batch_size * weight.size
+    columns = _RECURRENT_GATES[config.cell] * config.hidden_size
+    return 6 * TASKS[config.task](config.digits).input_length * config.batch_size * config.hidden_size * columns
 
 
 def _endless(config: Config) -> Config:
@@ -121,11 +113,10 @@ def text_training(config: configs.text.Config = _TEXT, num_characters: int = 87)
     config = dataclasses.replace(config, precision=PRECISION, max_steps=ENDLESS)
     tokens = np.random.default_rng(0).integers(num_characters, size=500_000, dtype=np.uint8)
     corpus = Corpus("".join(map(chr, range(num_characters))), tokens, sha256="")
-    model = text.build_model(config, num_characters)
+    flops = 6 * config.seq_length * config.batch_size * products_per_character(config, num_characters)
     flax = peers.FlaxCharLM(config, num_characters)
-    flops = 6 * config.seq_length * config.batch_size * products_per_character(model)
     variants = [
-        training_variant(OURS, config.cell, text.build.build(config, model, corpus), flops),
+        training_variant(OURS, config.cell, text.build.build(config, corpus=corpus), flops),
         training_variant(peers.FLAX, config.cell, text.build.build(config, flax, corpus), flops),
     ]
     if peers.version("torch"):
@@ -146,7 +137,7 @@ def sampling(
     One text at a time reads every weight for every character: memory, not arithmetic, is its limit.
     """
     model = text.build_model(config, num_characters)
-    flops = 2 * products_per_character(model)
+    flops = 2 * products_per_character(config, num_characters)
     variants: list[Variant] = []
     for batch_size in batch_sizes:
         variants.append(_sampling(model, batch_size, length, flops))
@@ -160,16 +151,12 @@ def _text_sizes(config: configs.text.Config, num_characters: int) -> str:
     return f"{config.num_layers} layers, H={config.hidden_size}, D={config.embedding_size}, V={num_characters}"
 
 
-def products_per_character(model: CharLM) -> int:
-    """Multiply-adds of the matrix products of one character, forward, except for the first layer's input.
+def products_per_character(config: configs.text.Config, num_characters: int) -> int:
+    """Multiply-adds of the LSTM's matrix products of one character, forward, except for the first layer's input.
 
     That input is one of V characters, so its product can be read from a table.
     """
-    tokens = jnp.zeros((1, 1), jnp.int32)
-    params = dict(jax.eval_shape(lambda: model.init(jax.random.key(0), tokens))["params"])
-    del params["embedding"]
-    params["layer_0"] = {name: w for name, w in params["layer_0"].items() if name != "w_x"}
-    return sum(weight.size for weight in jax.tree.leaves(params) if weight.ndim == 2)
+    return 4 * config.hidden_size**2 * (2 * config.num_layers - 1) + config.hidden_size * num_characters
 
 
 def _sampling(model: CharLM, batch_size: int, length: int, flops: int) -> Variant:

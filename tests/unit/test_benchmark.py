@@ -269,15 +269,15 @@ def test_the_node_classifiers_in_pytorch_geometric_are_the_same_models(config):
 @pytest.mark.parametrize(
     ("seconds", "cells"),
     [
-        ([0.5, 0.25, 0.125], ["250", "125 to 500", "4"]),
-        ([6.4e-5, 6.4e-5, 6.4e-5], ["0.064", "0.064 to 0.064", "15620"]),
+        ([0.5, 0.25, 0.125], ["250", "125 to 500"]),
+        ([6.4e-5, 6.4e-5, 6.4e-5], ["0.064", "0.064 to 0.064"]),
     ],
 )
 def test_the_table_is_in_milliseconds_and_percent(seconds, cells):
     row = {"name": "Flax", "group": "lstm", "seconds": seconds, "ratio": 1.4567, "share": 0.625, "compile_seconds": 2.3}
     measured = {"title": "a title", "unit": "character", "counted": "some products", "rows": [row], "rate": 3.5e11}
     table = tables.make_table(measured, tables.settings())
-    assert table.columns[2:5] == ("ms a character", "min to max", "characters a second")
+    assert table.columns[2:4] == ("ms a character", "min to max")
     assert table.rows == [["lstm", "Flax", *cells, "1.46", "62%", "2.3"]]
     assert "350 GFLOP/s" in table.caption
 
