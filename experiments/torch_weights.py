@@ -12,12 +12,10 @@ import io
 import itertools
 import re
 import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
@@ -30,6 +28,7 @@ from jaxrnn.rundir.restore import deposit
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _MOST_NAMES = 12
+"""Tensors that an error lists."""
 
 
 class WeightsError(RunError):
@@ -49,13 +48,7 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch warns of formats that it then reads or refuses.
-            raw = path.read_bytes()
-            if zipfile.is_zipfile(io.BytesIO(raw)):
-                archive = zipfile.ZipFile(io.BytesIO(raw))
-                for entry in archive.infolist():
-                    if entry.CRC:  # PyTorch can leave the checksum out, and compares none; reading here does.
-                        archive.read(entry)
-            content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
+            content = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
         wrapped = [content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
         return {
             str(name): (tensor.to(torch.float32) if tensor.is_floating_point() else tensor).detach().numpy()
@@ -99,7 +92,7 @@ def import_weights(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
     Raises:
         WeightsError: for tensors that are missing or left over, other layers (GRU, bidirectional, projected), shapes
-            that do not fit together, and weights that are not finite floating-point numbers.
+            that do not fit together, and weights that are not finite.
     """
     firsts = [match for name in state if (match := re.fullmatch(r"(.*)weight_ih_l\d+", name, re.DOTALL))]
     prefix = firsts[0][1] if firsts else ""
@@ -118,13 +111,14 @@ def import_weights(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
             shapes |= dict(zip(names, ((4 * H, H if k else D), (4 * H, H), (4 * H,), (4 * H,)), strict=False))
     if len(kinds) not in (2, 4) or {name: array.shape for name, array in state.items()} != shapes:
         found = [f"{name!r} {list(array.shape)}" for name, array in state.items()]
-        more = f", and {len(found) - _MOST_NAMES} more" if len(found) > _MOST_NAMES else ""
         raise WeightsError(
             "needed are an embedding [V, D], one LSTM of one direction and without projection, weight_ih_lk [4H, D or"
             " H], weight_hh_lk [4H, H] and either both biases [4H] or none, and a linear layer, weight [V, H] and bias"
-            f" [V]; found {', '.join(found[:_MOST_NAMES])}{more}"
+            f" [V]; found {len(found)}: {', '.join(found[:_MOST_NAMES])}"
         )
-    arrays = {name: _finite_float32(name, state[name]) for name in shapes}
+    arrays = {name: np.array(state[name], np.float32) for name in shapes}
+    if broken := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
+        raise WeightsError(f"{broken[0]!r} has numbers that are NaN or infinite")
     params: dict[str, Any] = {"embedding": arrays[embeddings[0]]}
     for k, (weight_ih, weight_hh, *of_layer) in enumerate(layers):
         b = arrays[of_layer[0]] + arrays[of_layer[1]] if of_layer else np.zeros(len(arrays[weight_hh]), np.float32)
@@ -142,13 +136,11 @@ def export_weights(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
     Raises:
         WeightsError: if a layer is not an LSTM, or for what `import_weights` would not take back.
     """
-    layers = {name: layer for name, layer in params.items() if name.startswith("layer_")}
-    if params.keys() - layers.keys() != {"embedding", "head"} or any(
-        {*p} != {"w_x", "w_h", "b"} for p in layers.values()
-    ):
-        raise WeightsError(f"not the parameters of a character model of LSTM layers: {', '.join(map(repr, params))}")
     state = {"embedding.weight": params["embedding"]}
-    for k, layer in enumerate(params[f"layer_{k}"] for k in range(len(layers))):
+    for k in range(len(params) - 2):
+        layer = params[f"layer_{k}"]
+        if {*layer} != {"w_x", "w_h", "b"}:
+            raise WeightsError(f"a layer with parameters {', '.join(layer)} is not an LSTM")
         state |= {
             f"lstm.weight_ih_l{k}": layer["w_x"].T,
             f"lstm.weight_hh_l{k}": layer["w_h"].T,
@@ -157,7 +149,8 @@ def export_weights(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
             f"lstm.bias_hh_l{k}": np.full(layer["b"].shape, -0.0),
         }
     state |= {"head.weight": params["head"]["kernel"].T, "head.bias": params["head"]["bias"]}
-    arrays = {name: _finite_float32(name, array) for name, array in state.items()}
+    # As rows: a transposed array is not contiguous.
+    arrays = {name: np.array(array, np.float32, order="C") for name, array in state.items()}
     import_weights(arrays)  # Raises where the shapes are another cell's.
     return arrays
 
@@ -168,17 +161,6 @@ def _torch() -> Any:
         return importlib.import_module("torch")
     except ImportError as error:
         raise WeightsError("PyTorch is not installed; pip install -e '.[torch]' installs it") from error
-
-
-def _finite_float32(name: str, array: Any) -> np.ndarray:
-    """A copy of an array of NumPy or JAX, contiguous, which a transposed array is not."""
-    if not jnp.issubdtype(array.dtype, jnp.floating):
-        raise WeightsError(f"{name!r} is {array.dtype}, not floating point")
-    with np.errstate(over="ignore"):  # What float32 cannot hold becomes infinite.
-        copy = np.array(array, np.float32, order="C")
-    if not np.isfinite(copy).all():
-        raise WeightsError(f"{name!r} has numbers that are NaN or infinite")
-    return copy
 
 
 # --- The binary -------------------------------------------------------------------------------------------------------

@@ -32,19 +32,10 @@ def gates(cell: Cell, params: PyTree, xs: Array) -> dict[str, Array]:
 
 
 def carry_gradients(cell: Cell, params: PyTree, xs: Array, loss: Loss) -> PyTree:
-    """``dL/ds_t``, the gradient with respect to the carry that each step hands on.
+    """``dL/ds_t``, the gradient with respect to the carry that each step hands on, over inputs ``xs [T, *batch, D]``.
 
-    In the last carry, only the field ``h`` has a gradient. Each field's gradient holds the other fields fixed: the one
-    of ``c_t`` leaves out the path through ``h_t``.
-
-    Args:
-        cell: the cell.
-        params: its parameters.
-        xs: inputs ``[T, *batch, D]``.
-        loss: as above.
-
-    Returns:
-        A carry of fields ``[T, *batch, H]``.
+    It is a carry of fields ``[T, *batch, H]``. In the last carry, only the field ``h`` has a gradient. Each field's
+    gradient holds the other fields fixed: the one of ``c_t`` leaves out the path through ``h_t``.
     """
     zs = cell.project(params, xs)
     start = _start(cell, params, zs)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import scipy.sparse
 
-PARTS = ("x", "y", "tx", "ty", "allx", "ally", "graph", "test.index")
+PARTS = ("y", "tx", "ty", "allx", "ally", "graph", "test.index")
 PICKLES = PARTS[:-1]
 
 
@@ -16,7 +16,7 @@ def one_hot(labels, num_classes):
 
 
 def example(num_train=6, num_others=20, test_nodes=(24, 20, 26, 21, 22, 25), num_classes=3, num_features=8, seed=0):
-    """The eight objects of a small data set; node 23 is missing, unless the test nodes are others."""
+    """The objects of a small data set that are read; node 23 is missing, unless the test nodes are others."""
     rng = np.random.default_rng(seed)
     num_nodes = max(test_nodes) + 1
     values = rng.integers(1, 5, (num_nodes, num_features)) * (rng.random((num_nodes, num_features)) < 0.4)
@@ -28,7 +28,6 @@ def example(num_train=6, num_others=20, test_nodes=(24, 20, 26, 21, 22, 25), num
         graph[node] = rng.choice(present, 3).tolist() if node in present else []
     graph[0] += [0, 1, 1]
     return {
-        "x": features[:num_train],
         "y": labels[:num_train],
         "tx": features[list(test_nodes)],
         "ty": labels[list(test_nodes)],

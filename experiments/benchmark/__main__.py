@@ -8,7 +8,7 @@ from typing import Any
 from absl import flags
 
 from experiments import _cli
-from experiments.benchmark.harness import measure
+from experiments.benchmark.harness import large_product, measure
 from experiments.benchmark.suites import SUITES
 from experiments.benchmark.tables import make_table, settings, write
 from jaxrnn.rundir.directory import RunError
@@ -21,13 +21,13 @@ def main(names: Sequence[str], repeats: int, out: Path | None) -> None:
     Raises:
         RunError: `out` cannot be written.
     """
-    used = settings()
+    used, product = settings(), large_product()
     measured: list[dict[str, Any]] = []
     try:
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
         for comparison in itertools.chain.from_iterable(SUITES[name]() for name in names):
-            measured.append(measure(comparison, repeats))
+            measured.append(measure(comparison, product, repeats))
             print(table_markdown(make_table(measured[-1], used)), end="\n\n", flush=True)
             if out is not None:  # After each: the next comparison may need more memory, or time, than there is.
                 write(out, {"suites": list(names), "repeats": repeats, **used}, measured)

@@ -23,11 +23,9 @@ _QUEUED = 10
 
 
 class Variant(NamedTuple):
-    """One way to do the same work.
+    """One way to do the work of a group, such as a cell; the variants of a group are compared.
 
     Attributes:
-        name: what is timed.
-        group: the work, such as the cell; the variants of a group are compared.
         step: one call, which returns when the device is done.
         steps_per_call: training steps, or characters, in a call.
         flops: of the matrix products of a step that count towards the limit.
@@ -43,13 +41,11 @@ class Variant(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Variants that take turns, and the large matrix product whose rate is their limit.
+    """Variants that take turns.
 
     Attributes:
         key: a name that stays the same whatever the sizes are.
         title: the work and its sizes.
-        variants: as above.
-        product: as above.
         unit: what is timed: a step, or a character.
         counted: the products whose `flops` make the limit, for the reader.
     """
@@ -57,13 +53,16 @@ class Comparison(NamedTuple):
     key: str
     title: str
     variants: Sequence[Variant]
-    product: Variant
     unit: str
     counted: str
 
 
-def measure(comparison: Comparison, repeats: int, clock: Callable[[], float] = time.perf_counter) -> dict[str, Any]:
-    """Times a comparison: its variants in turn A B C A B C ..., `repeats` times after a turn to warm up.
+def measure(
+    comparison: Comparison, product: Variant, repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, Any]:
+    """Times variants in turn A B C A B C ..., `repeats` times after a turn to warm up.
+
+    In each turn the last is `product`, whose rate is the limit of the others.
 
     Returns:
         What ``benchmark.json`` has of it: its key, title, unit and counted products, "rate", the median of the product
@@ -76,11 +75,11 @@ def measure(comparison: Comparison, repeats: int, clock: Callable[[], float] = t
         variant.step()
         return (clock() - started) / variant.steps_per_call
 
-    variants = [*comparison.variants, comparison.product]
+    variants = [*comparison.variants, product]
     turns = [[seconds(variant) for variant in variants] for _ in range(1 + repeats)]
     taken = np.array(turns[1:]).T
     ours = {variant.group: of_ours for variant, of_ours in zip(variants, taken, strict=True) if variant.name == OURS}
-    rate = comparison.product.flops / taken[-1]
+    rate = product.flops / taken[-1]
     rows = [
         {
             "name": variant.name,
@@ -92,7 +91,8 @@ def measure(comparison: Comparison, repeats: int, clock: Callable[[], float] = t
         }
         for variant, of_one in zip(variants, taken, strict=True)
     ]
-    described = {name: getattr(comparison, name) for name in ("key", "title", "unit", "counted")}
+    described = comparison._asdict()
+    del described["variants"]
     return {**described, "rate": float(np.median(rate)), "rows": rows}
 
 
@@ -122,7 +122,7 @@ def training_variant(
     return Variant(name, group, step, training.chunk_steps * num_runs, flops, compile_seconds)
 
 
-def large_product(size: int) -> Variant:
+def large_product(size: int = 2048) -> Variant:
     """``a @ a``, float32, in JAX."""
     a = jax.random.normal(jax.random.key(0), (size, size)) / size**0.5
     product, compile_seconds = compile_timed(jax.jit(jnp.matmul), a, a)

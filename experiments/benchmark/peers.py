@@ -46,21 +46,16 @@ class Embedding(nn.Module):
 class FlaxCharLM(nn.Module):
     """`jaxrnn.nn.text.CharLM` of Flax's own layers, without dropout and without state from window to window."""
 
-    vocabulary_size: int
-    embedding_size: int
-    hidden_size: int
-    num_layers: int
+    config: configs.text.Config
+    num_characters: int
 
     @nn.compact
-    def __call__(
-        self, tokens_tb: Array, carries: PyTree = None, *, deterministic: bool = True
-    ) -> tuple[tuple[()], Array]:
+    def __call__(self, tokens_tb: Array, carries: PyTree = None, **unused: Any) -> tuple[tuple[()], Array]:
         """No carries, and logits ``[T, B, V]``."""
-        del carries, deterministic
-        xs = Embedding(self.vocabulary_size, self.embedding_size)(tokens_tb)
-        for _ in range(self.num_layers):
-            xs = nn.RNN(nn.OptimizedLSTMCell(self.hidden_size), time_major=True)(xs)
-        return (), nn.Dense(self.vocabulary_size)(xs)
+        xs = Embedding(self.num_characters, self.config.embedding_size)(tokens_tb)
+        for _ in range(self.config.num_layers):
+            xs = nn.RNN(nn.OptimizedLSTMCell(self.config.hidden_size), time_major=True)(xs)
+        return (), nn.Dense(self.num_characters)(xs)
 
 
 def flax_classifier(config: Config, flops: int) -> Variant:
@@ -96,8 +91,20 @@ def _device(torch: Any) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _trained(torch: Any, config: Any, parameters: list[Any], loss: Callable[[], Any]) -> Callable[[], None]:
-    """A call of as many training steps as a chunk has, run eagerly; each call of `loss` is that of another batch."""
+def _variant(name: str, group: str, config: Any, flops: int, train: Callable[[], Any]) -> Variant:
+    """As many training steps as a chunk has, run eagerly; each returns a number on the device."""
+
+    def step() -> None:
+        for _ in range(config.chunk_steps):
+            value = train()
+        value.item()  # Waits for the device.
+
+    return Variant(name, group, step, config.chunk_steps, flops)
+
+
+def _trainer(torch: Any, config: Any, model: Any, loss: Callable[[], Any]) -> Callable[[], Any]:
+    """A training step of Adam; each call of `loss` is that of another batch."""
+    parameters = list(model.parameters())
     optimizer = torch.optim.Adam(parameters, lr=config.learning_rate)
 
     def train() -> Any:
@@ -108,16 +115,13 @@ def _trained(torch: Any, config: Any, parameters: list[Any], loss: Callable[[], 
         optimizer.step()
         return value
 
-    return _repeated(config.chunk_steps, train)
+    return train
 
 
-def _repeated(times: int, train: Callable[[], Any]) -> Callable[[], None]:
-    def step() -> None:
-        for _ in range(times):
-            value = train()
-        value.item()  # Waits for the device.
-
-    return step
+def _model(torch: Any, layers: Any, num_tokens: int, width: int, hidden_size: int, num_outputs: int) -> Any:
+    """Modules ``embedding``, ``layers`` and ``head``."""
+    ends = {"embedding": torch.nn.Embedding(num_tokens, width), "head": torch.nn.Linear(hidden_size, num_outputs)}
+    return torch.nn.ModuleDict({**ends, "layers": layers}).to(_device(torch))
 
 
 def _lstm_loop(w: Mapping[str, Any], xs_tbd: Any) -> Any:
@@ -154,29 +158,25 @@ Each weight's name is a gate and a role: ``x [D, H]``, ``h [H, H]`` or ``b [H]``
 def torch_classifier(name: str, config: Config, flops: int) -> Variant:
     """The palindrome study's step, with batches drawn before; the layer is ``nn.LSTM``, or a loop by its name."""
     torch, task, size = _torch(), TASKS[config.task](config.digits), config.hidden_size
-    device, width = _device(torch), formal.build_model(config).embedding_size
-    embedding = torch.nn.Embedding(task.vocabulary_size, width, device=device)
-    head = torch.nn.Linear(size, task.num_classes, device=device)
-    names, loop = LOOPS[config.cell]
+    width, (names, loop) = formal.build_model(config).embedding_size, LOOPS[config.cell]
     if name == TORCH_LOOP:
         shapes = {"x": (width, size), "h": (size, size), "b": (size,)}
-        drawn = {w: torch.randn(shapes[w[1]], device=device) / size**0.5 for w in names}
-        layer = torch.nn.ParameterDict(drawn)
+        layers = torch.nn.ParameterDict({w: torch.randn(shapes[w[1]]) / size**0.5 for w in names})
     else:
-        layer = torch.nn.LSTM(width, size, device=device)
+        layers = torch.nn.LSTM(width, size)
+    model = _model(torch, layers, task.vocabulary_size, width, size, task.num_classes)
 
     def last_hidden(xs_tbd: Any) -> Any:
-        return loop(layer, xs_tbd) if name == TORCH_LOOP else layer(xs_tbd)[0][-1]
+        return loop(model["layers"], xs_tbd) if name == TORCH_LOOP else model["layers"](xs_tbd)[0][-1]
 
     samples = [task.sample(key, config.batch_size) for key in jax.random.split(jax.random.key(0), config.chunk_steps)]
     batches = itertools.cycle([_tensors(torch, *sample) for sample in samples])
 
     def loss() -> Any:
         tokens_tb, labels_b = next(batches)
-        return torch.nn.functional.cross_entropy(head(last_hidden(embedding(tokens_tb))), labels_b)
+        return torch.nn.functional.cross_entropy(model["head"](last_hidden(model["embedding"](tokens_tb))), labels_b)
 
-    parameters = [*embedding.parameters(), *layer.parameters(), *head.parameters()]
-    return Variant(name, config.cell, _trained(torch, config, parameters, loss), config.chunk_steps, flops)
+    return _variant(name, config.cell, config, flops, _trainer(torch, config, model, loss))
 
 
 def _tensors(torch: Any, *arrays: Any) -> list[Any]:
@@ -185,12 +185,9 @@ def _tensors(torch: Any, *arrays: Any) -> list[Any]:
 
 def torch_char_lm(torch: Any, config: configs.text.Config, num_characters: int) -> Any:
     """The character LSTM: modules ``embedding``, ``layers`` and ``head``."""
-    modules = {
-        "embedding": torch.nn.Embedding(num_characters, config.embedding_size),
-        "layers": torch.nn.LSTM(config.embedding_size, config.hidden_size, config.num_layers),
-        "head": torch.nn.Linear(config.hidden_size, num_characters),
-    }
-    return torch.nn.ModuleDict(modules).to(_device(torch))
+    width, hidden_size = config.embedding_size, config.hidden_size
+    layers = torch.nn.LSTM(width, hidden_size, config.num_layers)
+    return _model(torch, layers, num_characters, width, hidden_size, num_characters)
 
 
 def torch_logits(model: Any, tokens_tb: Any, state: Any = None) -> tuple[Any, Any]:
@@ -221,8 +218,7 @@ def torch_text(config: configs.text.Config, tokens: np.ndarray, num_characters: 
         logits_tbv, _ = torch_logits(model, drawn[:-1])
         return torch.nn.functional.cross_entropy(logits_tbv.flatten(0, 1), drawn[1:].flatten())
 
-    step = _trained(torch, config, list(model.parameters()), loss)
-    return Variant(TORCH_LSTM, config.cell, step, config.chunk_steps, flops)
+    return _variant(TORCH_LSTM, config.cell, config, flops, _trainer(torch, config, model, loss))
 
 
 def torch_sampling(
@@ -288,4 +284,4 @@ def torch_nodes(config: configs.nodes.Config, task: NodeTask, flops: int) -> Var
             right = logits.argmax(-1) == labels[validation]
             return cross_entropy(logits, labels[validation]) + right.float().mean()
 
-    return Variant(PYG, config.model, _repeated(config.chunk_steps, epoch), config.chunk_steps, flops)
+    return _variant(PYG, config.model, config, flops, epoch)

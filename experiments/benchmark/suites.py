@@ -13,19 +13,9 @@ import configs.text
 from configs.formal import Config
 from experiments import formal, nodes, text
 from experiments.benchmark import peers
-from experiments.benchmark.harness import (
-    ENDLESS,
-    OURS,
-    PRECISION,
-    Comparison,
-    Variant,
-    compile_timed,
-    large_product,
-    training_variant,
-)
-from jaxrnn.cells import CELLS, INITIALIZERS, ProductCell
+from experiments.benchmark.harness import ENDLESS, OURS, PRECISION, Comparison, Variant, compile_timed, training_variant
+from jaxrnn.cells import CELLS, ProductCell
 from jaxrnn.data import nodes as node_data
-from jaxrnn.data import planetoid
 from jaxrnn.data.formal import TASKS
 from jaxrnn.data.graphs import NodeTask
 from jaxrnn.data.text import Corpus
@@ -36,6 +26,7 @@ from jaxrnn.training.placement import ONE_RUN, make_plan
 NOT_SHARED, PLAIN = "jaxrnn, padding not shared", "jaxrnn, the batch not divided either"
 """Without what placement does to a batch on a CPU."""
 _RECURRENT = Config(digits=20, chunk_steps=4)
+_RECURRENT_GATES = {"lstm": 4, "peephole": 3}
 _SEEDS = {
     "seeds_small": Config(digits=10, batch_size=32, hidden_size=32, chunk_steps=50),
     "seeds_large": Config(digits=10, chunk_steps=3),
@@ -49,7 +40,7 @@ _CHARACTER_PRODUCTS = "all products but those of the first layer's inputs, which
 # --- Palindromes ------------------------------------------------------------------------------------------------------
 
 
-def recurrent(config: Config = _RECURRENT, product_size: int = 2048) -> Iterator[Comparison]:
+def recurrent(config: Config = _RECURRENT) -> Iterator[Comparison]:
     """The palindrome study's training step (Soons 2020, Tables 1 and 2), of the LSTM and of the peephole LSTM."""
     lstm, peephole = (_endless(dataclasses.replace(config, cell=cell)) for cell in ("lstm", "peephole"))
     model, training, flops = formal.build_model(lstm), formal.build(lstm), recurrent_flops(lstm)
@@ -67,12 +58,10 @@ def recurrent(config: Config = _RECURRENT, product_size: int = 2048) -> Iterator
         variants += [peers.torch_classifier(name, lstm, flops) for name in (peers.TORCH_LSTM, peers.TORCH_LOOP)]
         variants.append(peers.torch_classifier(peers.TORCH_LOOP, peephole, recurrent_flops(peephole)))
     title = f"Palindrome training step, {_sizes(config)}, D={model.embedding_size}"
-    yield Comparison("recurrent", title, variants, large_product(product_size), "step", _RECURRENT_PRODUCTS)
+    yield Comparison("recurrent", title, variants, "step", _RECURRENT_PRODUCTS)
 
 
-def seeds(
-    problems: Mapping[str, Config] = _SEEDS, numbers: Sequence[int] = (1, 2, 4, 8, 16), product_size: int = 2048
-) -> Iterator[Comparison]:
+def seeds(problems: Mapping[str, Config] = _SEEDS, numbers: Sequence[int] = (1, 2, 4, 8, 16)) -> Iterator[Comparison]:
     """The palindrome step by the number of seeds in a program, of a small problem and of a large one."""
     for key, sizes in problems.items():
         config, flops = _endless(sizes), recurrent_flops(sizes)
@@ -83,7 +72,7 @@ def seeds(
         if peers.version("torch"):
             variants.append(peers.torch_classifier(f"{peers.TORCH_LSTM}, one seed", config, flops))
         title = f"A seed's palindrome training step, {_sizes(config)}, by the seeds in a program (jaxrnn: {default})"
-        yield Comparison(key, title, variants, large_product(product_size), "seed's step", _RECURRENT_PRODUCTS)
+        yield Comparison(key, title, variants, "seed's step", _RECURRENT_PRODUCTS)
 
 
 def in_a_program(number: int) -> str:
@@ -93,9 +82,8 @@ def in_a_program(number: int) -> str:
 
 def recurrent_flops(config: Config) -> int:
     """``3 * 2 T B H U`` of one training step: the recurrent product ``[B, H] [H, U]``, forward and twice backward."""
-    cell, initializer = CELLS[config.cell], INITIALIZERS[config.initializer]
-    weight = jax.eval_shape(lambda: cell.weight(cell.init(jax.random.key(0), 1, config.hidden_size, initializer)))
-    return 6 * TASKS[config.task](config.digits).input_length * config.batch_size * weight.size
+    columns = _RECURRENT_GATES[config.cell] * config.hidden_size
+    return 6 * TASKS[config.task](config.digits).input_length * config.batch_size * config.hidden_size * columns
 
 
 def _endless(config: Config) -> Config:
@@ -117,28 +105,25 @@ def _palindromes(name: str, config: Config, num_seeds: int) -> Variant:
 # --- Characters -------------------------------------------------------------------------------------------------------
 
 
-def text_training(
-    config: configs.text.Config = _TEXT, num_characters: int = 87, product_size: int = 2048
-) -> Iterator[Comparison]:
+def text_training(config: configs.text.Config = _TEXT, num_characters: int = 87) -> Iterator[Comparison]:
     """The character LSTM's training step (Soons 2020, Table 3), on windows of a random text as long as a short book.
 
     Each call maps the chunk's 120 MB anew, some 0.1 s of page faults on a CPU, which few steps would not hide.
     """
     config = dataclasses.replace(config, precision=PRECISION, max_steps=ENDLESS)
     tokens = np.random.default_rng(0).integers(num_characters, size=500_000, dtype=np.uint8)
-    corpus = Corpus("random", "".join(map(chr, range(num_characters))), tokens, sha256="")
-    model = text.build_model(config, num_characters)
-    flax = peers.FlaxCharLM(num_characters, config.embedding_size, config.hidden_size, config.num_layers)
-    flops = 6 * config.seq_length * config.batch_size * products_per_character(model)
+    corpus = Corpus("".join(map(chr, range(num_characters))), tokens, sha256="")
+    flops = 6 * config.seq_length * config.batch_size * products_per_character(config, num_characters)
+    flax = peers.FlaxCharLM(config, num_characters)
     variants = [
-        training_variant(OURS, config.cell, text.build.build(config, model, corpus), flops),
+        training_variant(OURS, config.cell, text.build.build(config, corpus=corpus), flops),
         training_variant(peers.FLAX, config.cell, text.build.build(config, flax, corpus), flops),
     ]
     if peers.version("torch"):
         variants.append(peers.torch_text(config, tokens, num_characters, flops))
     title = f"Character LSTM training step, T={config.seq_length}, B={config.batch_size}, "
     title += f"{_text_sizes(config, num_characters)}, {config.chunk_steps} steps a call"
-    yield Comparison("text", title, variants, large_product(product_size), "step", _CHARACTER_PRODUCTS)
+    yield Comparison("text", title, variants, "step", _CHARACTER_PRODUCTS)
 
 
 def sampling(
@@ -146,37 +131,32 @@ def sampling(
     num_characters: int = 87,
     length: int = 120,
     batch_sizes: Sequence[int] = (1, 64),
-    product_size: int = 2048,
 ) -> Iterator[Comparison]:
     """Texts from the character LSTM, tau = 1, each from its first character on.
 
     One text at a time reads every weight for every character: memory, not arithmetic, is its limit.
     """
     model = text.build_model(config, num_characters)
-    flops = 2 * products_per_character(model)
+    flops = 2 * products_per_character(config, num_characters)
     variants: list[Variant] = []
     for batch_size in batch_sizes:
         variants.append(_sampling(model, batch_size, length, flops))
         if peers.version("torch"):
             variants.append(peers.torch_sampling(config, num_characters, batch_size, length, flops))
     title = f"Generation by the character LSTM, {_text_sizes(config, num_characters)}, {length} characters a text"
-    yield Comparison("sampling", title, variants, large_product(product_size), "character", _CHARACTER_PRODUCTS)
+    yield Comparison("sampling", title, variants, "character", _CHARACTER_PRODUCTS)
 
 
 def _text_sizes(config: configs.text.Config, num_characters: int) -> str:
     return f"{config.num_layers} layers, H={config.hidden_size}, D={config.embedding_size}, V={num_characters}"
 
 
-def products_per_character(model: CharLM) -> int:
-    """Multiply-adds of the matrix products of one character, forward, except for the first layer's input.
+def products_per_character(config: configs.text.Config, num_characters: int) -> int:
+    """Multiply-adds of the LSTM's matrix products of one character, forward, except for the first layer's input.
 
     That input is one of V characters, so its product can be read from a table.
     """
-    tokens = jnp.zeros((1, 1), jnp.int32)
-    params = dict(jax.eval_shape(lambda: model.init(jax.random.key(0), tokens))["params"])
-    del params["embedding"]
-    params["layer_0"] = {name: w for name, w in params["layer_0"].items() if name != "w_x"}
-    return sum(weight.size for weight in jax.tree.leaves(params) if weight.ndim == 2)
+    return 4 * config.hidden_size**2 * (2 * config.num_layers - 1) + config.hidden_size * num_characters
 
 
 def _sampling(model: CharLM, batch_size: int, length: int, flops: int) -> Variant:
@@ -198,13 +178,8 @@ def _sampling(model: CharLM, batch_size: int, length: int, flops: int) -> Varian
 # --- Graphs -----------------------------------------------------------------------------------------------------------
 
 
-def graphs(dataset: str = "", chunk_steps: int = 20, product_size: int = 2048) -> Iterator[Comparison]:
-    """The node classification study's epoch: a training step, and loss and accuracy of the validation nodes.
-
-    By default on Cora where its files are. A benchmark fetches nothing: elsewhere it is the embedded graph of about
-    Cora's size, on which PyTorch Geometric does worse, as it multiplies features that are nearly all zero.
-    """
-    dataset = dataset or ("cora" if planetoid.is_known_and_at_hand("cora") else "sbm")
+def graphs(dataset: str = "cora", chunk_steps: int = 20) -> Iterator[Comparison]:
+    """The node classification study's epoch: a training step, and loss and accuracy of the validation nodes."""
     task = node_data.load(dataset)
     num_nodes, num_features = task.features.shape
     variants: list[Variant] = []
@@ -220,7 +195,7 @@ def graphs(dataset: str = "", chunk_steps: int = 20, product_size: int = 2048) -
     title = f"Node classification, {dataset}, an epoch, validation included, N={num_nodes}, D={num_features} "
     title += f"({task.features.nnz / num_nodes:.0f} not zero), E={len(task.edges.senders)}, {chunk_steps} a call"
     counted = "all products without those with zeros"
-    yield Comparison("graphs", title, variants, large_product(product_size), "epoch", counted)
+    yield Comparison("graphs", title, variants, "epoch", counted)
 
 
 def graph_flops(config: configs.nodes.Config, task: NodeTask) -> int:

@@ -4,15 +4,15 @@ import hashlib
 import os
 from pathlib import Path
 
+KNOWN = {
+    place: (digest, address)
+    for place, digest, address in map(str.split, Path(__file__).with_name("known.txt").read_text().splitlines())
+}
+"""Known files by their places in the user's folder or the cache: SHA-256, and where they can be fetched."""
+
 
 class DataError(Exception):
     """Data cannot be had; the message is one line that says why and what to do."""
-
-
-def data_dir() -> Path | None:
-    """Where the user's data are: the environment's ``JAXRNN_DATA_DIR``, None where it is not set."""
-    given = os.environ.get("JAXRNN_DATA_DIR")
-    return Path(given) if given else None
 
 
 def cache_dir() -> Path:
@@ -26,28 +26,17 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxrnn"
 
 
-def is_at_hand(relative: str) -> bool:
-    """Whether `read_known` would find a file without fetching it."""
-    return any((folder / relative).exists() for folder in _folders())
+def read_known(place: str) -> tuple[Path, bytes]:
+    """The path and the bytes of a file of `KNOWN`; no other contents are ever returned.
 
-
-def read_known(relative: str, address: str, digest: str) -> tuple[Path, bytes]:
-    """Reads a file whose contents are known; no other contents are ever returned.
-
-    It is searched for in `data_dir`, then in `cache_dir`, and else fetched into the latter.
-
-    Args:
-        relative: its place in both folders, such as ``books/grimm.txt``.
-        address: where it can be fetched.
-        digest: its SHA-256, hexadecimal.
-
-    Returns:
-        Its path and its bytes.
+    It is searched for in the environment's ``JAXRNN_DATA_DIR``, then in `cache_dir`, and else fetched into the latter.
 
     Raises:
         DataError: it cannot be had, or has another digest.
     """
-    paths = [folder / relative for folder in _folders()]
+    digest, _ = KNOWN[place]
+    data_dir = os.environ.get("JAXRNN_DATA_DIR")
+    paths = [*([Path(data_dir, place)] if data_dir else []), cache_dir() / place]
     for path in paths:
         raw = read_if_there(path)
         if raw is not None:
@@ -58,7 +47,7 @@ def read_known(relative: str, address: str, digest: str) -> tuple[Path, bytes]:
                     " remove it, or give a file of your own by its path"
                 )
             return path, raw
-    return paths[-1], _fetch(relative, address, digest, paths)
+    return paths[-1], _fetch(place, paths)
 
 
 def read_if_there(path: Path) -> bytes | None:
@@ -77,15 +66,11 @@ def read_if_there(path: Path) -> bytes | None:
         raise DataError(f"no file has the name {str(path)!r}") from error
 
 
-def _folders() -> list[Path]:
-    return [folder for folder in (data_dir(), cache_dir()) if folder is not None]
-
-
-def _fetch(relative: str, address: str, digest: str, paths: list[Path]) -> bytes:
+def _fetch(place: str, paths: list[Path]) -> bytes:
     """Fetches a file into the last of the paths where it was searched for; pooch logs one line first."""
     import pooch  # Only here: most runs need no network.
 
-    path = paths[-1]
+    (digest, address), path = KNOWN[place], paths[-1]
     downloader = pooch.HTTPDownloader(stream=False)  # A stream would stay open where the address is gone (404).
     try:
         fetched = pooch.retrieve(address, f"sha256:{digest}", fname=path.name, path=path.parent, downloader=downloader)
@@ -93,7 +78,7 @@ def _fetch(relative: str, address: str, digest: str, paths: list[Path]) -> bytes
     except OSError as error:  # Errors of requests are among them.
         raise DataError(
             f"there is no {' or '.join(map(str, paths))}, and it cannot be fetched: save {address}"
-            f" as DIR/{relative} and give --data_dir=DIR or JAXRNN_DATA_DIR=DIR ({error})"
+            f" as DIR/{place} and give --data_dir=DIR or JAXRNN_DATA_DIR=DIR ({error})"
         ) from error
     except ValueError as error:
         raise DataError(f"{address} is not the file known here, whose sha256 is {digest}; it was deleted") from error

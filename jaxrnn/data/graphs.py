@@ -21,15 +21,11 @@ _KARATE_NEIGHBOURS = """
 5 6 10 16, 6 16, 8 30 32 33, 9 33, 13 33, 14 32 33, 15 32 33, 18 32 33, 19 33, 20 32 33, 22 32 33,
 23 25 27 29 32 33, 24 25 27 31, 25 31, 26 29 33, 27 33, 28 31 33, 29 32 33, 30 32 33, 31 32 33, 32 33"""
 _KARATE_OFFICER = (9, 14, 15, 18, 20, *range(22, 34))
+_TRAIN_PER_CLASS, _NUM_VALIDATION, _NUM_TEST = 20, 500, 1000
 
 
 class Edges(NamedTuple):
-    """Directed edges, each once, sorted by receiver and then by sender.
-
-    Attributes:
-        senders: int32 `[E]`.
-        receivers: int32 `[E]`.
-    """
+    """Directed edges, each once, sorted by receiver and then by sender; int32 `[E]`."""
 
     senders: np.ndarray
     receivers: np.ndarray
@@ -47,7 +43,6 @@ class NodeTask(NamedTuple):
     """A graph whose nodes are to be classified.
 
     Attributes:
-        name: as it was asked for.
         features: `[N, D]`, float32, without duplicates or stored zeros; as in the source, not normalised.
         edges: an undirected edge is there in both directions; self-loops only where the source has them.
         labels: int32 `[N]`, `0..C-1`, or -1 where a node has none.
@@ -55,7 +50,6 @@ class NodeTask(NamedTuple):
         split: the public one, of NumPy masks; None where there is none.
     """
 
-    name: str
     features: scipy.sparse.csr_array
     edges: Edges
     labels: np.ndarray
@@ -90,70 +84,44 @@ def row_normalize(features: scipy.sparse.csr_array) -> scipy.sparse.csr_array:
     """Divides each row of `[N, D]` by its sum, as the GCN and GAT papers' code does; a row of sum 0 becomes 0."""
     sums = features.sum(axis=1)
     scales = np.divide(1.0, sums, out=np.zeros_like(sums), where=sums != 0)
-    normalized = features.copy()
-    normalized.data *= np.repeat(scales, np.diff(features.indptr))
-    return normalized
+    return features.multiply(scales[:, None]).tocsr()
 
 
-def random_split(
-    key: Key,
-    labels: np.ndarray,
-    num_classes: int,
-    *,
-    train_per_class: int = 20,
-    num_validation: int = 500,
-    num_test: int = 1000,
-) -> Split:
+def random_split(key: Key, labels: np.ndarray, num_classes: int) -> Split:
     """Draws a split in the proportions of the citation graphs' public ones.
 
-    Training nodes are drawn from each class alike, then validation and test nodes from all that remain. A function of
-    the key that works under `jax.jit` and `jax.vmap`.
-
-    Args:
-        key: a PRNG key; consumed.
-        labels: `[N]`, `0..C-1` or -1, a NumPy array; nodes without a label are in no mask.
-        num_classes: C.
-        train_per_class: how many nodes of each class are trained on.
-        num_validation: how many are for validation.
-        num_test: how many are for the test.
+    20 training nodes are drawn from each class, then 500 for validation and 1000 for the test from all that remain.
+    Nodes without a label, -1 in `labels [N]`, a NumPy array, are in no mask. A function of the key that works under
+    `jax.jit` and `jax.vmap`.
 
     Raises:
         DataError: there are not enough nodes.
     """
     counts = np.bincount(labels[labels >= 0], minlength=num_classes)
-    num_rest = num_validation + num_test
-    if counts.min() < train_per_class or counts.sum() < num_classes * train_per_class + num_rest:
+    num_rest = _NUM_VALIDATION + _NUM_TEST
+    if counts.min() < _TRAIN_PER_CLASS or counts.sum() < num_classes * _TRAIN_PER_CLASS + num_rest:
         raise DataError(
-            f"a random split needs {train_per_class} training nodes a class and {num_rest} others, but the classes"
+            f"a random split needs {_TRAIN_PER_CLASS} training nodes a class and {num_rest} others, but the classes"
             f" have {counts.tolist()} nodes"
         )
     train_key, rest_key = jax.random.split(key)
-    is_class = _is_class(labels, num_classes)
-    train = (is_class & (_random_places(train_key, is_class) < train_per_class)).any(axis=1)
+    is_class = jnp.asarray(labels[:, None] == np.arange(num_classes))
+    train = (is_class & (_random_places(train_key, is_class) < _TRAIN_PER_CLASS)).any(axis=1)
     rest = jnp.asarray(labels >= 0) & ~train
     # In a second order: who comes next in the first one depends on the class.
     places = _random_places(rest_key, rest)
-    validation = rest & (places < num_validation)
-    return Split(train, validation, rest & ~validation & (places < num_validation + num_test))
+    validation = rest & (places < _NUM_VALIDATION)
+    return Split(train, validation, rest & ~validation & (places < num_rest))
 
 
 def random_split_by_class(key: Key, labels: np.ndarray, num_classes: int) -> Split:
-    """Draws a split of all labelled nodes: of each class a tenth for training, a fifth for validation.
+    """As `random_split`, of all labelled nodes: of each class a tenth for training, a fifth for validation, rounded.
 
-    The rest is for the test. Numbers are rounded, and each part has at least one node of each class. Arguments are
-    those of `random_split`.
-
-    Raises:
-        DataError: a class has too few nodes for three parts.
+    The rest is for the test.
     """
     counts = np.bincount(labels[labels >= 0], minlength=num_classes)
-    num_train, num_validation = (np.maximum(1, np.rint(counts * share)).astype(np.int32) for share in (0.1, 0.2))
-    if (counts <= num_train + num_validation).any():
-        raise DataError(
-            f"a random split needs nodes of each class for training, validation and test, but the classes have"
-            f" {counts.tolist()} nodes"
-        )
-    is_class = _is_class(labels, num_classes)
+    num_train, num_validation = (np.rint(counts * share).astype(np.int32) for share in (0.1, 0.2))
+    is_class = jnp.asarray(labels[:, None] == np.arange(num_classes))
     places = _random_places(key, is_class)
     train = is_class & (places < num_train)
     validation = is_class & ~train & (places < num_train + num_validation)
@@ -173,7 +141,7 @@ def karate() -> NodeTask:
     pairs = np.array([(node, other) for node, *others in rows for other in others])
     labels = np.zeros(34, np.int32)
     labels[list(_KARATE_OFFICER)] = 1
-    return _without_features("karate", undirected(pairs[:, 0], pairs[:, 1], len(labels)), labels, 2)
+    return _without_features(undirected(pairs[:, 0], pairs[:, 1], len(labels)), labels, 2)
 
 
 def stochastic_block_model(
@@ -212,18 +180,13 @@ def stochastic_block_model(
 
     nodes, neighbours = np.concatenate([within_ends, between_ends], axis=1)
     edges = undirected(nodes, neighbours, num_nodes)
-    return _without_features("sbm", edges, labels.astype(np.int32), num_blocks)
+    return _without_features(edges, labels.astype(np.int32), num_blocks)
 
 
-def _without_features(name: str, edges: Edges, labels: np.ndarray, num_classes: int) -> NodeTask:
+def _without_features(edges: Edges, labels: np.ndarray, num_classes: int) -> NodeTask:
     """Features that tell the nodes apart and say nothing else: the identity, as in the GCN paper."""
     identity = scipy.sparse.eye_array(len(labels), dtype=np.float32, format="csr")
-    return NodeTask(name, identity, edges, labels, num_classes, split=None)
-
-
-def _is_class(labels: np.ndarray, num_classes: int) -> Array:
-    """Bool `[N, C]`."""
-    return jnp.asarray(labels[:, None] == np.arange(num_classes))
+    return NodeTask(identity, edges, labels, num_classes, split=None)
 
 
 def _random_places(key: Key, members: Array) -> Array:
@@ -248,9 +211,6 @@ def _successes(rng: np.random.Generator, num_trials: int, probability: float) ->
 
 
 def nth_pair(number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers the pairs of nodes: 0 is (0, 1), then (0, 2), (1, 2), (0, 3), ..."""
+    """Numbers the pairs of nodes: 0 is (0, 1), then (0, 2), (1, 2), (0, 3), ...; exact for fewer than 2^26 nodes."""
     second = (0.5 + np.sqrt(0.25 + 2.0 * number)).astype(np.int64)
-    # The root of a large number is rounded.
-    second -= second * (second - 1) // 2 > number
-    second += second * (second + 1) // 2 <= number
     return number - second * (second - 1) // 2, second

@@ -1,9 +1,9 @@
 """Citation graphs in the format of Planetoid (Yang, Cohen and Salakhutdinov 2016), with its public split.
 
-A data set is eight files `ind.NAME.PART`. The features `tx` belong to the test nodes, `allx` to all others, and `x` to
-the training nodes, with which `allx` begins; `ty`, `ally` and `y` are their labels, one-hot. `graph` maps each node to
-a list of its neighbours. `test.index` has the numbers of the test nodes, in the order of `tx`. It is text; the other
-files are Python pickles.
+A data set is files `ind.NAME.PART`. The features `tx` belong to the test nodes, `allx` to all others; `ty` and `ally`
+are their labels, one-hot, and `y` those of the training nodes, with which `ally` begins. (Their features, `x`, are not
+read: `allx` begins with them.) `graph` maps each node to a list of its neighbours. `test.index` has the numbers of the
+test nodes, in the order of `tx`. It is text; the other files are Python pickles.
 """
 
 from collections.abc import Callable
@@ -14,35 +14,13 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from jaxrnn.data.files import DataError, is_at_hand, read_if_there, read_known
+from jaxrnn.data.files import DataError, read_if_there, read_known
 from jaxrnn.data.graphs import NodeTask, Split, undirected
 from jaxrnn.data.pickles import to_array, unpickle
 
 _OWN = "planetoid:"
 _NUM_VALIDATION = 500
-_ADDRESS = "https://raw.githubusercontent.com/kimiyoung/planetoid/master/data/"
-_SHA256 = {
-    "cora": {
-        "x": "23cfa55d91c6f624233f5eb7b6e3f141f1bd2b2ae39608a63cf5d084bb27baab",
-        "y": "94465c14eb53e04ca262198dcbb2521ee8af60fb3f3d546cd6ca24a511b0e7d1",
-        "tx": "b9afbaa4a400df991f6f02ef677e1e44da55ffc04801fd02f9e673987829226a",
-        "ty": "41f5ac76596a1699cc33f53084a2419e92961c42bb75f36fc38e616d348532ad",
-        "allx": "9419ba2f26f5c35243db64aba110e0f35a04851609e0dc5433450676ca6b8543",
-        "ally": "2b998f5cc7fedc86e7f97ca2498f47a1ffc1462c29e2d578b23bf3f62b6e7d71",
-        "graph": "58f13302f39dde8852dad6fe6d15b89b077b6d7f837626bce671ef80344b383d",
-        "test.index": "297ce89af2b51a6a194181c7dbe1796c6a1cf9cd9349a88383b1b1e227867875",
-    },
-    "citeseer": {
-        "x": "d20de19150741e555de0ed037195630fc194114ebc7fd72ced62810148aa22f6",
-        "y": "8ba87e515d8e3ee3cf52f6d2c5b86aa73f11ecad825a808455209ec26cd54924",
-        "tx": "539a8906a2da97628d212f2fdd668c109a8b3f0d36574b59e5d3fd5b5303da21",
-        "ty": "55e5bd1ba1e733a04598753ad1a8d57957f4b8f89e74519f41f4f4938767e4ce",
-        "allx": "2ac30345d95c9ec933a817ee0bdd6a5f077f8c184a20e696910192d534414668",
-        "ally": "f704b2d986dde6c2669934de1f3ae5696a6cf9455c0f6b2646a2d135ea0a1c95",
-        "graph": "d79a4ef9d3e7169aee8946145f6b7306e35bc79bffad26346cfb94e10e9912a7",
-        "test.index": "2af990671580b6b2df5d158d1038f8292e30c9cd821b5453f399659b25b723d4",
-    },
-}
+_KNOWN = ("cora", "citeseer")
 
 
 def load(name: str) -> NodeTask:
@@ -61,22 +39,22 @@ def load(name: str) -> NodeTask:
     Raises:
         DataError: there is no such data set, a file is missing, damaged or another one, or the files do not fit.
     """
-    x, y, tx, ty, allx, ally, ends, test_nodes = (_parse(part, *file) for part, file in _read(name).items())
+    y, tx, ty, allx, ally, ends, test_nodes = (_parse(part, *file) for part, file in _read(name).items())
 
     def require(is_right: Any, what: str) -> None:
         if not is_right:
             raise DataError(f"the files of {name} do not fit each other: {what}")
 
     (num_train, num_others, num_test), num_classes = map(len, (y, ally, test_nodes)), ally.shape[1]
-    shapes = [array.shape for array in (x, y, allx, ally, tx, ty)]
-    fitting = [(n, width) for n in (num_train, num_others, num_test) for width in (allx.shape[1], num_classes)]
-    require(shapes == fitting, f"`x`, `y`, `allx`, `ally`, `tx` and `ty` have the shapes {shapes}")
+    shapes = [array.shape for array in (allx, ally, tx, ty)]
+    fitting = [(n, width) for n in (num_others, num_test) for width in (allx.shape[1], num_classes)]
+    require(shapes == fitting, f"`allx`, `ally`, `tx` and `ty` have the shapes {shapes}")
     require(np.array_equal(ally[:num_train], y), "`ally` does not begin with the rows of `y`")
     num_nodes = int(test_nodes.max(initial=-1)) + 1
     is_new = (test_nodes >= num_others).all() and len(np.unique(test_nodes)) == num_test
-    require(is_new, "`test.index` has a node twice, or one of `allx`")
     # Missing nodes are few: a wrong number must not become a billion of them.
-    require(num_nodes <= 2 * (num_others + num_test), f"`test.index` has node {num_nodes - 1}")
+    is_new &= num_nodes <= 2 * (num_others + num_test)
+    require(is_new, "`test.index` has a node twice, one of `allx`, or one far beyond the others")
     require(((ends >= 0) & (ends < num_nodes)).all(), f"`graph` has a node that is not one of 0 to {num_nodes - 1}")
 
     # The row of each node in `allx` and `tx`, one after the other, and then a row of zeros for missing nodes.
@@ -95,7 +73,6 @@ def load(name: str) -> NodeTask:
     for purpose, mask in split._asdict().items():
         require(mask.any() and has_label[mask].all(), f"no node is for {purpose}, or one without a label")
     return NodeTask(
-        name=name,
         features=scipy.sparse.vstack([allx, tx, no_features], format="csr")[rows],
         edges=undirected(ends[0], ends[1], num_nodes),
         labels=np.where(has_label, is_class.argmax(axis=1), -1).astype(np.int32),
@@ -104,21 +81,12 @@ def load(name: str) -> NodeTask:
     )
 
 
-def is_known_and_at_hand(name: str) -> bool:
-    """Whether `load` would find all files of a known data set without fetching any."""
-    return all(is_at_hand(_place(name, part)) for part in _PARSERS)
-
-
-def _place(name: str, part: str) -> str:
-    return f"planetoid/ind.{name}.{part}"
-
-
 def _read(name: str) -> dict[str, tuple[Path, bytes]]:
     """The path and the bytes of each part."""
-    if known := _SHA256.get(name):
-        return {part: read_known(_place(name, part), f"{_ADDRESS}ind.{name}.{part}", known[part]) for part in known}
+    if name in _KNOWN:
+        return {part: read_known(f"planetoid/ind.{name}.{part}") for part in _PARSERS}
     if not name.startswith(_OWN):
-        raise DataError(f"{name!r} is neither a known data set ({', '.join(_SHA256)}) nor {_OWN}DIR/NAME")
+        raise DataError(f"{name!r} is neither a known data set ({', '.join(_KNOWN)}) nor {_OWN}DIR/NAME")
     own, files = Path(name.removeprefix(_OWN)), {}
     for part in _PARSERS:
         path = own.parent / f"ind.{own.name}.{part}"
@@ -168,6 +136,6 @@ def _ends(raw: bytes) -> np.ndarray:
 
 
 _PARSERS: dict[str, Callable[[bytes], Any]] = {
-    **{"x": _features, "y": _one_hot, "tx": _features, "ty": _one_hot, "allx": _features, "ally": _one_hot},
+    **{"y": _one_hot, "tx": _features, "ty": _one_hot, "allx": _features, "ally": _one_hot},
     **{"graph": _ends, "test.index": lambda raw: np.array(raw.split(), np.int64)},
 }

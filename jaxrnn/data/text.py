@@ -15,53 +15,23 @@ from jaxrnn.data.files import DataError, read_if_there, read_known
 
 _EMBEDDED = "pydoc"
 
-# The three books of Soons (2020), all in the public domain (Project Gutenberg).
-_BASE_ADDRESS = (
-    "https://raw.githubusercontent.com/uvadlc/uvadlc_practicals_2020/master"
-    "/assignment_2/2_recurrentnns_gnns/code/Part%202/assets/"
-)
-
-
-_BOOKS = {
-    "grimm": (
-        "book_EN_grimms_fairy_tails.txt",
-        "e6439bd511820742e842e21b75e89b394d3809eec82ca56b506c39ff39d4a7d6",
-    ),
-    "democracy": (
-        "book_EN_democracy_in_the_US.txt",
-        "1ba23c5acbb00b0ffbfe48be30273f5b965eaedca5e8dfce55253e6bb24f2ca5",
-    ),
-    "darwin": (
-        "book_NL_darwin_reis_om_de_wereld.txt",
-        "389b114334f9e34bea0b01d43dbe6892d44d7c9430c79a6517c74f0658370535",
-    ),
-}
-"""Each book's name at the address, and its SHA-256."""
+_BOOKS = ("grimm", "democracy", "darwin")
+"""Of Soons (2020), all in the public domain (Project Gutenberg)."""
 
 
 class UnknownCharactersError(ValueError):
-    """A text has characters outside of the vocabulary.
-
-    Attributes:
-        characters: these characters, distinct and sorted.
-    """
-
-    def __init__(self, characters: str):
-        super().__init__(f"not in the vocabulary: {', '.join(map(repr, characters))}")
-        self.characters = characters
+    """A text has characters outside of the vocabulary; the message lists them."""
 
 
 class Corpus(NamedTuple):
     """A text as tokens.
 
     Attributes:
-        name: as it was asked for.
         characters: the vocabulary, the text's V distinct characters in sorted order; a character's index is its token.
         tokens: `[N]`, uint8 where V <= 256, else int32.
         sha256: hexadecimal digest of the bytes, before they are decoded.
     """
 
-    name: str
     characters: str
     tokens: np.ndarray
     sha256: str
@@ -91,7 +61,6 @@ def load(name: str, encoding: str) -> Corpus:
     raw = _read(name)
     try:
         text = raw.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
-        text.encode()  # Half of a surrogate pair can be decoded, but not written to any file.
     except (LookupError, ValueError) as error:
         hint = "any file can be read with --config.encoding=latin-1"
         raise DataError(f"the text {name!r} is not in the encoding {encoding!r}: {error}; {hint}") from error
@@ -99,7 +68,7 @@ def load(name: str, encoding: str) -> Corpus:
     if len(characters) < 2:
         raise DataError(f"the text {name!r} has no characters but {characters!r}: there is nothing to learn")
     tokens = encode(text, characters).astype(np.uint8 if len(characters) <= 256 else np.int32)
-    return Corpus(name, characters, tokens, hashlib.sha256(raw).hexdigest())
+    return Corpus(characters, tokens, hashlib.sha256(raw).hexdigest())
 
 
 def encode(text: str, characters: str) -> np.ndarray:
@@ -110,7 +79,7 @@ def encode(text: str, characters: str) -> np.ndarray:
     """
     index = {character: token for token, character in enumerate(characters)}
     if unknown := set(text) - index.keys():
-        raise UnknownCharactersError("".join(sorted(unknown)))
+        raise UnknownCharactersError(f"not in the vocabulary: {', '.join(map(repr, sorted(unknown)))}")
     return np.fromiter(map(index.__getitem__, text), np.int32, count=len(text))
 
 
@@ -133,17 +102,9 @@ def split(tokens: np.ndarray, validation_fraction: float, test_fraction: float) 
 
 
 def windows(key: Key, tokens: Array, batch_size: int, seq_length: int) -> tuple[Array, Array]:
-    """Draws windows at uniformly random offsets; the targets are the inputs shifted by one.
+    """Draws windows of a text `[N]` at uniformly random offsets: inputs and targets, int32 `[T, B]`.
 
-    Args:
-        key: a PRNG key; consumed.
-        tokens: uint8 or int32 `[N]`, on the device.
-        batch_size: B, static.
-        seq_length: T, static.
-
-    Returns:
-        inputs_tb: int32 `[T, B]`.
-        targets_tb: int32 `[T, B]`.
+    The targets are the inputs shifted by one.
 
     Raises:
         ValueError: N < T + 1.
@@ -156,22 +117,15 @@ def windows(key: Key, tokens: Array, batch_size: int, seq_length: int) -> tuple[
 
 
 def streams(step: Array | int, tokens: Array, batch_size: int, seq_length: int) -> tuple[Array, Array, Array]:
-    """Reads a text in order, for training with the state carried from window to window.
+    """Reads a text `[N]` in order, for training with the state carried from window to window.
 
     The text is cut into B contiguous streams of equal length, a whole number of windows: `(N - 1) // (B * T)`. Step `k`
     reads window `k`, modulo that number, of every stream. The targets are the inputs shifted by one; the last target of
     a stream is the first character of the next stream. The rest of the text, at most B * T characters, is not read.
 
-    Args:
-        step: int32 `[]`, from 0.
-        tokens: uint8 or int32 `[N]`, on the device.
-        batch_size: B, static.
-        seq_length: T, static.
-
     Returns:
-        inputs_tb: int32 `[T, B]`.
-        targets_tb: int32 `[T, B]`.
-        is_first: bool `[]`, whether the streams start again, so that no state may be carried into this window.
+        Inputs and targets, int32 `[T, B]`, and, bool `[]`, whether the streams start again, so that no state may be
+        carried into this window.
 
     Raises:
         ValueError: N < B * T + 1.
@@ -196,8 +150,7 @@ def _read(name: str) -> bytes:
     if name == _EMBEDDED:
         return "\n".join(topics[topic] for topic in sorted(topics)).encode()
     if name in _BOOKS:
-        remote_name, sha256 = _BOOKS[name]
-        return read_known(f"books/{name}.txt", _BASE_ADDRESS + remote_name, sha256)[1]
+        return read_known(f"books/{name}.txt")[1]
     if (raw := read_if_there(Path(name))) is None:
         known = ", ".join([_EMBEDDED, *_BOOKS])
         raise DataError(f"{name!r} is neither a known text ({known}) nor a file: there is no {Path(name).absolute()}")

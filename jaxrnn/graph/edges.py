@@ -15,42 +15,29 @@ from jraph import segment_max as segment_max
 from jraph import segment_sum as segment_sum
 
 
-def build(
-    senders: ArrayLike,
-    receivers: ArrayLike,
-    num_nodes: int,
-    *,
-    undirected: bool = False,
-    self_loops: bool = True,
-) -> GraphsTuple:
+def build(senders: ArrayLike, receivers: ArrayLike, num_nodes: int, *, self_loops: bool = True) -> GraphsTuple:
     """The graph of an edge list, ``S = A + I``, as NumPy arrays; an edge that is given twice counts once in ``A``.
 
     Args:
         senders: integers ``[edges]``.
         receivers: integers ``[edges]``.
         num_nodes: N.
-        undirected: every edge of the list stands for both directions.
         self_loops: add the identity. A node that had a loop already has one of weight 2, as in Kipf's code.
 
     Raises:
         ValueError: for an edge to a node that does not exist.
     """
-    ends = np.stack([np.asarray(receivers, np.int64), np.asarray(senders, np.int64)])
-    outside = np.flatnonzero(((ends < 0) | (ends >= num_nodes)).any(axis=0))
-    if outside.size:
-        i, j = ends[:, outside[0]]
-        raise ValueError(f"edge {outside[0]} goes from node {j} to node {i}, but nodes are 0 to {num_nodes - 1}")
-    if undirected:
-        ends = np.concatenate([ends, ends[::-1, ends[0] != ends[1]]], axis=1)
-    codes = np.unique(ends[0] * num_nodes + ends[1])
+    ends, shape = (np.asarray(receivers, np.int64), np.asarray(senders, np.int64)), (num_nodes, num_nodes)
+    codes = np.unique(np.ravel_multi_index(ends, shape))
     if self_loops:
         codes = np.concatenate([codes, np.arange(num_nodes) * (num_nodes + 1)])
     codes, counts = np.unique(codes, return_counts=True)
+    rows, columns = np.unravel_index(codes, shape)
     return GraphsTuple(
         nodes=None,
         edges=counts.astype(float),
-        receivers=(codes // num_nodes).astype(np.int32),
-        senders=(codes % num_nodes).astype(np.int32),
+        receivers=rows.astype(np.int32),
+        senders=columns.astype(np.int32),
         globals=None,
         n_node=np.array([num_nodes], np.int32),
         n_edge=np.array([codes.size], np.int32),

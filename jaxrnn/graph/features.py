@@ -59,8 +59,7 @@ Features = Array | SparseRows
 
 def sparse_rows(matrix: Any) -> SparseRows:
     """`SparseRows` of anything that `scipy.sparse.csr_array` takes, float32, as NumPy arrays."""
-    matrix = scipy.sparse.csr_array(matrix, copy=True)
-    matrix.sum_duplicates()
+    matrix = scipy.sparse.csr_array(matrix)
     # After the entries of the matrix comes the zero that fills segments which are shorter.
     data, columns = np.append(matrix.data, 0).astype(np.float32), np.append(matrix.indices, 0).astype(np.int32)
     entries, rows = _cut(np.diff(matrix.indptr))
@@ -103,15 +102,7 @@ def _cut(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def project(x: Features, w: Array) -> Array:
-    """The product of features and weights.
-
-    Args:
-        x: the features.
-        w: ``[D, H]``, or ``[D, K, H]`` for K heads.
-
-    Returns:
-        ``[N, H]`` or ``[N, K, H]``.
-    """
+    """The product ``[N, H]`` with weights ``[D, H]``, or for K heads ``[N, K, H]`` with ``[D, K, H]``."""
     if isinstance(x, SparseRows):
         w = jnp.asarray(w)
         return _sparse_product(dataclasses.replace(x, values=jnp.asarray(x.values, w.dtype)), w)
@@ -134,10 +125,6 @@ def _sum_segments(values: Array, segments: RowSegments, w: Array, num_rows: int)
     return segment_sum(total, segments.rows, num_rows, indices_are_sorted=True)
 
 
-def _sparse_forward(x: SparseRows, w: Array) -> tuple[Array, tuple[SparseRows, Array]]:
-    return _sparse_product(x, w), (x, w)
-
-
 def _sparse_backward(residuals: tuple[SparseRows, Array], d_y: Array) -> tuple[SparseRows, Array]:
     """The gradient of ``w`` is the transposed matrix' product; autodiff would scatter entry by entry."""
     x, w = residuals
@@ -154,26 +141,17 @@ def _sparse_backward(residuals: tuple[SparseRows, Array], d_y: Array) -> tuple[S
     return dataclasses.replace(blank, values=d_values), d_w
 
 
-_sparse_product.defvjp(_sparse_forward, _sparse_backward)
+_sparse_product.defvjp(lambda x, w: (_sparse_product(x, w), (x, w)), _sparse_backward)
 
 
 def dropout(key: Key, rate: float, x: Array) -> Array:
-    """`x` with each entry zeroed with probability `rate`, and the others divided by ``1 - rate``.
+    """`x` with each entry zeroed with probability `rate` in ``[0, 1)``, and the others divided by ``1 - rate``.
 
-    The rate is rounded to a multiple of ``2^-10`` below 1: an entry uses a third of a word of Threefry, a sixth of what
-    `jax.random.bernoulli` computes.
-
-    Raises:
-        ValueError: for a rate outside of ``[0, 1)``.
+    The rate is rounded to a multiple of ``2^-10`` below 1: an entry uses a third of a word of Threefry, of which `key`
+    is one, a sixth of what `jax.random.bernoulli` computes.
     """
-    if not 0 <= rate < 1:
-        raise ValueError(f"a dropout rate is at least 0 and less than 1, not {rate}")
     dropped = min(round(rate * 2**10), 2**10 - 1)
-    num_words, data = -(-x.size // 3), jax.random.key_data(key)
-    if data.shape == (2,):
-        words = threefry_2x32(data, jnp.arange(num_words, dtype=jnp.uint32))
-    else:  # Not a key of Threefry's.
-        words = jax.random.bits(key, (num_words,), jnp.uint32)
+    words = threefry_2x32(jax.random.key_data(key), jnp.arange(-(-x.size // 3), dtype=jnp.uint32))
     keep = jnp.stack([words >> shift & (2**10 - 1) >= dropped for shift in (0, 10, 20)])
     # Without the barrier XLA draws them again for every use: a GAT's gradient takes a third longer.
     keep = jax.lax.optimization_barrier(keep).reshape(-1)[: x.size].reshape(x.shape)

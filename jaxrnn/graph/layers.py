@@ -26,7 +26,7 @@ def propagate(graph: GraphsTuple, x: Array, weights: Array | None = None) -> Arr
     _check_rows(graph, x.shape[0])
     x = jnp.asarray(x, None if jnp.issubdtype(x.dtype, jnp.inexact) else float)
     weights = jnp.asarray(graph.edges if weights is None else weights, x.dtype)
-    return _sum_by_receiver(graph, _spread(weights, x) * x[graph.senders], x.shape[0])
+    return segment_sum(_spread(weights, x) * x[graph.senders], graph.receivers, x.shape[0], indices_are_sorted=True)
 
 
 def gcn(graph: GraphsTuple, x: Features, w: Array) -> Array:
@@ -55,16 +55,8 @@ def edge_softmax(graph: GraphsTuple, logits: Array, num_nodes: int) -> Array:
     largest = segment_max(jax.lax.stop_gradient(logits), graph.receivers, num_nodes, indices_are_sorted=True)
     # Without edges, the maximum is -inf.
     exps = jnp.exp(logits - jnp.where(largest > -jnp.inf, largest, 0)[graph.receivers])
-    sums = _sum_by_receiver(graph, exps, num_nodes)
+    sums = segment_sum(exps, graph.receivers, num_nodes, indices_are_sorted=True)
     return exps / jnp.where(sums > 0, sums, 1)[graph.receivers]
-
-
-Drop = Callable[[Array], Array]
-"""Dropout with its key and rate already given."""
-
-
-def _keep(x: Array) -> Array:
-    return x
 
 
 def gat(
@@ -73,8 +65,8 @@ def gat(
     a_sender_kf: Array,
     a_receiver_kf: Array,
     *,
-    drop_attention: Drop = _keep,
-    drop_features: Drop = _keep,
+    drop_attention: Callable[[Array], Array] = lambda x: x,
+    drop_features: Callable[[Array], Array] = lambda x: x,
 ) -> Array:
     """Graph attention over the edges into each node (Velickovic et al. 2018; Soons 2020, Question 3.1).
 
@@ -86,8 +78,8 @@ def gat(
         h_nkf: `project`ed features, ``W h``.
         a_sender_kf: the half of ``a`` that reads ``W h_j``.
         a_receiver_kf: the half that reads ``W h_i``.
-        drop_attention: applied to ``alpha [E, K]``.
-        drop_features: applied to the summands ``W h_j``.
+        drop_attention: dropout of ``alpha [E, K]``.
+        drop_features: dropout of the summands ``W h_j``.
 
     Returns:
         ``[N, K, F]``: the heads are concatenated by a reshape, averaged by a mean.
@@ -102,10 +94,6 @@ def _check_rows(graph: GraphsTuple, rows: int) -> None:
     """Without this check, indices beyond the last row would read the last row, and sums there would be lost."""
     if not isinstance(graph.n_node, jax.core.Tracer) and np.sum(graph.n_node) != rows:
         raise ValueError(f"there are {rows} rows for a graph of {np.sum(graph.n_node)} nodes")
-
-
-def _sum_by_receiver(graph: GraphsTuple, x: Array, num_nodes: int) -> Array:
-    return segment_sum(x, graph.receivers, num_nodes, indices_are_sorted=True)
 
 
 def _spread(weights: Array, x: Array) -> Array:

@@ -25,41 +25,32 @@ def cell_params(module: nn.Module, cell: Cell, input_size: int, hidden_size: int
 
 
 class Recurrent(nn.Module):
-    """A cell over a time-major sequence: `jaxrnn.recurrence.unroll` with parameters of its own.
-
-    Attributes:
-        cell: an entry of `jaxrnn.cells.CELLS`.
-        hidden_size: H.
-        initializer: as in `jaxrnn.cells`.
-        reverse: walk positions backwards.
-    """
+    """A cell over a time-major sequence: `jaxrnn.recurrence.unroll` with parameters of its own."""
 
     cell: Cell
     hidden_size: int
     initializer: Initializer = torch_uniform
     reverse: bool = False
 
-    def __call__(
-        self, xs: Array, *, embedding: Array | None = None, carry: PyTree | None = None, mask: Array | None = None
-    ) -> tuple[PyTree, Array]:
-        """The last carry and ``ys [T, *batch, H]``; arguments as in `jaxrnn.recurrence.unroll`."""
-        params = self._params((xs if embedding is None else embedding).shape[-1])
-        return unroll(self.cell, params, xs, embedding=embedding, carry=carry, mask=mask, reverse=self.reverse)
-
-    def last_carry(self, tokens_tb: Array, *, embedding: Array, phases: Sequence[Phase]) -> PyTree:
-        """The last carry, by `jaxrnn.recurrence.last_carry`.
-
-        Raises:
-            ValueError: with `reverse`.
-        """
-        if self.reverse:
-            raise ValueError("backwards, sequences end alike, and do not begin so")
-        params = self._params(embedding.shape[-1])
-        return last_carry(self.cell, params, tokens_tb, embedding=embedding, phases=phases)
-
     @nn.compact
-    def _params(self, input_size: int) -> Any:
-        return cell_params(self, self.cell, input_size, self.hidden_size, self.initializer)
+    def __call__(
+        self,
+        xs: Array,
+        *,
+        embedding: Array | None = None,
+        carry: PyTree | None = None,
+        mask: Array | None = None,
+        phases: Sequence[Phase] = (),
+    ) -> tuple[PyTree, Array | None]:
+        """The last carry and ``ys [T, *batch, H]``; arguments as in `jaxrnn.recurrence.unroll`.
+
+        With `phases`, `jaxrnn.recurrence.last_carry` gives the carry, and there are no ``ys``.
+        """
+        inputs = xs if embedding is None else embedding
+        params = cell_params(self, self.cell, inputs.shape[-1], self.hidden_size, self.initializer)
+        if phases:
+            return last_carry(self.cell, params, xs, embedding=inputs, phases=phases), None
+        return unroll(self.cell, params, xs, embedding=embedding, carry=carry, mask=mask, reverse=self.reverse)
 
 
 class FlaxCell(nn.RNNCellBase):
@@ -102,12 +93,7 @@ def head(num_outputs: int, hidden_size: int, initializer: Initializer) -> nn.Den
 
 
 class GCN(nn.Module):
-    """A GCN layer, `jaxrnn.graph.gcn`, with Glorot uniform weights ``w [D, H]`` and no bias.
-
-    Attributes:
-        hidden_size: H.
-        dropout: rate on the input.
-    """
+    """A GCN layer, `jaxrnn.graph.gcn`, with Glorot uniform weights ``w [D, H]``, no bias, and dropout of its input."""
 
     hidden_size: int
     dropout: float = 0.0
@@ -132,14 +118,9 @@ def _glorot_attention(key: Array, shape: tuple[int, ...]) -> Array:
 class GAT(nn.Module):
     """A graph attention layer, `jaxrnn.graph.gat`, Glorot uniform for each head, with zero biases.
 
-    Parameters are ``w [D, K, F]``, ``a_sender`` and ``a_receiver [K, F]``, ``b [K, F]``.
-
-    Attributes:
-        num_heads: K.
-        head_size: F.
-        average: the heads are averaged, else concatenated.
-        dropout: rate on the input, on the projected features that are summed, and on the attention, with masks of its
-            own for each head, as in the code of Velickovic et al. 2018.
+    Parameters are ``w [D, K, F]``, ``a_sender`` and ``a_receiver [K, F]``, ``b [K, F]``. Dropout is that of the input,
+    of the projected features that are summed, and of the attention, with masks of its own for each head, as in the code
+    of Velickovic et al. 2018. The heads are concatenated unless `average`.
     """
 
     num_heads: int
@@ -150,8 +131,8 @@ class GAT(nn.Module):
     @nn.compact
     def __call__(self, graph: GraphsTuple, x: Features, *, deterministic: bool = True) -> Array:
         """``[N, K F]``, or ``[N, F]`` averaged; unless `deterministic`, `apply` needs ``rngs={"dropout": key}``."""
-        weights, heads = (x.shape[-1], self.num_heads, self.head_size), (self.num_heads, self.head_size)
-        w = self.param("w", _glorot_heads, weights)
+        heads = (self.num_heads, self.head_size)
+        w = self.param("w", _glorot_heads, (x.shape[-1], *heads))
         drops = {}
         if self.dropout > 0 and not deterministic:
             x = drop_features(self.make_rng("dropout"), self.dropout, x, self.num_heads)

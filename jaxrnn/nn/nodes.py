@@ -9,13 +9,7 @@ from jaxrnn.nn.modules import GAT, GCN
 
 
 class GCNClassifier(nn.Module):
-    """The two-layer GCN of Kipf and Welling 2017, for nodes of a graph with normalised weights.
-
-    Attributes:
-        num_classes: C.
-        hidden_size: H.
-        dropout: rate on the input of both layers.
-    """
+    """The two-layer GCN of Kipf and Welling 2017, for nodes of a graph with normalised weights."""
 
     num_classes: int
     hidden_size: int = 16
@@ -31,15 +25,7 @@ class GCNClassifier(nn.Module):
 
 
 class GATClassifier(nn.Module):
-    """The two-layer GAT of Velickovic et al. 2018: heads with ELU, concatenated, then heads that are averaged.
-
-    Attributes:
-        num_classes: C.
-        num_heads: of the first layer.
-        head_size: of the first layer's heads.
-        num_output_heads: of the second layer, 1 for Cora and Citeseer, 8 for Pubmed.
-        dropout: as in `jaxrnn.nn.modules.GAT`.
-    """
+    """The two-layer GAT of Velickovic et al. 2018: heads with ELU, concatenated, then averaged output heads."""
 
     num_classes: int
     num_heads: int = 8

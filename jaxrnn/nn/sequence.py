@@ -12,18 +12,9 @@ from jaxrnn.recurrence import Phase
 class SequenceClassifier(nn.Module):
     """The classifier of Soons (2020): embedding, one recurrent layer, a linear head on the last hidden state.
 
-    A bidirectional one reads ``[h_forward(T); h_backward(1)]``.
-
-    Attributes:
-        cell: an entry of `jaxrnn.cells.CELLS`.
-        vocabulary_size: V.
-        num_classes: C.
-        embedding_size: D; entries start as N(0, 1).
-        hidden_size: H.
-        initializer: of the recurrent layer and the head, as in `jaxrnn.cells`.
-        bidirectional: a second layer of the same cell that walks backwards.
-        phases: how sequences that begin alike share the computation of their start, see `jaxrnn.recurrence.last_carry`;
-            passed over where there is a mask.
+    The embedding starts as N(0, 1). If `bidirectional`, a second layer of the same cell walks backwards, and the head
+    reads ``[h_forward(T); h_backward(1)]``. `phases` say how sequences that begin alike share the computation of their
+    start, see `jaxrnn.recurrence.last_carry`; they are passed over where there is a mask.
     """
 
     cell: Cell
@@ -40,16 +31,12 @@ class SequenceClassifier(nn.Module):
         """Logits ``[B, C]`` of integer tokens ``[T, B]``; masked positions have no effect."""
         shape = (self.vocabulary_size, self.embedding_size)
         embedding = self.param("embedding", nn.initializers.normal(1.0), shape)
-        forward = self._layer("forward")
-        if self.phases and mask_tb is None:
-            carry = forward.last_carry(tokens_tb, embedding=embedding, phases=self.phases)
-        else:
-            carry, _ = forward(tokens_tb, embedding=embedding, mask=mask_tb)
+        forward = Recurrent(self.cell, self.hidden_size, self.initializer, name="forward")
+        phases = self.phases if mask_tb is None else ()
+        carry, _ = forward(tokens_tb, embedding=embedding, mask=mask_tb, phases=phases)
         hidden = carry.h
         if self.bidirectional:
-            carry, _ = self._layer("backward", reverse=True)(tokens_tb, embedding=embedding, mask=mask_tb)
+            backward = Recurrent(self.cell, self.hidden_size, self.initializer, reverse=True, name="backward")
+            carry, _ = backward(tokens_tb, embedding=embedding, mask=mask_tb)
             hidden = jnp.concatenate([hidden, carry.h], axis=-1)
         return head(self.num_classes, hidden.shape[-1], self.initializer)(hidden)
-
-    def _layer(self, name: str, reverse: bool = False) -> Recurrent:
-        return Recurrent(self.cell, self.hidden_size, self.initializer, reverse=reverse, name=name)

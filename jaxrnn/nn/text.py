@@ -14,14 +14,7 @@ from jaxrnn.nn.modules import Recurrent, head
 class CharLM(nn.Module):
     """The generative model of Soons (2020), Question 2.1: embedding, recurrent layers, a linear head at every step.
 
-    Attributes:
-        cell: an entry of `jaxrnn.cells.CELLS`.
-        vocabulary_size: V.
-        embedding_size: D; entries start as N(0, 1).
-        hidden_size: H, of every layer.
-        num_layers: the first reads the embedding, each other the one below it.
-        initializer: of the layers and the head, as in `jaxrnn.cells`.
-        dropout: rate between the layers.
+    The embedding starts as N(0, 1). The first layer reads it, each other the one below it, with dropout between them.
     """
 
     cell: Cell
@@ -38,17 +31,15 @@ class CharLM(nn.Module):
     ) -> tuple[tuple[PyTree, ...], Array]:
         """The last carries, one a layer, and logits ``[T, B, V]`` of the character after each of ``tokens_tb``.
 
-        Args:
-            tokens_tb: integers ``[T, B]``.
-            carries: one a layer, fields ``[B, H]``; zeros by default.
-            deterministic: without dropout; else `apply` needs ``rngs={"dropout": key}``.
+        The first carries, fields ``[B, H]``, are zeros by default. Unless `deterministic`, `apply` needs
+        ``rngs={"dropout": key}``.
         """
         embedding = self.param("embedding", nn.initializers.normal(1.0), (self.vocabulary_size, self.embedding_size))
         xs, last = tokens_tb, []
         for i in range(self.num_layers):
             if i > 0 and self.dropout > 0:
                 xs = nn.Dropout(self.dropout, deterministic=deterministic)(xs)
-            layer = Recurrent(self.cell, self.hidden_size, self.initializer, name=_layer(i))
+            layer = Recurrent(self.cell, self.hidden_size, self.initializer, name=f"layer_{i}")
             carry, xs = layer(xs, embedding=None if i else embedding, carry=carries[i] if carries else None)
             last.append(carry)
         return tuple(last), head(self.vocabulary_size, self.hidden_size, self.initializer)(xs)
@@ -64,7 +55,7 @@ class CharLM(nn.Module):
 
         The embedding is projected here, once, into a table ``[V, .]``.
         """
-        cells: list[Any] = [self.cell.params_type(**params[_layer(i)]) for i in range(self.num_layers)]
+        cells: list[Any] = [self.cell.params_type(**params[f"layer_{i}"]) for i in range(self.num_layers)]
         table = self.cell.project(cells[0], jnp.asarray(params["embedding"]))
 
         def step(carries: tuple[PyTree, ...], token_b: Array) -> tuple[tuple[PyTree, ...], Array]:
@@ -75,7 +66,3 @@ class CharLM(nn.Module):
             return tuple(new), y @ params["head"]["kernel"] + params["head"]["bias"]
 
         return step
-
-
-def _layer(i: int) -> str:
-    return f"layer_{i}"

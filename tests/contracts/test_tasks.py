@@ -35,10 +35,3 @@ def test_vmap_over_keys_equals_separate_calls(task):
     together = jax.jit(jax.vmap(lambda seed: task.sample(jax.random.key(seed), 8)))(np.arange(3))
     for seed in range(3):
         jax.tree.map(np.testing.assert_array_equal, tuple(x[seed] for x in together), draw(task, seed, 8))
-
-
-@pytest.mark.parametrize("digits", [0, -3, 2.5, "3"])
-@pytest.mark.parametrize("name", TASKS)
-def test_invalid_digits_are_refused(name, digits):
-    with pytest.raises(ValueError, match="digits"):
-        TASKS[name](digits)

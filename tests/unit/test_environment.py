@@ -1,14 +1,12 @@
-"""What a process finds: cores, a cache, and the commit of the code."""
+"""What a process finds: cores, and the commit of the code."""
 
 import os
 import shutil
 import subprocess
-from pathlib import Path
 
 import jax
 import pytest
 
-from jaxrnn.data import files
 from jaxrnn.rundir.provenance import commit
 from jaxrnn.training import cores
 
@@ -35,15 +33,6 @@ def test_each_core_is_a_device_unless_the_user_says_otherwise(monkeypatch):
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "3")
     cores.use_all_cores()
     assert len(asked) == 1
-
-
-def test_the_cache_needs_no_home_where_it_is_given(monkeypatch):
-    monkeypatch.setattr(Path, "home", lambda: 1 / 0)
-    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-    monkeypatch.delenv("JAXRNN_CACHE_DIR", raising=False)
-    assert files.cache_dir() == Path("/xdg/jaxrnn")
-    monkeypatch.setenv("JAXRNN_CACHE_DIR", "/given")
-    assert files.cache_dir() == Path("/given")
 
 
 def test_a_checkout_has_a_commit(tmp_path):

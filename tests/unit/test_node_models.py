@@ -16,7 +16,7 @@ N, D, C = 12, 30, 3
 RNG = np.random.default_rng(0)
 EDGES = RNG.integers(0, N, (2, 20))
 X = (RNG.uniform(size=(N, D)) < 0.2).astype(np.float32)
-GRAPH = graphs.build(*EDGES, N, undirected=True)
+GRAPH = graphs.build(*np.concatenate([EDGES, EDGES[::-1]], axis=1), N)
 NORMALIZED = graphs.normalize(GRAPH)
 ADJACENT = np.eye(N, dtype=bool)
 ADJACENT[tuple(EDGES)] = ADJACENT[tuple(EDGES[::-1])] = True

@@ -39,9 +39,8 @@ def test_the_citation_graphs_are_the_published_ones(
     folder = Path(os.environ.get("JAXRNN_DATA_DIR", "/nowhere"), "planetoid")
     if not (folder / f"ind.{name}.graph").exists():
         pytest.skip(f"JAXRNN_DATA_DIR has no planetoid/ind.{name}.graph")
-    assert planetoid.is_known_and_at_hand(name)
     task = planetoid.load(name)
-    assert (task.name, task.features.shape, task.features.nnz) == (name, shape, num_entries)
+    assert (task.features.shape, task.features.nnz) == (shape, num_entries)
     assert (len(task.edges.senders), task.num_classes) == (num_edges, len(class_sizes))
     assert (task.edges.senders == task.edges.receivers).sum() == num_loops
     assert [mask.sum() for mask in task.split] == [num_train, 500, 1000]
@@ -59,10 +58,8 @@ def test_the_citation_graphs_are_the_published_ones(
 def test_digests_are_checked_before_anything_is_unpickled(tmp_path, monkeypatch):
     monkeypatch.setenv("JAXRNN_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("JAXRNN_CACHE_DIR", str(tmp_path / "cache"))
-    assert not planetoid.is_known_and_at_hand("cora")
     write(tmp_path / "planetoid", example(), name="cora")
-    assert planetoid.is_known_and_at_hand("cora")
-    path = tmp_path / "planetoid" / "ind.cora.x"
+    path = tmp_path / "planetoid" / "ind.cora.y"
     message = load_error("cora")
     assert str(path) in message
     assert hashlib.sha256(path.read_bytes()).hexdigest() in message
@@ -133,7 +130,7 @@ def test_numbers_of_numpy_and_other_types_are_read(tmp_path):
     objects["ally"] = np.asfortranarray(objects["ally"], dtype=">f8")
     objects["tx"] = scipy.sparse.csr_array(objects["tx"])
     task = planetoid.load(write(tmp_path / "other", objects))
-    assert task._replace(name="").sha256 == planetoid.load(write(tmp_path / "small", example())).sha256
+    assert task.sha256 == planetoid.load(write(tmp_path / "small", example())).sha256
 
 
 def python2_array(array):
@@ -153,7 +150,7 @@ def test_the_pickles_of_python_2_are_read(tmp_path):
     # Protocol 2 names modules in lines of their own.
     moved = {
         part: pickle.dumps(objects[part], 2).replace(b"._csr", b".csr").replace(b"numpy._core", b"numpy.core")
-        for part in ("x", "tx", "allx", "graph")
+        for part in ("tx", "allx", "graph")
     }
     moved |= {part: python2_array(objects[part]) for part in ("y", "ty", "ally")}
     assert (
@@ -202,7 +199,7 @@ EXAMPLE = example()
         ("graph", {0: 1}),
         ("graph", EXAMPLE["y"]),
         ("allx", with_value(EXAMPLE["allx"], np.nan)),
-        ("x", with_value(EXAMPLE["x"], 1e39)),
+        ("tx", with_value(EXAMPLE["tx"], 1e39)),
         ("allx", EXAMPLE["ally"]),
         ("allx", EXAMPLE["allx"].tocsc()),
         ("allx", EXAMPLE["allx"].astype(complex)),
@@ -235,8 +232,8 @@ def test_a_file_that_is_damaged_or_in_another_format_is_named(part, content, tmp
         {"test.index": [20, 21, 22, 24, 25, 24]},
         {"graph": {10**15: [0]}, "test.index": [20, 21, 22, 24, 25, 10**15]},
         # A mask without a node.
-        {"y": EXAMPLE["y"][:0], "x": EXAMPLE["x"][:0]},
-        {"ally": EXAMPLE["ally"][:6], "allx": EXAMPLE["x"], "graph": {}},
+        {"y": EXAMPLE["y"][:0]},
+        {"ally": EXAMPLE["ally"][:6], "allx": EXAMPLE["allx"][:6], "graph": {}},
         {"ty": EXAMPLE["ty"][:0], "tx": EXAMPLE["tx"][:0], "test.index": []},
     ],
 )

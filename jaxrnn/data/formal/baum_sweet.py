@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.data.formal.task import BIT_ZERO, PAD, SequenceTask, check_digits
+from jaxrnn.data.formal.task import BIT_ZERO, PAD, SequenceTask
 
 _MIN_BITS = 4
 
@@ -20,12 +20,7 @@ _NEXT_STATE = ((_ODD, _EVEN, _VIOLATED), (_EVEN, _VIOLATED, _VIOLATED))
 
 
 def task(digits: int) -> SequenceTask:
-    """The task of numbers of 4 to `4 * digits` bits, with balanced labels.
-
-    Raises:
-        ValueError: `digits` is not an integer >= 1.
-    """
-    check_digits(digits, minimum=1)
+    """The task of numbers of 4 to `4 * digits` bits, with balanced labels."""
     return SequenceTask(
         vocabulary_size=3,
         num_classes=2,
@@ -40,14 +35,9 @@ def sample(key: jax.Array, batch_size: int, digits: int) -> tuple[jax.Array, jax
     The label is a fair coin, the length uniform on `4..4 * digits` bits. Each further bit is drawn given the label, the
     automaton's state and the number of bits to come, with probabilities exact up to the rounding of float32.
 
-    Args:
-        key: a PRNG key; consumed.
-        batch_size: B, static.
-        digits: a quarter of the longest length, at least 1, static.
-
     Returns:
-        tokens_tb: int32 `[4 * digits, B]`, pad 0, bit zero 1, bit one 2.
-        labels_b: int32 `[B]`, 1 if no maximal run of zeros has odd length.
+        As `SequenceTask.sample`, T being `4 * digits`: tokens are pad 0, bit zero 1 and bit one 2; the label is 1 if no
+        maximal run of zeros has odd length.
     """
     max_bits = 4 * digits
     label_key, length_key, bit_key = jax.random.split(key, 3)
@@ -75,15 +65,13 @@ def _one_probabilities(max_bits: int) -> np.ndarray:
 
     Zero where no continuation has the label: such states are never reached.
     """
-    # How many continuations of `remaining` bits lead from a state to a label, as [label][state] of Python integers:
+    # How many continuations of `remaining` bits lead from a state to a label, `[label, state]`, as Python integers:
     # they outgrow every fixed width, and their quotients are rounded only once. At the end, an odd run violates too.
-    counts = [[0, 1, 1], [1, 0, 0]]
+    counts = np.array([[0, 1, 1], [1, 0, 0]], object)
     probabilities = np.zeros((1 + max_bits, 2, 3), np.float32)
     for remaining in range(1, 1 + max_bits):
-        zero, one = ([[row[state] for state in states] for row in counts] for states in _NEXT_STATE)
-        counts = [[z + o for z, o in zip(*rows, strict=True)] for rows in zip(zero, one, strict=True)]
-        for label, state in np.ndindex(2, 3):
-            if counts[label][state]:
-                probabilities[remaining, label, state] = one[label][state] / counts[label][state]
+        zero, one = (counts[:, list(states)] for states in _NEXT_STATE)
+        counts = zero + one
+        probabilities[remaining] = one / np.maximum(counts, 1)
     probabilities.flags.writeable = False  # cached
     return probabilities

@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.data.formal.task import BIT_ZERO, PAD, SequenceTask, check_digits
+from jaxrnn.data.formal.task import BIT_ZERO, PAD, SequenceTask
 
 # Decimal digits are uniform on 0..8, as in the code of Soons (2020); each takes at most 4 bits.
 _NUM_DIGIT_VALUES = 9
@@ -15,11 +15,7 @@ def task(digits: int) -> SequenceTask:
     """The task of palindromes of `digits` decimal digits (T of Soons 2020: 10 or 20).
 
     For every `digits`, class 1 (the last bit is one) has probability 2/3: 8/9 with the half as drawn, 4/9 reversed.
-
-    Raises:
-        ValueError: `digits` is not an integer >= 1.
     """
-    check_digits(digits, minimum=1)
     return SequenceTask(
         vocabulary_size=3,
         num_classes=2,
@@ -35,17 +31,11 @@ def sample(key: jax.Array, batch_size: int, digits: int) -> tuple[jax.Array, jax
     probability 1/2 its bits are reversed. The half and its mirror image are padded on the left to
     `L = 8 * ceil(digits / 2) + 2` symbols.
 
-    Args:
-        key: a PRNG key; consumed.
-        batch_size: B, static.
-        digits: decimal digits of the palindrome, at least 1, static.
-
     Returns:
-        tokens_tb: int32 `[L - 1, B]`, pad 0, bit zero 1, bit one 2.
-        labels_b: int32 `[B]`, the last bit.
+        As `SequenceTask.sample`, T being `L - 1`: tokens are pad 0, bit zero 1, bit one 2; the label is the last bit.
     """
     values_key, reversed_key = jax.random.split(key)
-    values = jax.random.randint(values_key, (_half_digits(digits), batch_size), 0, _NUM_DIGIT_VALUES, jnp.int32)
+    values = jax.random.randint(values_key, ((digits + 1) // 2, batch_size), 0, _NUM_DIGIT_VALUES, jnp.int32)
     is_reversed = jax.random.bernoulli(reversed_key, shape=(batch_size,))
 
     # Digit d fills the bits ends[d] - widths[d] .. ends[d] - 1 of the half.
@@ -68,9 +58,5 @@ def sample(key: jax.Array, batch_size: int, digits: int) -> tuple[jax.Array, jax
     return symbols_tb[:-1], symbols_tb[-1] - BIT_ZERO
 
 
-def _half_digits(digits: int) -> int:
-    return (digits + 1) // 2
-
-
 def _padded_length(digits: int) -> int:
-    return 8 * _half_digits(digits) + 2
+    return 8 * ((digits + 1) // 2) + 2

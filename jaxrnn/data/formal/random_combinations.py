@@ -5,16 +5,17 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.data.formal.task import SequenceTask, check_digits
+from jaxrnn.data.formal.task import SequenceTask
 
 
 def task(digits: int) -> SequenceTask:
     """The task of permutations of `digits` tokens.
 
     Raises:
-        ValueError: `digits` is not an integer >= 2.
+        ValueError: `digits` is less than 2.
     """
-    check_digits(digits, minimum=2)
+    if digits < 2:
+        raise ValueError(f"digits should be >= 2, not {digits}")
     return SequenceTask(
         vocabulary_size=digits,
         num_classes=digits,
@@ -24,17 +25,7 @@ def task(digits: int) -> SequenceTask:
 
 
 def sample(key: jax.Array, batch_size: int, digits: int) -> tuple[jax.Array, jax.Array]:
-    """Draws uniformly random permutations of `0..digits-1` and sets their last element apart as the label.
-
-    Args:
-        key: a PRNG key; consumed.
-        batch_size: B, static.
-        digits: number of tokens, at least 2, static.
-
-    Returns:
-        tokens_tb: int32 `[digits - 1, B]`.
-        labels_b: int32 `[B]`.
-    """
+    """Draws uniformly random permutations of `0..digits-1` and sets their last element apart as the label."""
     ordered = jnp.broadcast_to(jnp.arange(digits, dtype=jnp.int32)[:, None], (digits, batch_size))
     permuted = jax.random.permutation(key, ordered, axis=0, independent=True)
     return permuted[:-1], permuted[-1]

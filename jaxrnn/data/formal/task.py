@@ -24,9 +24,3 @@ class SequenceTask(NamedTuple):
     num_classes: int
     input_length: int
     sample: Callable[[jax.Array, int], tuple[jax.Array, jax.Array]]
-
-
-def check_digits(digits: int, *, minimum: int) -> None:
-    """Raises ValueError unless `digits` is an integer of at least `minimum`."""
-    if not isinstance(digits, int) or digits < minimum:
-        raise ValueError(f"digits must be an integer >= {minimum}, got {digits!r}")
