@@ -2,7 +2,7 @@
 
     python -m experiments.palindrome --config=configs/palindrome.py --workdir=DIR
 
-The study `formal` with the paper's setting and its claims. What was published, and the thresholds by which claims are
+The study `formal` with the paper's task and its claims. What was published, and the thresholds by which claims are
 judged, were fixed before the runs.
 """
 
@@ -27,6 +27,7 @@ from jaxrnn.study.format import NONE, NOT_RUN
 from jaxrnn.study.page import Table
 from jaxrnn.study.quantities import Mean, Share, losses
 from jaxrnn.study.study import ArmTable, Evidence, Study
+from jaxrnn.training.definition import ConfigError
 
 HORIZON = 3000
 ACCURATE = 0.995  # A run with this test accuracy prints as the paper's 1.00.
@@ -46,6 +47,13 @@ TABLED = (LSTM_10, LSTM_20, PEEPHOLE_10, PEEPHOLE_20)
 # as printed there; the test accuracy is 1.00 in every row, with a standard deviation of 0.
 PUBLISHED_STEPS = ((300, 300, 360), (1260, 1080, 2280), (480, 420, 420), (480, 720, 420))
 PUBLISHED_MEANS = (320, 1540, 440, 540)
+
+
+def check(config: Config) -> None:
+    """Refuses other tasks, which the paper's claims are not about, and what `experiments.formal` refuses."""
+    if config.task != "palindrome":
+        raise ConfigError("task", config.task, "is not the paper's; other tasks go with python -m experiments.formal")
+    formal.check(config)
 
 
 # --- Quantities -------------------------------------------------------------------------------------------------------
@@ -223,7 +231,7 @@ STUDY = Study(
     title="Binary palindromes",
     config=Config,
     build=formal.build,
-    check=formal.check,
+    check=check,
     arms=replace(formal.ARMS, paper=[*TABLED, NARROW, MIDDLE]),
     quantities=[steps, test_accuracy],
     claims=CLAIMS,

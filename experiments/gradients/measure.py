@@ -156,11 +156,11 @@ def _saved_setting(config: Config, directory: str) -> Setting:
     path = Path(directory)
     try:
         setting = session.saved_config(palindrome.STUDY, path)
-    except RunError as error:
+    except (RunError, ConfigError) as error:
         raise ConfigError("trained", directory, str(error)) from error
     here = _setting(config, setting.cell)
     # The loss has to be that of one last state, and gradients compare on the same sequences alone.
-    names = ("bidirectional", "task", "digits", "batch_size", "clip_norm")
+    names = ("bidirectional", "digits", "batch_size", "clip_norm")
     others = [f"{name}={value}" for name in names if (value := getattr(setting, name)) != getattr(here, name)]
     if setting.cell not in config.cells or others:
         reason = f"it has runs of {', '.join([setting.cell, *others])}, which is not this study's setting"
