@@ -149,6 +149,13 @@ STUDY = Study(
     check=check,
     arms=ARMS,
     quantities=[STEPS, TEST_ACCURACY],
+    note=(
+        "T is the size of a palindrome in decimal digits, which the network reads in binary; n is the size of another "
+        "task (`digits`). A run has converged when its loss was at most `tolerance` at `patience` evaluations in a "
+        "row. Its steps until convergence are those until the last of these evaluations, so they are a multiple of "
+        "`eval_every`. A restricted mean counts a run that has not converged with the last step that it may take, "
+        "`max_steps`."
+    ),
     tiny=TINY,
 )
 
