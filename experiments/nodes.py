@@ -205,9 +205,8 @@ epochs = Mean("mean epochs", lambda run: (run.result or {})["last_step"] + 1, ".
 
 
 def _title(setting: Setting) -> str:
-    dataset = str(setting["dataset"]).rpartition("/")[2]
-    splits = ", random splits" if setting["split"] == "random" and dataset not in nodes.EMBEDDED else ""
-    return f"{MODEL_NAMES[setting['model']]} on {dataset}{splits}"
+    splits = ", random splits" if setting["split"] == "random" and setting["dataset"] not in nodes.EMBEDDED else ""
+    return f"{MODEL_NAMES[setting['model']]} on {setting['dataset']}{splits}"
 
 
 def _protocol(setting: Setting) -> Config:
@@ -220,8 +219,9 @@ def _protocol(setting: Setting) -> Config:
 
 
 def _normalize(setting: dict[str, Any]) -> dict[str, Any]:
-    """The embedded graphs have random splits, whatever the config says."""
-    return {**setting, "split": "random" if setting["dataset"] in nodes.EMBEDDED else setting["split"]}
+    """Files are known by their name, and the embedded graphs have random splits, whatever the config says."""
+    split = "random" if setting["dataset"] in nodes.EMBEDDED else setting["split"]
+    return {**setting, "dataset": setting["dataset"].rpartition("/")[2], "split": split}
 
 
 def _mean_epochs(arm: Arm) -> str:
