@@ -29,9 +29,8 @@ _PLANNED_BATCHES = 100
 
 def check(config: Config) -> None:
     """Refuses names and sizes that do not exist."""
-    check_one_of("task", config.task, list(TASKS))
-    check_one_of("cell", config.cell, list(CELLS))
-    check_one_of("initializer", config.initializer, list(INITIALIZERS))
+    for field, names in {"task": [*TASKS], "cell": [*CELLS], "initializer": [*INITIALIZERS]}.items():
+        check_one_of(field, getattr(config, field), names)
     try:
         TASKS[config.task](config.digits)
     except ValueError as error:
