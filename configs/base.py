@@ -76,6 +76,20 @@ class Base(Seeds):
     """Steps in one call of the compiled program; a signal is answered between two calls."""
 
 
+@dataclass(frozen=True, config=SCHEMA)
+class Layers(Base):
+    """What trainings of recurrent layers have besides."""
+
+    dropout: Annotated[Fraction, Absent(0.0)] = 0.0
+    """Rate between the layers."""
+    recurrent_dropout: Annotated[Fraction, Absent(0.0)] = 0.0
+    """Rate within the recurrence, one mask for all steps of a sequence (Gal and Ghahramani 2016)."""
+    layer_norm: Annotated[bool, Absent(False)] = False
+    """Normalise what each layer but the first reads."""
+    compute_dtype: Annotated[Literal["float32", "bfloat16"], Absent("float32")] = "float32"
+    """Of the products; parameters, carries, sums and losses stay float32."""
+
+
 def make_get_config(config: Any, **variants: Any) -> Callable[..., ConfigDict]:
     """A config file's `get_config`: the fields of `config`, or for ``--config=FILE:VARIANT`` those of a variant."""
 

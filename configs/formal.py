@@ -11,21 +11,25 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from configs.base import SCHEMA, Base, Count, Rate, make_get_config
+from configs.base import SCHEMA, Absent, Count, Layers, Rate, make_get_config
 
 
 @dataclass(frozen=True, config=SCHEMA)
-class Config(Base):
+class Config(Layers):
     """Hyperparameters; the defaults are those of Soons (2020), section 1.3, and of the author's code."""
 
     task: str = "palindrome"
     """A name in `jaxrnn.data.formal.TASKS`: palindrome, baum_sweet or random_combinations."""
     digits: Annotated[int, Field(ge=1, le=1000)] = 10
-    """Size of the task; T in Soons (2020)."""
+    """The length that is trained on; T in Soons (2020)."""
+    test_lengths: Annotated[tuple[Annotated[int, Field(ge=1, le=10_000)], ...], Absent(())] = ()
+    """Lengths at which the trained model is tested besides: results.json then has accuracy_by_length."""
     cell: str = "lstm"
     """A name in `jaxrnn.cells.CELLS`."""
     bidirectional: bool = False
-    """A second layer that walks backwards."""
+    """Each layer has a second one that walks backwards."""
+    num_layers: Annotated[Count, Absent(1)] = 1
+    """Recurrent layers."""
     hidden_size: Count = 256
     """Hidden units of a layer."""
     embedding_size: Annotated[int, Field(ge=0)] = 0

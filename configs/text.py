@@ -11,11 +11,11 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from configs.base import SCHEMA, Base, Bookkeeping, Changeable, Count, Fraction, Growing, Rate, Steps, make_get_config
+from configs.base import SCHEMA, Bookkeeping, Changeable, Count, Fraction, Growing, Layers, Rate, Steps, make_get_config
 
 
 @dataclass(frozen=True, config=SCHEMA)
-class Config(Base):
+class Config(Layers):
     """Hyperparameters; the defaults are those of Soons (2020), Table 3, on a text that needs no download."""
 
     corpus: Annotated[str, Changeable()] = "pydoc"
@@ -31,8 +31,6 @@ class Config(Base):
     """Hidden units of a layer."""
     embedding_size: Count = 60
     """Width of a character's embedding."""
-    dropout: Fraction = 0.0
-    """Rate between the layers."""
     seq_length: Count = 30
     """Characters of a window."""
     batch_size: Count = 64

@@ -4,14 +4,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 
 from configs.formal import Config
 from experiments._cli import main
 from jaxrnn.arrays import Array, Key, PyTree
-from jaxrnn.cells import CELLS, INITIALIZERS
-from jaxrnn.data.formal import TASKS
+from jaxrnn.cells import CELLS, INITIALIZERS, ProductCell
+from jaxrnn.data.formal import TASKS, padded_length
 from jaxrnn.nn import losses
 from jaxrnn.nn.sequence import SequenceClassifier
 from jaxrnn.recurrence import plan_phases
@@ -31,54 +32,95 @@ def check(config: Config) -> None:
     """Refuses names and sizes that do not exist."""
     for field, names in {"task": [*TASKS], "cell": [*CELLS], "initializer": [*INITIALIZERS]}.items():
         check_one_of(field, getattr(config, field), names)
-    try:
-        TASKS[config.task](config.digits)
-    except ValueError as error:
-        raise ConfigError("digits", config.digits, str(error)) from error
+    check_recurrent_dropout(config)
+    smallest = TASKS[config.task].min_length
+    for field, lengths in {"digits": [config.digits], "test_lengths": config.test_lengths}.items():
+        if min(lengths, default=smallest) < smallest:
+            raise ConfigError(field, getattr(config, field), f"{config.task} should have at least {smallest}")
+
+
+def check_recurrent_dropout(config: Any) -> None:
+    """Refuses dropout within the recurrence of a cell that has no product."""
+    if config.recurrent_dropout and not isinstance(CELLS[config.cell], ProductCell):
+        names = ", ".join(name for name, cell in CELLS.items() if isinstance(cell, ProductCell))
+        raise ConfigError("recurrent_dropout", config.recurrent_dropout, f"should be 0, or the cell one of {names}")
 
 
 def build_model(config: Any) -> SequenceClassifier:
     """The classifier of a config: a `Config`, or what `jaxrnn.load` returns."""
-    task = TASKS[config.task](config.digits)
+    task = TASKS[config.task]
+    vocabulary_size, num_classes = task.symbols(max(config.digits, *config.test_lengths))
     return SequenceClassifier(
         cell=CELLS[config.cell],
-        vocabulary_size=task.vocabulary_size,
-        num_classes=task.num_classes,
-        embedding_size=config.embedding_size or 2 * task.input_length,
+        vocabulary_size=vocabulary_size,
+        num_classes=num_classes,
+        embedding_size=config.embedding_size or 2 * task.input_length(config.digits),
         hidden_size=config.hidden_size,
         initializer=INITIALIZERS[config.initializer],
         bidirectional=config.bidirectional,
+        num_layers=config.num_layers,
+        dropout=config.dropout,
+        recurrent_dropout=config.recurrent_dropout,
+        layer_norm=config.layer_norm,
+        compute_dtype=config.compute_dtype,
     )
 
 
-def build(config: Config, model: nn.Module | None = None) -> Training:
-    """The training of a config, by default of its own model; another one gives logits ``[B, C]`` for ``[T, B]`` too."""
-    task, own = TASKS[config.task](config.digits), build_model(config)
+def build(config: Config, model: Any = None) -> Training:
+    """The training of a config, by default of its own model; another one is called as `SequenceClassifier` is."""
+    task, own = TASKS[config.task], build_model(config)
     model = model or own
+    has_dropout = config.dropout > 0 or config.recurrent_dropout > 0
 
     def init(key: Key) -> PyTree:
-        return model.init(key, jnp.zeros((task.input_length, 1), jnp.int32))["params"]
+        return model.init(key, jnp.zeros((task.input_length(config.digits), 1), jnp.int32))["params"]
 
     def loss_on_own_core(rows: int) -> Loss:
         """Sequences share their padding, which takes fewer rows."""
         keys = jax.random.split(jax.random.key(0), _PLANNED_BATCHES)
-        phases = plan_phases(jax.jit(jax.vmap(lambda key: task.sample(key, rows)[0]))(keys))
+        phases = plan_phases(jax.jit(jax.vmap(lambda key: task.sample(key, rows, config.digits)[0]))(keys))
         return _loss_of(own.clone(phases=phases if len(phases) > 1 else ()))
+
+    def accuracy(params: PyTree, tokens_tn: Array, labels_n: Array, mask_t: Array | None = None) -> Array:
+        """In pieces: all at once would need a gigabyte."""
+
+        def logits(tokens_t: Array) -> Array:
+            mask = None if mask_t is None else mask_t[:, None]
+            found: Array = model.apply({"params": params}, tokens_t[:, None], mask)[0]
+            return found
+
+        size = min(_TEST_BATCH, config.test_samples)
+        return losses.accuracy(jax.lax.map(logits, tokens_tn.T, batch_size=size), labels_n)
 
     def test(params: PyTree, memory: PyTree, seed: Array, data: PyTree) -> dict[str, Array]:
         del memory, data
-        tokens_tn, labels_n = task.sample(stream_key(seed, Stream.EVAL), config.test_samples)
-        # In pieces: all at once would need a gigabyte.
-        logits_nc = jax.lax.map(
-            lambda tokens_t: model.apply({"params": params}, tokens_t[:, None])[0],
-            tokens_tn.T,
-            batch_size=min(_TEST_BATCH, config.test_samples),
-        )
-        return {"test_accuracy": losses.accuracy(logits_nc, labels_n)}
+        key = stream_key(seed, Stream.EVAL)
+        found = {"test_accuracy": accuracy(params, *task.sample(key, config.test_samples, config.digits))}
+        if config.test_lengths:
+            found["accuracy_by_length"] = accuracy_by_length(params, seed)
+        return found
+
+    def accuracy_by_length(params: PyTree, seed: Array) -> Array:
+        """New samples of each length; those of about one length are padded in front, and share a program."""
+        groups: dict[int, list[int]] = {}
+        for i, length in enumerate(config.test_lengths):
+            groups.setdefault(padded_length(task.input_length(length)), []).append(i)
+        accuracies = jnp.zeros(len(config.test_lengths))
+        for padded, members in groups.items():
+            drawn = []
+            for i in members:
+                key = stream_key(seed, Stream.EVAL, 1 + i)
+                tokens_tn, labels_n = task.sample(key, config.test_samples, config.test_lengths[i])
+                front = padded - len(tokens_tn)
+                drawn.append((jnp.pad(tokens_tn, ((front, 0), (0, 0))), labels_n, jnp.arange(padded) >= front))
+            stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *drawn)
+            found = jax.lax.map(lambda one: accuracy(params, *one), stacked)
+            accuracies = accuracies.at[np.array(members)].set(found)
+        return accuracies
 
     return Training(
         init=init,
-        sample=lambda key, step, data: task.sample(key, config.batch_size),
+        sample=lambda key, step, data: task.sample(key, config.batch_size, config.digits),
         loss=_loss_of(model),
         optimizer=lambda hyper: optax.chain(
             optax.clip_by_global_norm(config.clip_norm), optax.adam(hyper["learning_rate"])
@@ -91,16 +133,17 @@ def build(config: Config, model: nn.Module | None = None) -> Training:
         stop=stop_when_loss_below(config.tolerance, config.patience),
         batch_size=config.batch_size,
         batch_axes=(1, 0),
-        halves_pay=True,
-        loss_on_own_core=loss_on_own_core if model is own else None,
+        # The masks of dropout are then those of any placement.
+        halves_pay=not has_dropout,
+        loss_on_own_core=loss_on_own_core if model is own and not has_dropout else None,
     )
 
 
 def _loss_of(model: nn.Module) -> Loss:
     def loss(params: PyTree, memory: PyTree, batch: tuple[Array, Array], key: Key, data: PyTree) -> tuple[Array, Any]:
-        del key, data  # There is no dropout.
+        del data
         tokens_tb, labels_b = batch
-        logits_bc: Any = model.apply({"params": params}, tokens_tb)
+        logits_bc: Any = model.apply({"params": params}, tokens_tb, deterministic=False, rngs={"dropout": key})
         metrics = {"accuracy": losses.accuracy(logits_bc, labels_b)}
         return losses.cross_entropy(logits_bc, labels_b), (metrics, memory)
 
@@ -117,6 +160,9 @@ CELL_NAMES = {
     "gers_peephole": "Peephole LSTM (Gers)",
     "gru": "GRU",
     "gru_cho": "GRU (Cho)",
+    "mgu": "MGU",
+    "min_gru": "minGRU",
+    "min_lstm": "minLSTM",
 }
 """Others go by their names in `CELLS`."""
 STEPS = TimeToEvent("steps until convergence", steps_until_stop)
@@ -135,7 +181,7 @@ def name_arm(setting: Setting) -> str:
 
 def normalize(setting: dict[str, Any]) -> dict[str, Any]:
     """Makes the embedding's default width explicit."""
-    width = setting["embedding_size"] or 2 * TASKS[setting["task"]](setting["digits"]).input_length
+    width = setting["embedding_size"] or 2 * TASKS[setting["task"]].input_length(setting["digits"])
     return {**setting, "embedding_size": width}
 
 

@@ -67,12 +67,20 @@ class Terms(NamedTuple):
     shares: Array
 
 
+def weight_of(cell: Cell) -> Callable[[PyTree], Array] | None:
+    """``weight(params) -> W [H, U]``, the recurrent matrix of a cell that has one."""
+    return getattr(cell, "weight", None)
+
+
 def weight_gradient_terms(cell: Cell, params: PyTree, xs: Array, loss: Loss) -> Terms:
     """The sum of Question 1.1b, from the Jacobians of the steps, for one sequence ``xs [T, D]``.
 
     ``dL/dW = sum_i dL/ds_T (prod_{j=i+1..T} ds_j/ds_{j-1}) ds_i/dW``, the last factor being that of a step whose carry
     is given. Jacobians are stored whole, ``[T, n, n]`` for a carry of n numbers: this is for plots, not for training.
     """
+    weight = weight_of(cell)
+    if weight is None:
+        raise ValueError("the cell has no recurrent matrix")
     zs = cell.project(params, xs)
     start, unravel = ravel_pytree(_start(cell, params, zs))
 
@@ -89,7 +97,7 @@ def weight_gradient_terms(cell: Cell, params: PyTree, xs: Array, loss: Loss) -> 
     def term(at: tuple[Array, Array, Array]) -> Array:
         d, s, z = at
         (d_params,) = jax.vjp(lambda params: step(params, s, z), params)[1](d)
-        return cell.weight(d_params)
+        return weight(d_params)
 
     terms = jax.lax.map(term, (d_after, before, zs))
     total = terms.sum(0)

@@ -60,10 +60,15 @@ class FlaxCharLM(nn.Module):
 
 def flax_classifier(config: Config, flops: int) -> Variant:
     """The palindrome study's chunk with Flax's LSTM."""
-    task, width = TASKS[config.task](config.digits), formal.build_model(config).embedding_size
-    embedding = Embedding(task.vocabulary_size, width)
+    ours = formal.build_model(config)
+    embedding = Embedding(ours.vocabulary_size, ours.embedding_size)
     layer = nn.RNN(nn.OptimizedLSTMCell(config.hidden_size), time_major=True)
-    model = nn.Sequential([embedding, layer, lambda ys_tbh: ys_tbh[-1], nn.Dense(task.num_classes)])
+
+    def inputs(tokens_tb: Array, mask_tb: None = None, *, deterministic: bool = True) -> Array:
+        del mask_tb, deterministic
+        return tokens_tb
+
+    model = nn.Sequential([inputs, embedding, layer, lambda ys_tbh: ys_tbh[-1], nn.Dense(ours.num_classes)])
     return training_variant(FLAX, config.cell, formal.build(config, model), flops)
 
 
@@ -157,19 +162,21 @@ Each weight's name is a gate and a role: ``x [D, H]``, ``h [H, H]`` or ``b [H]``
 
 def torch_classifier(name: str, config: Config, flops: int) -> Variant:
     """The palindrome study's step, with batches drawn before; the layer is ``nn.LSTM``, or a loop by its name."""
-    torch, task, size = _torch(), TASKS[config.task](config.digits), config.hidden_size
-    width, (names, loop) = formal.build_model(config).embedding_size, LOOPS[config.cell]
+    torch, task, size = _torch(), TASKS[config.task], config.hidden_size
+    ours, (names, loop) = formal.build_model(config), LOOPS[config.cell]
+    width = ours.embedding_size
     if name == TORCH_LOOP:
         shapes = {"x": (width, size), "h": (size, size), "b": (size,)}
         layers = torch.nn.ParameterDict({w: torch.randn(shapes[w[1]]) / size**0.5 for w in names})
     else:
         layers = torch.nn.LSTM(width, size)
-    model = _model(torch, layers, task.vocabulary_size, width, size, task.num_classes)
+    model = _model(torch, layers, ours.vocabulary_size, width, size, ours.num_classes)
 
     def last_hidden(xs_tbd: Any) -> Any:
         return loop(model["layers"], xs_tbd) if name == TORCH_LOOP else model["layers"](xs_tbd)[0][-1]
 
-    samples = [task.sample(key, config.batch_size) for key in jax.random.split(jax.random.key(0), config.chunk_steps)]
+    keys = jax.random.split(jax.random.key(0), config.chunk_steps)
+    samples = [task.sample(key, config.batch_size, config.digits) for key in keys]
     batches = itertools.cycle([_tensors(torch, *sample) for sample in samples])
 
     def loss() -> Any:

@@ -83,7 +83,7 @@ def in_a_program(number: int) -> str:
 def recurrent_flops(config: Config) -> int:
     """``3 * 2 T B H U`` of one training step: the recurrent product ``[B, H] [H, U]``, forward and twice backward."""
     columns = _RECURRENT_GATES[config.cell] * config.hidden_size
-    return 6 * TASKS[config.task](config.digits).input_length * config.batch_size * config.hidden_size * columns
+    return 6 * TASKS[config.task].input_length(config.digits) * config.batch_size * config.hidden_size * columns
 
 
 def _endless(config: Config) -> Config:
@@ -91,7 +91,7 @@ def _endless(config: Config) -> Config:
 
 
 def _sizes(config: Config) -> str:
-    length = TASKS[config.task](config.digits).input_length
+    length = TASKS[config.task].input_length(config.digits)
     return f"T={length}, B={config.batch_size}, H={config.hidden_size}, {config.chunk_steps} steps a call"
 
 

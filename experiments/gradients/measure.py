@@ -35,7 +35,15 @@ from jaxrnn.nn import losses
 from jaxrnn.recurrence import unroll
 from jaxrnn.rundir import session
 from jaxrnn.rundir.directory import METRICS, RunDirectory, RunError, is_complete, read_results
-from jaxrnn.through_time import Terms, carry_gradients, decay_rate, euclidean_norm, gates, weight_gradient_terms
+from jaxrnn.through_time import (
+    Terms,
+    carry_gradients,
+    decay_rate,
+    euclidean_norm,
+    gates,
+    weight_gradient_terms,
+    weight_of,
+)
 from jaxrnn.training.definition import ConfigError, check_one_of
 from jaxrnn.training.processes import any_process, is_first
 from jaxrnn.training.seeds import Stream, stream_key
@@ -87,12 +95,13 @@ class Measurement(BaseModel):
     clipped_norm: FiniteFloat
     head_error: FiniteFloat
     """Relative deviation of the head's gradient from ``h_T^T (softmax - y)``."""
-    sum_error: FiniteFloat
-    """Relative deviation of the sum over steps from the recurrent matrix's gradient as training takes it."""
+    sum_error: FiniteFloat | None
+    """Relative deviation of the sum over steps from the recurrent matrix's gradient as training takes it; None for a
+    cell without such a matrix."""
     sum_error_float32: float | None
-    """None where float32 overflows."""
+    """None where float32 overflows, too."""
     shares: list[FiniteFloat]
-    """What each step adds along the recurrent matrix's gradient, the last step first; together 1."""
+    """What each step adds along the recurrent matrix's gradient, the last step first; together 1, or none at all."""
     sizes: dict[str, int]
     """Units of inputs, hidden and outputs, and the number of parameters of cell and head."""
 
@@ -160,7 +169,7 @@ def _saved_setting(config: Config, directory: str) -> Setting:
         raise ConfigError("trained", directory, str(error)) from error
     here = _setting(config, setting.cell)
     # The loss has to be that of one last state, and gradients compare on the same sequences alone.
-    names = ("bidirectional", "digits", "batch_size", "clip_norm")
+    names = ("bidirectional", "num_layers", "compute_dtype", "digits", "batch_size", "clip_norm")
     others = [f"{name}={value}" for name in names if (value := getattr(setting, name)) != getattr(here, name)]
     if setting.cell not in config.cells or others:
         reason = f"it has runs of {', '.join([setting.cell, *others])}, which is not this study's setting"
@@ -227,15 +236,21 @@ def _whole_gradient(name: str, params: PyTree, tokens_tb: Array, labels_b: Array
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _terms(name: str, params: PyTree, tokens_t: Array, label: Array) -> tuple[Terms, Array]:
-    """Of one sequence, the terms of the recurrent matrix's gradient, and that gradient as training takes it."""
+def _terms(name: str, params: PyTree, tokens_t: Array, label: Array) -> tuple[Terms, Array] | None:
+    """Of one sequence, the terms of the recurrent matrix's gradient, and that gradient as training takes it.
+
+    None for a cell without such a matrix.
+    """
     cell, (cell_params, xs) = CELLS[name], _split_cell(name, params, tokens_t)
+    weight = weight_of(cell)
+    if weight is None:
+        return None
 
     def loss(h: Array) -> Array:
         return _loss(params["head"], h, label)
 
     gradient = jax.grad(lambda cell_params: loss(unroll(cell, cell_params, xs)[0].h))(cell_params)
-    return weight_gradient_terms(cell, cell_params, xs, loss), cell.weight(gradient)
+    return weight_gradient_terms(cell, cell_params, xs, loss), weight(gradient)
 
 
 def _relative_error(found: ArrayLike, expected: ArrayLike) -> float:
@@ -247,8 +262,9 @@ def _relative_error(found: ArrayLike, expected: ArrayLike) -> float:
 
 def _draw_sequences(subject: Subject) -> tuple[Array, Array]:
     """New sequences: tokens ``[T, B]`` and labels ``[B]``."""
-    task = TASKS[subject.setting.task](subject.setting.digits)
-    return task.sample(stream_key(subject.seed, Stream.EVAL, 1), subject.setting.batch_size)
+    setting = subject.setting
+    key = stream_key(subject.seed, Stream.EVAL, 1)
+    return TASKS[setting.task].sample(key, setting.batch_size, setting.digits)
 
 
 def _measure_subject(subject: Subject) -> tuple[dict[str, NDArray[np.float64]], Measurement]:
@@ -261,9 +277,11 @@ def _measure_subject(subject: Subject) -> tuple[dict[str, NDArray[np.float64]], 
         loss_b, norm, *of_head = jax.device_get(_whole_gradient(setting.cell, exact, tokens_tb, labels_b))
         worst = loss_b.argmax()  # Of a label that a model is sure of, float32 has no gradient.
         one = tokens_tb[:, worst], labels_b[worst]
-        terms, gradient = jax.device_get(_terms(setting.cell, exact, *one))
-    single = _terms(setting.cell, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params), *one)
-    if not all(np.isfinite(values).all() for values in (norm, terms.shares, *norms.values())):
+        in_64 = _terms(setting.cell, exact, *one)
+    in_32 = _terms(setting.cell, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params), *one)
+    errors = [None if found is None else _relative_error(found[0].total, found[1]) for found in (in_64, in_32)]
+    shares = [] if in_64 is None else np.asarray(in_64[0].shares)[::-1].tolist()
+    if not all(np.isfinite(values).all() for values in (norm, shares, *norms.values())):
         raise RunError(f"{subject.run}: over {len(tokens_tb)} positions the gradient is too large for float64")
     num_parameters = sum(x.size for part in ("forward", "head") for x in jax.tree.leaves(params[part]))
     units = params["embedding"].shape[1], setting.hidden_size, params["head"]["bias"].size
@@ -277,9 +295,9 @@ def _measure_subject(subject: Subject) -> tuple[dict[str, NDArray[np.float64]], 
         gradient_norm=float(norm),
         clipped_norm=min(float(norm), setting.clip_norm),
         head_error=_relative_error(*of_head),
-        sum_error=_relative_error(terms.total, gradient),
-        sum_error_float32=_relative_error(single[0].total, single[1]),
-        shares=terms.shares[::-1].tolist(),
+        sum_error=errors[0],
+        sum_error_float32=errors[1],
+        shares=shares,
         sizes=dict(zip(("inputs", "hidden", "outputs", "parameters"), (*units, num_parameters), strict=True)),
     )
 

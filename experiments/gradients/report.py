@@ -93,6 +93,7 @@ def _rate_table(one: Measured) -> list[Table]:
     fields = sorted({field for row in one.rows for field in row.rates}, reverse=True)
     table = []
     for (cell, state), rows in _by_state(one.rows).items():
+        has_terms = any(row.shares for row in rows)
         rates = [[rate for row in rows if (rate := row.rates.get(field)) is not None] for field in fields]
         table.append(
             [
@@ -100,7 +101,7 @@ def _rate_table(one: Measured) -> list[Table]:
                 *(format_estimate(stats.mean(values, (0, inf)), ".4f") if values else NONE for values in rates),
                 _range([row.gradient_norm for row in rows]),
                 _range([row.clipped_norm / row.gradient_norm for row in rows]),
-                format_estimate(stats.mean([sum(row.shares[:_LAST]) for row in rows]), ".2f"),
+                format_estimate(stats.mean([sum(row.shares[:_LAST]) for row in rows]), ".2f") if has_terms else NONE,
             ]
         )
     columns = (
@@ -167,16 +168,19 @@ def _identity_table(one: Measured) -> list[Table]:
 
 
 @each
-def _terms_figure(one: Measured) -> list[Figure]:
-    """Of the first seed of each cell and state."""
-    shares = {f"{cell}, {state}": rows[0].shares for (cell, state), rows in _by_state(one.rows).items()}
+def _terms_figure(one: Measured) -> Iterator[Figure]:
+    """Of the first seed of each cell and state, where the cell has a recurrent matrix."""
+    found = _by_state(row for row in one.rows if row.shares)
+    shares = {f"{cell}, {state}": rows[0].shares for (cell, state), rows in found.items()}
+    if not shares:
+        return
     caption = (
         "What each step adds to the gradient of the recurrent matrix (Question 1.1b), along that gradient, for the "
         "sequence with the largest loss; all steps together are 1"
     )
     alt = "Bars of each step's share of the recurrent matrix's gradient, one panel a cell."
     svg = plots.svg(plots.shares_of_sum(shares, "T - i, steps before the end"))
-    return [Figure(f"gradients_terms{one.suffix}", svg, caption, alt)]
+    yield Figure(f"gradients_terms{one.suffix}", svg, caption, alt)
 
 
 @each

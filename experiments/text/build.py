@@ -11,6 +11,7 @@ import optax
 from tqdm import tqdm
 
 from configs.text import Config
+from experiments.formal import check_recurrent_dropout
 from jaxrnn.arrays import Array, Key, PyTree
 from jaxrnn.cells import CELLS, torch_uniform
 from jaxrnn.data import text
@@ -57,6 +58,7 @@ def describe_corpus(config: Config) -> dict[str, Any]:
 def check(config: Config) -> None:
     """Refuses names that do not exist, and a text that is too short for what is asked of it."""
     check_one_of("cell", config.cell, list(CELLS))
+    check_recurrent_dropout(config)
     corpus = load_corpus(config)
     try:
         splits = text.split(corpus.tokens, config.validation_fraction, config.test_fraction)
@@ -91,6 +93,9 @@ def build_model(config: Any, num_characters: int) -> CharLM:
         num_layers=config.num_layers,
         initializer=torch_uniform,
         dropout=config.dropout,
+        recurrent_dropout=config.recurrent_dropout,
+        layer_norm=config.layer_norm,
+        compute_dtype=config.compute_dtype,
     )
 
 
@@ -141,7 +146,7 @@ def build(config: Config, model: Any = None, corpus: text.Corpus | None = None) 
         batch_size=config.batch_size,
         batch_axes=(1, 1, None) if config.carry_state else (1, 1),
         # All weights of a product fit a core's cache. Not with dropout, whose masks are then those of any placement.
-        halves_pay=config.hidden_size <= _DIVIDED_HIDDEN and not config.dropout,
+        halves_pay=config.hidden_size <= _DIVIDED_HIDDEN and not (config.dropout or config.recurrent_dropout),
     )
 
 

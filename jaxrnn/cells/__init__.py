@@ -11,6 +11,7 @@ from jaxrnn.cells.base import Cell, GeneralCell, LinearCell, ProductCell
 from jaxrnn.cells.graph import graph_cell
 from jaxrnn.cells.initializers import INITIALIZERS, kaiming, orthogonal, torch_uniform
 from jaxrnn.cells.lstm import LSTMCarry, LSTMParams, PeepholeParams
+from jaxrnn.cells.wrappers import in_dtype, with_dropout
 
 __all__ = [
     "CELLS",
@@ -23,9 +24,11 @@ __all__ = [
     "PeepholeParams",
     "ProductCell",
     "graph_cell",
+    "in_dtype",
     "kaiming",
     "orthogonal",
     "torch_uniform",
+    "with_dropout",
 ]
 
 _FAMILIES = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]

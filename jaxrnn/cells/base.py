@@ -5,6 +5,7 @@ In all equations ``x`` is the input at ``t``, primes mark the carry from ``t-1``
 in one matrix, in the order that each parameter class gives.
 """
 
+import collections
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -69,40 +70,63 @@ class GeneralCell(Cell):
         return self.advance(params, carry, z)
 
 
-@dataclasses.dataclass(frozen=True)
 class Product:
-    """The product of a step, ``u = apply(weight, s)``, linear in both, and what its gradient needs.
+    """The product of a step, ``u = apply(weight, s)``, linear in both, and what its gradient needs."""
 
-    Attributes:
-        apply: from a pytree of weights and ``s [*batch, H]`` to ``u [*batch, U]``.
-    """
+    def prepare(self, weight: PyTree) -> PyTree:
+        """What `apply` and `pull_source` take as weights: what can be done once, for all steps."""
+        return weight
 
-    apply: Callable[[PyTree, Array], Array]
+    def apply(self, weight: PyTree, s: Array) -> Array:
+        """From prepared weights and ``s [*batch, H]`` to ``u [*batch, U]``."""
+        raise NotImplementedError
 
     def pull_source(self, weight: PyTree, s: Array) -> Callable[[Array], Array]:
-        """From the cotangent of ``u`` to that of ``s``, an array like the given one."""
+        """From the cotangent of ``u`` to that of ``s``, an array like the given one; the weights are prepared."""
         transposed = jax.linear_transpose(lambda s: self.apply(weight, s), s)
         return lambda d_u: transposed(d_u)[0]
 
     def pull_weight(self, weight: PyTree, s: Array, d_u: Array) -> PyTree:
         """The cotangent of the weights from those of all steps, ``[T, *batch, U]``, and their ``s [T, *batch, H]``."""
-        steps = jax.vmap(self.apply, in_axes=(None, 0))
-        return jax.vjp(lambda weight: steps(weight, s), weight)[1](d_u)[0]
+
+        def steps(weight: PyTree) -> Array:
+            return jax.vmap(self.apply, in_axes=(None, 0))(self.prepare(weight), s)
+
+        return jax.vjp(steps, weight)[1](d_u)[0]
 
 
-class _MatrixProduct(Product):
+@dataclasses.dataclass(frozen=True)
+class MatrixProduct(Product):
+    """``s @ W`` with one matrix ``W [H, U]``.
+
+    Attributes:
+        dtype: of both factors, such as bfloat16; sums are then float32. None takes them as they are.
+    """
+
+    dtype: Any = None
+
+    def prepare(self, weight: Array) -> Array:
+        """As in `Product`."""
+        return weight if self.dtype is None else weight.astype(self.dtype)
+
+    def apply(self, weight: Array, s: Array) -> Array:
+        """As in `Product`."""
+        if self.dtype is None:
+            return s @ weight
+        return jnp.matmul(s.astype(self.dtype), weight, preferred_element_type=jnp.float32)
+
     def pull_source(self, weight: Array, s: Array) -> Callable[[Array], Array]:
+        """As in `Product`."""
         # Without the barrier XLA moves the transpose into the loop over time.
         weight_t = jax.lax.optimization_barrier(weight.T)
-        return lambda d_u: d_u @ weight_t
+        return lambda d_u: self.apply(weight_t, d_u)
 
     def pull_weight(self, weight: Array, s: Array, d_u: Array) -> Array:
-        axes = tuple(range(d_u.ndim - 1))
-        return jnp.tensordot(s, d_u, (axes, axes)).astype(weight.dtype)
-
-
-MATRIX = _MatrixProduct(lambda weight, s: s @ weight)
-"""``s @ W`` with one matrix ``W [H, U]``."""
+        """As in `Product`."""
+        axes, sums = tuple(range(d_u.ndim - 1)), None
+        if self.dtype is not None:
+            s, d_u, sums = s.astype(self.dtype), d_u.astype(self.dtype), jnp.float32
+        return jnp.tensordot(s, d_u, (axes, axes), preferred_element_type=sums).astype(weight.dtype)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -124,12 +148,14 @@ class ProductCell(Cell):
     source: Callable[[Any], Array]
     pointwise: Callable[[Any, Any, Array, Array], tuple[Any, Array, dict[str, Array]]]
     elementwise: tuple[str, ...] = ()
-    product: Product = MATRIX
+    product: Product = MatrixProduct()
     stacked_gradient: bool = True
 
     def step(self, params: Any, carry: Any, z: Array) -> tuple[Any, Array, dict[str, Array]]:
         """As in `Cell.step`: the product, then `pointwise`."""
-        return self.pointwise(params, carry, z, self.product.apply(self.weight(params), self.source(carry)))
+        return self.pointwise(
+            params, carry, z, self.product.apply(self.product.prepare(self.weight(params)), self.source(carry))
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -154,6 +180,12 @@ class LinearCell(Cell):
         a, b = self.coefficients(params, z)
         carry = jax.tree.map(lambda a, c, b: a * c + b, a, carry, b)
         return carry, *self.read(params, carry, z)
+
+
+def with_field(params_type: type[Any], prefix: str, field: str) -> Any:
+    """A NamedTuple class of parameters with one more field, which is None by default."""
+    make: Any = collections.namedtuple  # The class is made here, where no type checker can read it.
+    return make(f"{prefix}{params_type.__name__}", (*params_type._fields, field), defaults=[None])
 
 
 def zero_start(

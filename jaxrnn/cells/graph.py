@@ -4,7 +4,6 @@ A graph filter is ``sum_k S^k x W_k`` with a shift ``S [N, N]`` and taps ``W_k``
 nodes lead the batch: inputs are ``[T, N, *batch, D]`` and carries ``[N, *batch, H]``.
 """
 
-import collections
 import dataclasses
 import functools
 from typing import Any
@@ -13,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.arrays import Array, Initializer, Key
-from jaxrnn.cells.base import Product, ProductCell, affine
+from jaxrnn.cells.base import Product, ProductCell, affine, with_field
 
 
 def graph_filter(weight: tuple[Array, Array], x: Array) -> Array:
@@ -41,6 +40,14 @@ def graph_filter(weight: tuple[Array, Array], x: Array) -> Array:
     return y
 
 
+class GraphFilter(Product):
+    """`graph_filter` of taps and shift."""
+
+    def apply(self, weight: tuple[Array, Array], s: Array) -> Array:
+        """As in `Product`."""
+        return graph_filter(weight, s)
+
+
 @functools.cache
 def graph_cell(cell: ProductCell, num_taps: int) -> ProductCell:
     """The cell with graph filters of K taps in place of its matrices.
@@ -53,8 +60,7 @@ def graph_cell(cell: ProductCell, num_taps: int) -> ProductCell:
     """
     if cell.project is not affine:
         raise ValueError("a graph cell is made of a cell whose inputs are projected by w_x and b")
-    name, fields = cell.params_type.__name__, cell.params_type._fields
-    params_type: Any = collections.namedtuple(f"Graph{name}", (*fields, "shift"), defaults=[None])
+    params_type = with_field(cell.params_type, "Graph", "shift")
 
     def init(key: Key, input_size: int, hidden_size: int, initializer: Initializer) -> Any:
         keys = jax.random.split(key, num_taps)
@@ -72,5 +78,5 @@ def graph_cell(cell: ProductCell, num_taps: int) -> ProductCell:
         project=project,
         is_rowwise=False,
         weight=lambda params: (cell.weight(params), params.shift),
-        product=Product(graph_filter),
+        product=GraphFilter(),
     )

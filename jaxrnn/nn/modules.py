@@ -4,11 +4,12 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxrnn.arrays import Array, Initializer, PyTree
-from jaxrnn.cells import Cell, torch_uniform
+from jaxrnn.cells import Cell, in_dtype, torch_uniform, with_dropout
 from jaxrnn.graph import Features, GraphsTuple, drop_features, dropout, gat, gcn, project
 from jaxrnn.recurrence import Phase, last_carry, unroll
 
@@ -20,17 +21,25 @@ def cell_params(module: nn.Module, cell: Cell, input_size: int, hidden_size: int
         # Flax hands each name its own key, so one field is taken from a whole initialisation; jit removes the rest.
         return getattr(cell.init(key, input_size, hidden_size, initializer), field)
 
-    fields = {field: module.param(field, init, field) for field in cell.params_type._fields}
+    drawn = jax.eval_shape(lambda key: cell.init(key, input_size, hidden_size, initializer), jax.random.key(0))
+    fields = {field: module.param(field, init, field) for field, leaf in drawn._asdict().items() if leaf is not None}
     return cell.params_type(**fields)
 
 
 class Recurrent(nn.Module):
-    """A cell over a time-major sequence: `jaxrnn.recurrence.unroll` with parameters of its own."""
+    """A cell over a time-major sequence: `jaxrnn.recurrence.unroll` with parameters of its own.
+
+    Attributes:
+        recurrent_dropout: rate on what the recurrent product sees, with one mask for all steps; of a `ProductCell`.
+        compute_dtype: of the products; parameters, carries and sums stay float32.
+    """
 
     cell: Cell
     hidden_size: int
     initializer: Initializer = torch_uniform
     reverse: bool = False
+    recurrent_dropout: float = 0.0
+    compute_dtype: str = "float32"
 
     @nn.compact
     def __call__(
@@ -40,17 +49,39 @@ class Recurrent(nn.Module):
         embedding: Array | None = None,
         carry: PyTree | None = None,
         mask: Array | None = None,
+        reset: Array | None = None,
         phases: Sequence[Phase] = (),
+        deterministic: bool = True,
     ) -> tuple[PyTree, Array | None]:
         """The last carry and ``ys [T, *batch, H]``; arguments as in `jaxrnn.recurrence.unroll`.
 
-        With `phases`, `jaxrnn.recurrence.last_carry` gives the carry, and there are no ``ys``.
+        With `phases`, `jaxrnn.recurrence.last_carry` gives the carry, and there are no ``ys``. Unless `deterministic`,
+        `apply` needs ``rngs={"dropout": key}``.
         """
         inputs = xs if embedding is None else embedding
         params = cell_params(self, self.cell, inputs.shape[-1], self.hidden_size, self.initializer)
+        cell = self.cell if self.compute_dtype == "float32" else in_dtype(self.cell, self.compute_dtype)
+        if self.recurrent_dropout > 0 and not deterministic:
+            cell = with_dropout(cell)
+            shape = (*(xs.shape[1:-1] if embedding is None else xs.shape[1:]), self.hidden_size)
+            keep = dropout(self.make_rng("dropout"), self.recurrent_dropout, jnp.ones(shape))
+            params = cell.params_type(*params, keep)
         if phases:
-            return last_carry(self.cell, params, xs, embedding=inputs, phases=phases), None
-        return unroll(self.cell, params, xs, embedding=embedding, carry=carry, mask=mask, reverse=self.reverse)
+            return last_carry(cell, params, xs, embedding=inputs, phases=phases), None
+        return unroll(cell, params, xs, embedding=embedding, carry=carry, mask=mask, reset=reset, reverse=self.reverse)
+
+
+def layer(model: Any, name: str, xs: Array, *, is_first: bool, reverse: bool = False, **arguments: Any) -> Any:
+    """A recurrent layer of a model, called in its `compact` method, with what its fields say of layers.
+
+    Before a layer that is not the first stand a layer norm (`layer_norm`) and dropout (`dropout`).
+    """
+    if not is_first and model.layer_norm:
+        xs = nn.LayerNorm(name=f"{name}_norm")(xs)
+    if not is_first and model.dropout > 0:
+        xs = nn.Dropout(model.dropout, deterministic=arguments["deterministic"])(xs)
+    fields = model.cell, model.hidden_size, model.initializer, reverse, model.recurrent_dropout, model.compute_dtype
+    return Recurrent(*fields, name=name)(xs, **arguments)
 
 
 class FlaxCell(nn.RNNCellBase):

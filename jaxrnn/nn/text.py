@@ -7,14 +7,15 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxrnn.arrays import Array, Initializer, PyTree
-from jaxrnn.cells import Cell
-from jaxrnn.nn.modules import Recurrent, head
+from jaxrnn.cells import Cell, in_dtype
+from jaxrnn.nn.modules import head, layer
 
 
 class CharLM(nn.Module):
     """The generative model of Soons (2020), Question 2.1: embedding, recurrent layers, a linear head at every step.
 
-    The embedding starts as N(0, 1). The first layer reads it, each other the one below it, with dropout between them.
+    The embedding starts as N(0, 1). The first layer reads it, each other the one below it; the last four fields are
+    explained in `jaxrnn.nn.modules.layer`.
     """
 
     cell: Cell
@@ -24,6 +25,9 @@ class CharLM(nn.Module):
     num_layers: int
     initializer: Initializer
     dropout: float = 0.0
+    recurrent_dropout: float = 0.0
+    layer_norm: bool = False
+    compute_dtype: str = "float32"
 
     @nn.compact
     def __call__(
@@ -37,10 +41,13 @@ class CharLM(nn.Module):
         embedding = self.param("embedding", nn.initializers.normal(1.0), (self.vocabulary_size, self.embedding_size))
         xs, last = tokens_tb, []
         for i in range(self.num_layers):
-            if i > 0 and self.dropout > 0:
-                xs = nn.Dropout(self.dropout, deterministic=deterministic)(xs)
-            layer = Recurrent(self.cell, self.hidden_size, self.initializer, name=f"layer_{i}")
-            carry, xs = layer(xs, embedding=None if i else embedding, carry=carries[i] if carries else None)
+            carry = carries[i] if carries else None
+            arguments: dict[str, Any] = {
+                "embedding": None if i else embedding,
+                "carry": carry,
+                "deterministic": deterministic,
+            }
+            carry, xs = layer(self, f"layer_{i}", xs, is_first=i == 0, **arguments)
             last.append(carry)
         return tuple(last), head(self.vocabulary_size, self.hidden_size, self.initializer)(xs)
 
@@ -55,13 +62,16 @@ class CharLM(nn.Module):
 
         The embedding is projected here, once, into a table ``[V, .]``.
         """
-        cells: list[Any] = [self.cell.params_type(**params[f"layer_{i}"]) for i in range(self.num_layers)]
-        table = self.cell.project(cells[0], jnp.asarray(params["embedding"]))
+        cell = self.cell if self.compute_dtype == "float32" else in_dtype(self.cell, self.compute_dtype)
+        layers: list[Any] = [cell.params_type(**params[f"layer_{i}"]) for i in range(self.num_layers)]
+        table = cell.project(layers[0], jnp.asarray(params["embedding"]))
 
         def step(carries: tuple[PyTree, ...], token_b: Array) -> tuple[tuple[PyTree, ...], Array]:
             z, y, new = table[token_b], jnp.zeros(()), []
-            for i, (cell_params, carry) in enumerate(zip(cells, carries, strict=True)):
-                carry, y, _ = self.cell.step(cell_params, carry, self.cell.project(cell_params, y) if i else z)
+            for i, (cell_params, carry) in enumerate(zip(layers, carries, strict=True)):
+                if i and self.layer_norm:
+                    y = nn.LayerNorm().apply({"params": params[f"layer_{i}_norm"]}, y)
+                carry, y, _ = cell.step(cell_params, carry, cell.project(cell_params, y) if i else z)
                 new.append(carry)
             return tuple(new), y @ params["head"]["kernel"] + params["head"]["bias"]
 

@@ -39,6 +39,7 @@ def _pointwise(
 def _scan(cell: ProductCell, reverse: bool, problem: Problem, *, keep: bool) -> tuple[PyTree, tuple[Array, Any]]:
     """The last carry, the ys and, with `keep`, every step's product and the carry before it."""
     elementwise, weight, first, start, steps = problem
+    weight = cell.product.prepare(weight)
 
     def step(carry: PyTree, x: Step) -> tuple[PyTree, tuple[Array, Any]]:
         carry = where(x.goes_on, carry, start)
@@ -88,7 +89,7 @@ def _walk_back(
     """
     elementwise, weight, first, _, steps = problem
     d_last, d_ys = cotangents
-    pull_product = cell.product.pull_source(weight, cell.source(first))
+    pull_product = cell.product.pull_source(cell.product.prepare(weight), cell.source(first))
 
     def step(state: tuple[PyTree, PyTree], x: Any) -> tuple[tuple[PyTree, PyTree], tuple[Array, Array | None]]:
         d_elementwise, d_carry = state

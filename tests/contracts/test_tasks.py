@@ -4,25 +4,30 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrnn.data.formal import TASKS
+from jaxrnn.data.formal import TASKS, padded_length
+
+LENGTH = 20
 
 
 @pytest.fixture(params=TASKS)
 def task(request):
-    return TASKS[request.param](20)
+    return TASKS[request.param]
 
 
-def draw(task, seed, batch_size=64):
-    return jax.jit(task.sample, static_argnums=1)(jax.random.key(seed), batch_size)
+def draw(task, seed, batch_size=64, length=LENGTH):
+    return jax.jit(task.sample, static_argnums=(1, 2))(jax.random.key(seed), batch_size, length)
 
 
-def test_sizes_and_types(task):
-    tokens_tb, labels_b = draw(task, 0)
-    assert (tokens_tb.shape, labels_b.shape) == ((task.input_length, 64), (64,))
+@pytest.mark.parametrize("longer", [0, 1, 17, LENGTH])
+def test_sizes_and_types_at_any_length(task, longer):
+    length = task.min_length + longer
+    tokens_tb, labels_b = draw(task, 0, length=length)
+    assert (tokens_tb.shape, labels_b.shape) == ((task.input_length(length), 64), (64,))
     assert tokens_tb.dtype == labels_b.dtype == np.int32
-    for values, number in ((tokens_tb, task.vocabulary_size), (labels_b, task.num_classes)):
-        assert values.min() >= 0
-        assert values.max() < number
+    for longest in (length, 2 * length):
+        for values, number in zip((tokens_tb, labels_b), task.symbols(longest), strict=True):
+            assert values.min(initial=0) >= 0
+            assert values.max(initial=0) < number
 
 
 def test_a_sample_is_a_function_of_its_key(task):
@@ -32,6 +37,12 @@ def test_a_sample_is_a_function_of_its_key(task):
 
 
 def test_vmap_over_keys_equals_separate_calls(task):
-    together = jax.jit(jax.vmap(lambda seed: task.sample(jax.random.key(seed), 8)))(np.arange(3))
+    together = jax.jit(jax.vmap(lambda seed: task.sample(jax.random.key(seed), 8, LENGTH)))(np.arange(3))
     for seed in range(3):
         jax.tree.map(np.testing.assert_array_equal, tuple(x[seed] for x in together), draw(task, seed, 8))
+
+
+def test_many_lengths_are_padded_to_few():
+    padded = {length: padded_length(length) for length in range(1, 1000)}
+    assert sorted(set(padded.values()))[:7] == [8, 12, 16, 24, 32, 48, 64]
+    assert all(length <= size <= max(8, 1.5 * length) for length, size in padded.items())

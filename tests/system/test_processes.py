@@ -348,7 +348,7 @@ def test_a_notebook_can_load_and_apply_a_run(finished):
     from jaxrnn.training.seeds import Stream, stream_key
 
     config, params = jaxrnn.load(finished, seed=1)
-    tokens, labels = TASKS[config.task](config.digits).sample(stream_key(1, Stream.EVAL), config.test_samples)
+    tokens, labels = TASKS[config.task].sample(stream_key(1, Stream.EVAL), config.test_samples, config.digits)
     logits = build_model(config).apply({"params": params}, tokens)
     row = json.loads((finished / "results.json").read_text())["runs"][1]
     assert float(losses.accuracy(logits, labels)) == pytest.approx(row["test_accuracy"])

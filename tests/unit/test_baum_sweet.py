@@ -58,9 +58,9 @@ def test_whole_sequences_have_the_enumerated_distribution(digits):
 
 def test_labels_lengths_and_zeros_at_twenty():
     num_samples, max_bits = 20_000, 80
-    task = baum_sweet.task(20)
-    tokens, labels = jax.jit(task.sample, static_argnums=1)(jax.random.key(20), num_samples)
-    assert (task.input_length, task.vocabulary_size, task.num_classes) == (max_bits, 3, 2)
+    task = baum_sweet.TASK
+    tokens, labels = jax.jit(task.sample, static_argnums=(1, 2))(jax.random.key(20), num_samples, 20)
+    assert (task.input_length(20), task.symbols(20)) == (max_bits, (3, 2))
     assert tokens.shape == (max_bits, num_samples)
     assert labels.shape == (num_samples,)
     assert tokens.dtype == labels.dtype == np.int32

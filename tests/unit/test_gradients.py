@@ -53,7 +53,7 @@ def finished(tmp_path_factory):
 
 
 def data(seed):
-    tokens, labels = TASKS["palindrome"](1).sample(stream_key(seed, Stream.EVAL, 1), FIELDS["batch_size"])
+    tokens, labels = TASKS["palindrome"].sample(stream_key(seed, Stream.EVAL, 1), FIELDS["batch_size"], 1)
     return np.asarray(tokens), np.asarray(labels)
 
 

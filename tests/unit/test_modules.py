@@ -8,9 +8,11 @@ import numpy as np
 import oracles
 import pytest
 from flax import linen as nn
+from flax import nnx
 
-from jaxrnn.cells import CELLS, INITIALIZERS
+from jaxrnn.cells import CELLS, INITIALIZERS, in_dtype, with_dropout
 from jaxrnn.nn.modules import FlaxCell, Recurrent
+from jaxrnn.nn.nnx import NNXCell
 from jaxrnn.recurrence import unroll
 
 T, B, D, H = 6, 4, 5, 3
@@ -96,8 +98,95 @@ def test_all_layers_have_the_cells_parameters_by_name(name):
     assert shapes(layer.init, np.zeros((T, B), np.int32), embedding=xs[0]) == expected
     assert shapes(nn.RNN(FlaxCell(cell, H)).init, xs) == {"cell": expected}
     carry = FlaxCell(cell, H).initialize_carry(key, (B, D))
-    assert isinstance(carry, cell.carry_type)
+    jax.tree.map(np.testing.assert_array_equal, carry, cell.initial_carry(H, (B,)))
     assert shapes(FlaxCell(cell, H).init, carry, xs[0]) == expected
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_nnx_gives_what_unroll_gives(name):
+    params, carry, xs = draw(name, 0)
+    cell = NNXCell(CELLS[name], D, H, rngs=nnx.Rngs(0))
+    drawn = {field: getattr(cell, field)[...] for field in params._fields}
+    assert jax.tree.map(np.shape, drawn) == jax.tree.map(np.shape, params._asdict())
+    for field, value in params._asdict().items():
+        setattr(cell, field, nnx.Param(jnp.asarray(value)))
+    rnn = nnx.RNN(cell, time_major=True, return_carry=True)
+    oracles.assert_close(rnn(xs, initial_carry=carry), unroll(CELLS[name], params, xs, carry=carry), 1e-5)
+    oracles.assert_close(rnn(xs), unroll(CELLS[name], params, xs), 1e-5)
+    # Flax leaves something behind the end of a sequence.
+    last, ys = rnn(xs, seq_lengths=LENGTHS)
+    oracles.assert_close((last, jnp.where(MASK[..., None], ys, 0)), unroll(CELLS[name], params, xs, mask=MASK), 1e-5)
+
+
+# --- Dropout and precision --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["lstm", "peephole", "gers_peephole"])
+def test_recurrent_dropout_is_one_mask_for_all_steps(name, x64):
+    rng = np.random.default_rng(0)
+    params, carry, xs = (
+        oracles.draw_params(rng, name, D, H),
+        oracles.draw_carry(rng, name, B, H),
+        oracles.draw(rng, T, B, D),
+    )
+    keep = 2.0 * rng.integers(2, size=(B, H))
+    dropped = with_dropout(CELLS[name])
+
+    def by_steps(params, carry):
+        ys = []
+        for x in xs:
+            seen = CELLS[name].source(carry) * keep
+            u, z = seen @ CELLS[name].weight(params), CELLS[name].project(params, x)
+            carry, y, _ = CELLS[name].pointwise(params, carry, z, u)
+            ys.append(y)
+        return carry, jnp.stack(ys)
+
+    def by_unroll(params, carry):
+        return unroll(dropped, dropped.params_type(*params, keep), xs, carry=carry)
+
+    def loss(form, params, carry):
+        last, ys = form(params, carry)
+        return jnp.sin(ys).sum() + jnp.cos(last.h).sum()
+
+    oracles.assert_close(by_unroll(params, carry), by_steps(params, carry), 1e-12)
+    found, expected = (
+        jax.grad(functools.partial(loss, form), argnums=(0, 1))(params, carry) for form in (by_unroll, by_steps)
+    )
+    oracles.assert_close(found, expected, 1e-10)
+
+
+def test_a_layer_drops_at_its_rate_and_not_without_a_key():
+    layer = Recurrent(CELLS["lstm"], 200, recurrent_dropout=0.25)
+    xs = np.ones((3, 50, D), np.float32)
+    variables = layer.init(jax.random.key(0), xs)
+    without = layer.apply(variables, xs)
+    oracles.assert_close(without, Recurrent(CELLS["lstm"], 200).apply(variables, xs), 1e-6)
+    (_, ys), (_, other) = (
+        layer.apply(variables, xs, deterministic=False, rngs={"dropout": jax.random.key(seed)}) for seed in (1, 2)
+    )
+    # Nothing has recurred at the first step; after it every sequence of the batch has a mask of its own.
+    np.testing.assert_allclose(ys[0], without[1][0], rtol=1e-6)
+    assert len(np.unique(np.asarray(ys[1]), axis=0)) == 50
+    assert np.abs(ys[1] - other[1]).max() > 1e-3
+    assert ys[1].mean() == pytest.approx(float(without[1][1].mean()), abs=5e-3)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_low_precision_is_that_of_the_products_alone(name):
+    params, carry, xs = draw(name, 0)
+    cell = in_dtype(CELLS[name], "bfloat16")
+
+    def loss(cell, params):
+        last, ys = unroll(cell, params, xs, carry=carry)
+        return jnp.sin(ys).sum() + last.h.sum()
+
+    results = unroll(cell, params, xs, carry=carry)
+    assert {leaf.dtype for leaf in jax.tree.leaves(results)} == {np.dtype("float32")}
+    oracles.assert_close(results, unroll(CELLS[name], params, xs, carry=carry), 0.02)
+    found, expected = (jax.grad(functools.partial(loss, one))(params) for one in (cell, CELLS[name]))
+    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {np.dtype("float32")}
+    oracles.assert_close(found, expected, 0.05)
+    assert any((np.asarray(a) != np.asarray(b)).any() for a, b in zip(found, expected, strict=True))
 
 
 @pytest.mark.parametrize("layer", [Recurrent, FlaxCell])

@@ -49,9 +49,9 @@ def test_whole_sequences_have_the_enumerated_distribution(digits):
 @pytest.mark.parametrize(("digits", "padded_length"), [(10, 42), (20, 82)])
 def test_lengths_labels_and_structure_at_the_papers_sizes(digits, padded_length):
     num_samples, half_digits = 20_000, digits // 2
-    task = palindrome.task(digits)
-    tokens, labels = jax.jit(task.sample, static_argnums=1)(jax.random.key(digits), num_samples)
-    assert (task.input_length, task.vocabulary_size, task.num_classes) == (padded_length - 1, 3, 2)
+    task = palindrome.TASK
+    tokens, labels = jax.jit(task.sample, static_argnums=(1, 2))(jax.random.key(digits), num_samples, digits)
+    assert (task.input_length(digits), task.symbols(digits)) == (padded_length - 1, (3, 2))
     assert tokens.shape == (padded_length - 1, num_samples)
     assert labels.shape == (num_samples,)
     assert tokens.dtype == labels.dtype == np.int32

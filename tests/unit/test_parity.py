@@ -88,7 +88,8 @@ def layer_in_jax(name, arrays):
     cell = CELLS[name]
 
     def outputs_of(arrays):
-        carry = cell.carry_type(**{field: arrays[field] for field in cell.carry_type._fields})
+        start = cell.initial_carry(arrays["h"].shape[-1])
+        carry = start._replace(**{field: arrays[field] for field in start._fields})
         last, ys = unroll(cell, params_from_torch(name, arrays), arrays["xs"], carry=carry)
         return {"ys": ys, **{f"last {field}": array for field, array in last._asdict().items()}}
 

@@ -25,15 +25,10 @@ def test_every_permutation_is_equally_likely(digits):
     assert scipy.stats.chisquare([observed[permutation] for permutation in every]).pvalue > 1e-3
 
 
-def test_one_token_has_no_order():
-    with pytest.raises(ValueError, match=">= 2"):
-        random_combinations.task(1)
-
-
 def test_structure_at_twenty():
-    task = random_combinations.task(20)
-    tokens, labels = jax.jit(task.sample, static_argnums=1)(jax.random.key(0), 5000)
-    assert (task.input_length, task.vocabulary_size, task.num_classes) == (19, 20, 20)
+    task = random_combinations.TASK
+    tokens, labels = jax.jit(task.sample, static_argnums=(1, 2))(jax.random.key(0), 5000, 20)
+    assert (task.input_length(20), task.symbols(20)) == (19, (20, 20))
     assert tokens.shape == (19, 5000)
     assert labels.shape == (5000,)
     assert tokens.dtype == labels.dtype == np.int32

@@ -31,10 +31,10 @@ def draw_params(rng, name, bidirectional):
 
 def logits_by_hand(name, params, tokens, mask):
     cell = CELLS[name]
-    zero = cell.carry_type(*(np.zeros((B, H)) for _ in cell.carry_type._fields))
+    start = cell.initial_carry(H, (B,))
     hidden = [
         oracles.unroll(
-            name, cell.params_type(**params[way]), params["embedding"][tokens], zero, mask, way == "backward"
+            name, cell.params_type(**params[way]), params["embedding"][tokens], start, mask, reverse=way == "backward"
         )[0].h
         for way in ("forward", "backward")
         if way in params
@@ -112,3 +112,41 @@ def test_shared_starts_change_nothing():
         np.testing.assert_allclose(apply(shared, params, padded, None), expected, rtol=1e-12)
         # Masked positions are not compared, so nothing is shared.
         np.testing.assert_allclose(apply(shared, params, padded, mask), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_layers_stand_on_each_other_with_a_norm_between(bidirectional, x64):
+    rng, name, ways = np.random.default_rng(1), "lstm", ["forward", "backward"][: 1 + bidirectional]
+    tokens = rng.integers(V, size=(T, B), dtype=np.int32)
+    model = classifier(name, bidirectional=bidirectional, num_layers=2, layer_norm=True)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), tokens)["params"]
+    params = jax.tree.map(lambda leaf: oracles.draw(rng, *leaf.shape), shapes)
+    xs, cell = params["embedding"][tokens], CELLS[name]
+    mask = np.arange(T)[::-1, None] < [T, 1, 4, 0]
+    for suffix in ("", "_1"):
+        found = []
+        for way in ways:
+            inputs = xs
+            if suffix:
+                norm = params[f"{way}_1_norm"]
+                inputs = (xs - xs.mean(-1, keepdims=True)) / np.sqrt(xs.var(-1, keepdims=True) + 1e-6)
+                inputs = inputs * norm["scale"] + norm["bias"]
+            fields = cell.params_type(**params[way + suffix])
+            found.append(
+                oracles.unroll(name, fields, inputs, cell.initial_carry(H, (B,)), mask, reverse=way == "backward")
+            )
+        xs = np.concatenate([ys for _, ys in found], axis=-1)
+    hidden = np.concatenate([last.h for last, _ in found], axis=-1)
+    expected = hidden @ params["head"]["kernel"] + params["head"]["bias"]
+    np.testing.assert_allclose(apply(model, params, tokens, mask), expected, atol=1e-10)
+
+
+def test_dropout_is_between_layers_alone():
+    tokens = np.zeros((T, B), np.int32)
+    one, two = (classifier("lstm", dropout=0.5, num_layers=n) for n in (1, 2))
+    for model, differs in ((one, False), (two, True)):
+        variables = model.init(jax.random.key(0), tokens)
+        drawn = [
+            model.apply(variables, tokens, deterministic=False, rngs={"dropout": jax.random.key(k)}) for k in (1, 2)
+        ]
+        assert (drawn[0] != drawn[1]).any() == differs

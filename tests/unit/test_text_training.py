@@ -12,7 +12,7 @@ import scipy.special
 import jaxrnn
 from configs.text import Config
 from experiments import text
-from jaxrnn.cells import CELLS
+from jaxrnn.cells import CELLS, LSTMCarry
 from jaxrnn.data.text import decode, encode
 from jaxrnn.rundir import session
 from jaxrnn.rundir.fields import make_config
@@ -60,7 +60,7 @@ def logits_by_hand(params, tokens_tb):
     for k in range(len(params) - 2):
         layer = CELLS["lstm"].params_type(**params[f"layer_{k}"])
         zeros = np.zeros((tokens_tb.shape[1], len(layer.w_h)))
-        _, xs = oracles.unroll("lstm", layer, xs, CELLS["lstm"].carry_type(h=zeros, c=zeros))
+        _, xs = oracles.unroll("lstm", layer, xs, LSTMCarry(h=zeros, c=zeros))
     return xs @ params["head"]["kernel"] + params["head"]["bias"]
 
 

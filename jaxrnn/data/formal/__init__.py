@@ -1,13 +1,13 @@
-"""Tasks on sequences of symbols, a file each. A new task is one more entry of `TASKS`."""
+"""Tasks on sequences of symbols, a file each: a new task is one file here with a `TASK`."""
 
-from collections.abc import Callable
+import importlib
+import pkgutil
 
-from jaxrnn.data.formal import baum_sweet, palindrome, random_combinations
 from jaxrnn.data.formal.task import SequenceTask
+from jaxrnn.data.formal.task import padded_length as padded_length
 
-TASKS: dict[str, Callable[[int], SequenceTask]] = {
-    "palindrome": palindrome.task,
-    "baum_sweet": baum_sweet.task,
-    "random_combinations": random_combinations.task,
+_MODULES = {
+    module.name: importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)
 }
-"""All tasks by name: ``TASKS[name](digits)``."""
+TASKS: dict[str, SequenceTask] = {name: module.TASK for name, module in _MODULES.items() if hasattr(module, "TASK")}
+"""All tasks by the names of their files."""

@@ -3,7 +3,7 @@
 The label is the number's term of the Baum-Sweet sequence (OEIS A086747).
 """
 
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
@@ -19,27 +19,17 @@ _EVEN, _ODD, _VIOLATED = range(3)
 _NEXT_STATE = ((_ODD, _EVEN, _VIOLATED), (_EVEN, _VIOLATED, _VIOLATED))
 
 
-def task(digits: int) -> SequenceTask:
-    """The task of numbers of 4 to `4 * digits` bits, with balanced labels."""
-    return SequenceTask(
-        vocabulary_size=3,
-        num_classes=2,
-        input_length=4 * digits,
-        sample=partial(sample, digits=digits),
-    )
-
-
-def sample(key: jax.Array, batch_size: int, digits: int) -> tuple[jax.Array, jax.Array]:
+def sample(key: jax.Array, batch_size: int, length: int) -> tuple[jax.Array, jax.Array]:
     """Draws binary numbers that start with a one, uniform given their label and length, padded on the left.
 
-    The label is a fair coin, the length uniform on `4..4 * digits` bits. Each further bit is drawn given the label, the
+    The label is a fair coin, the length uniform on `4..4 * length` bits. Each further bit is drawn given the label, the
     automaton's state and the number of bits to come, with probabilities exact up to the rounding of float32.
 
     Returns:
-        As `SequenceTask.sample`, T being `4 * digits`: tokens are pad 0, bit zero 1 and bit one 2; the label is 1 if no
+        As `SequenceTask.sample`, T being `4 * length`: tokens are pad 0, bit zero 1 and bit one 2; the label is 1 if no
         maximal run of zeros has odd length.
     """
-    max_bits = 4 * digits
+    max_bits = 4 * length
     label_key, length_key, bit_key = jax.random.split(key, 3)
     labels = jax.random.bernoulli(label_key, shape=(batch_size,)).astype(jnp.int32)
     lengths = jax.random.randint(length_key, (batch_size,), _MIN_BITS, max_bits + 1, jnp.int32)
@@ -75,3 +65,7 @@ def _one_probabilities(max_bits: int) -> np.ndarray:
         probabilities[remaining] = one / np.maximum(counts, 1)
     probabilities.flags.writeable = False  # cached
     return probabilities
+
+
+TASK = SequenceTask(1, lambda longest: (3, 2), lambda length: 4 * length, sample)
+"""Numbers of 4 to `4 * length` bits, with balanced labels."""

@@ -1,7 +1,5 @@
 """Binary palindromes: predict the last symbol, which is the first one that is not padding (Soons 2020)."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 
@@ -11,31 +9,18 @@ from jaxrnn.data.formal.task import BIT_ZERO, PAD, SequenceTask
 _NUM_DIGIT_VALUES = 9
 
 
-def task(digits: int) -> SequenceTask:
-    """The task of palindromes of `digits` decimal digits (T of Soons 2020: 10 or 20).
-
-    For every `digits`, class 1 (the last bit is one) has probability 2/3: 8/9 with the half as drawn, 4/9 reversed.
-    """
-    return SequenceTask(
-        vocabulary_size=3,
-        num_classes=2,
-        input_length=_padded_length(digits) - 1,
-        sample=partial(sample, digits=digits),
-    )
-
-
-def sample(key: jax.Array, batch_size: int, digits: int) -> tuple[jax.Array, jax.Array]:
+def sample(key: jax.Array, batch_size: int, length: int) -> tuple[jax.Array, jax.Array]:
     """Draws palindromes without their last symbol, and that symbol as the label.
 
-    The left half is `ceil(digits / 2)` digits, uniform on 0..8, in binary without leading zeros and concatenated; with
+    The left half is `ceil(length / 2)` digits, uniform on 0..8, in binary without leading zeros and concatenated; with
     probability 1/2 its bits are reversed. The half and its mirror image are padded on the left to
-    `L = 8 * ceil(digits / 2) + 2` symbols.
+    `L = 8 * ceil(length / 2) + 2` symbols.
 
     Returns:
         As `SequenceTask.sample`, T being `L - 1`: tokens are pad 0, bit zero 1, bit one 2; the label is the last bit.
     """
     values_key, reversed_key = jax.random.split(key)
-    values = jax.random.randint(values_key, ((digits + 1) // 2, batch_size), 0, _NUM_DIGIT_VALUES, jnp.int32)
+    values = jax.random.randint(values_key, ((length + 1) // 2, batch_size), 0, _NUM_DIGIT_VALUES, jnp.int32)
     is_reversed = jax.random.bernoulli(reversed_key, shape=(batch_size,))
 
     # Digit d fills the bits ends[d] - widths[d] .. ends[d] - 1 of the half.
@@ -45,7 +30,7 @@ def sample(key: jax.Array, batch_size: int, digits: int) -> tuple[jax.Array, jax
 
     # Which bit of the half stands at each position: a palindrome reads the same from its end, where there is no
     # padding. Before its start the index lies outside of the half, on one side or the other.
-    from_end = jnp.arange(_padded_length(digits), dtype=jnp.int32)[::-1, None]
+    from_end = jnp.arange(_padded_length(length), dtype=jnp.int32)[::-1, None]
     index = jnp.minimum(from_end, 2 * num_bits - 1 - from_end)
     index = jnp.where(is_reversed, num_bits - 1 - index, index)
 
@@ -60,3 +45,10 @@ def sample(key: jax.Array, batch_size: int, digits: int) -> tuple[jax.Array, jax
 
 def _padded_length(digits: int) -> int:
     return 8 * ((digits + 1) // 2) + 2
+
+
+TASK = SequenceTask(1, lambda longest: (3, 2), lambda length: _padded_length(length) - 1, sample)
+"""Lengths are decimal digits (T of Soons 2020: 10 or 20).
+
+For every one, class 1 (the last bit is one) has probability 2/3: 8/9 with the half as drawn, 4/9 reversed.
+"""

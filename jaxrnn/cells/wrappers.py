@@ -1,0 +1,65 @@
+"""Cells made from others: in another precision, or with dropout in the recurrence."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn.arrays import Array, PyTree
+from jaxrnn.cells.base import Cell, MatrixProduct, Product, ProductCell, with_field
+
+
+@functools.cache
+def in_dtype(cell: Cell, dtype: Any) -> Cell:
+    """The cell with the products of its inputs, and its recurrent product, in a lower precision such as bfloat16.
+
+    Parameters, carries, sums and what is element-wise stay float32; so does the step of a cell whose product has no
+    name.
+    """
+
+    def project(params: Any, x: Array) -> Array:
+        params, x = jax.tree.map(lambda leaf: leaf.astype(dtype), (params, x))
+        return cell.project(params, x).astype(jnp.float32)
+
+    if isinstance(cell, ProductCell) and isinstance(cell.product, MatrixProduct):
+        return dataclasses.replace(cell, project=project, product=MatrixProduct(dtype))
+    return dataclasses.replace(cell, project=project)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Dropped(Product):
+    """The product of another kind, of ``keep * s``; the weights are its own and ``keep [*batch, H]``."""
+
+    product: Product
+
+    def prepare(self, weight: tuple[PyTree, Array]) -> tuple[PyTree, Array]:
+        return self.product.prepare(weight[0]), weight[1]
+
+    def apply(self, weight: tuple[PyTree, Array], s: Array) -> Array:
+        return self.product.apply(weight[0], weight[1] * s)
+
+    def pull_source(self, weight: tuple[PyTree, Array], s: Array) -> Callable[[Array], Array]:
+        pull = self.product.pull_source(weight[0], s)
+        return lambda d_u: weight[1] * pull(d_u)
+
+    def pull_weight(self, weight: tuple[PyTree, Array], s: Array, d_u: Array) -> tuple[PyTree, Array]:
+        # What is kept is drawn, and has no gradient.
+        return self.product.pull_weight(weight[0], weight[1] * s, d_u), jnp.zeros_like(weight[1])
+
+
+@functools.cache
+def with_dropout(cell: ProductCell) -> ProductCell:
+    """The cell whose product sees ``keep * source``, with one ``keep [*batch, H]`` for all steps.
+
+    It is the dropout of Gal and Ghahramani (2016). ``keep`` is a further parameter, the last one, which gets no
+    gradient: ``params_type(*params, keep)``.
+    """
+    return dataclasses.replace(
+        cell,
+        params_type=with_field(cell.params_type, "Dropped", "keep"),
+        weight=lambda params: (cell.weight(params), params.keep),
+        product=_Dropped(cell.product),
+    )
