@@ -179,7 +179,10 @@ def _sampling(model: CharLM, batch_size: int, length: int, flops: int) -> Varian
 
 
 def graphs(dataset: str = "cora", chunk_steps: int = 20) -> Iterator[Comparison]:
-    """The node classification study's epoch: a training step, and loss and accuracy of the validation nodes."""
+    """The node classification study's epoch: a training step, and loss and accuracy of the validation nodes.
+
+    Cora is found or fetched as in the study.
+    """
     task = node_data.load(dataset)
     num_nodes, num_features = task.features.shape
     variants: list[Variant] = []
