@@ -290,8 +290,8 @@ class _Loop:
         if has_failed:
             tested = dict.fromkeys(jax.eval_shape(self._test, self._data(1, 1), state))
         else:
-            values = {key: value[0].item() for key, value in self._test(self._data(1, 1), state).items()}
-            tested = {key: value if math.isfinite(value) else None for key, value in values.items()}
+            found = self._test(self._data(1, 1), state)
+            tested = {key: _finite(np.asarray(value[0]).tolist()) for key, value in found.items()}
         self.ended[name] = {
             **self.runs[name].record(),
             "last_step": step,
@@ -327,3 +327,10 @@ def _next_step(status: np.ndarray, step: np.ndarray) -> np.ndarray:
 
 def _replace(_: PyTree, state: TrainState, start: TrainState, is_new: Array) -> TrainState:
     return jax.tree.map(lambda old, new: jnp.where(is_new, new, old), state, start)
+
+
+def _finite(value: Any) -> Any:
+    """A number, or lists of numbers, with None for those that are not finite."""
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return value if math.isfinite(value) else None

@@ -71,7 +71,7 @@ class Trainer(NamedTuple):
         chunk: ``chunk(data, state, end, batches) -> (state, Evaluations)``: at most `chunk_steps` steps and one more,
             for step 0, none after the step with the index `end`; a run that has ended passes through. The batches of
             these steps are stacked where the host has them, else there are none.
-        test: ``test(data, state) -> {name: scalar}``.
+        test: ``test(data, state) -> {name: scalar or array}``.
         chosen: ``chosen(state) -> params``: the parameters by which a run that has ended is judged; also of stacked
             runs.
     """
