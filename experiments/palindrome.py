@@ -178,12 +178,9 @@ def steps_on_cores(counts: Sequence[int], cores: int) -> tuple[int, int]:
 
 def steps_in_a_program(counts: Sequence[int]) -> tuple[int, int]:
     """Steps of all places of one program until all runs have ended: shrinking by powers of two, or not at all."""
-    ends, size, before, total = sorted(counts), len(counts), 0, 0
-    for ended, end in enumerate(ends):
-        size = min(size, 1 << (len(ends) - ended - 1).bit_length())
-        total += size * (end - before)
-        before = end
-    return total, len(ends) * ends[-1]
+    ends, left = np.sort(counts), np.arange(len(counts), 0, -1)
+    sizes = np.minimum(len(ends), 2 ** np.ceil(np.log2(left)).astype(int))
+    return int(sizes @ np.diff(ends, prepend=0)), len(ends) * int(ends[-1])
 
 
 def _figures() -> Iterator[SeedCurves]:
