@@ -231,10 +231,9 @@ def _table(one: Measured) -> list[Table]:
     for name, layer in LAYERS.items():
         curve = one.curves[name]
         columns = (curve.metrics[name] for name in ("edges", "predicted_bytes", "planned_bytes", "seconds"))
-        rows += [
-            [layer.label, str(nodes), f"{edges:.0f}", _size(formula), _size(planned), _digits(1000 * seconds, 3)]
-            for nodes, edges, formula, planned, seconds in zip(curve.steps, *columns, strict=True)
-        ]
+        for nodes, edges, formula, planned, seconds in zip(curve.steps, *columns, strict=True):
+            memory, milliseconds = (_size(formula), _size(planned)), _digits(1000 * seconds, 3)
+            rows.append([layer.label, f"{nodes}", f"{edges:.0f}", *memory, milliseconds])
     loads = np.concatenate([one.curves[name].metrics["load"] for name in LAYERS])
     caption = (
         f"A layer of {one.config.hidden_size} features, forward and backward, on random graphs of "
