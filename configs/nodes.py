@@ -8,11 +8,10 @@ Expect a mean test accuracy on Cora of 81.5 % with gcn (Kipf and Welling 2017, T
 
 from typing import Annotated, Literal
 
-from ml_collections import ConfigDict
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from configs.base import SCHEMA, Base, Bookkeeping, Changeable, Count, Fraction, Rate, Steps, fields_of
+from configs.base import SCHEMA, Base, Bookkeeping, Changeable, Count, Fraction, Rate, Steps, make_get_config
 
 
 @dataclass(frozen=True, config=SCHEMA)
@@ -36,7 +35,6 @@ class Config(Base):
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     """Half of it times the squared weights joins the loss: of the first layer in gcn, of all in gat."""
     learning_rate: Rate = 1e-2
-    """Of Adam; --sweep=learning_rate=A,B trains runs with several."""
     max_steps: Steps = 199
     """Index of the last epoch; a step is an epoch."""
     patience: Count = 10
@@ -44,7 +42,6 @@ class Config(Base):
     eval_every: Annotated[Count, Bookkeeping()] = 10
     """Epochs from one line of metrics to the next; the stop rules are asked at every epoch."""
     chunk_steps: Annotated[Count, Bookkeeping(), Changeable()] = 200
-    """Epochs in one call of the compiled program; a signal is answered between two calls."""
 
 
 GAT = Config(
@@ -59,10 +56,4 @@ GAT = Config(
 )
 """The GAT paper's, for Cora and Citeseer."""
 
-
-def get_config(variant: str = "gcn") -> ConfigDict:
-    """The settings of the paper on a model, ready for ``--config.FIELD=VALUE``."""
-    variants = {"gcn": Config(), "gat": GAT}
-    if variant not in variants:
-        raise ValueError(f"there is no variant {variant!r}; there are {', '.join(variants)}")
-    return fields_of(variants[variant])
+get_config = make_get_config(Config(), gcn=Config(), gat=GAT)

@@ -7,12 +7,5 @@ Expect every LSTM run of 10 digits to converge within some hundred steps, and a 
 Table 1: 300, 300 and 360 steps).
 """
 
-from ml_collections import ConfigDict
-
-from configs.base import fields_of
 from configs.formal import Config as Config
-
-
-def get_config() -> ConfigDict:
-    """The setting of Soons (2020), ready for ``--config.FIELD=VALUE``."""
-    return fields_of(Config())
+from configs.formal import get_config as get_config

@@ -7,10 +7,9 @@ Expect the feature at C to reach E in layer 4.
 
 from typing import Literal
 
-from ml_collections import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from configs.base import SCHEMA, Count, fields_of
+from configs.base import SCHEMA, Count, make_get_config
 
 
 @dataclass(frozen=True, config=SCHEMA)
@@ -23,6 +22,4 @@ class Config:
     """Of matrix products (see `jax.lax.Precision`)."""
 
 
-def get_config() -> ConfigDict:
-    """The question of Soons (2020), ready for ``--config.FIELD=VALUE``."""
-    return fields_of(Config())
+get_config = make_get_config(Config())

@@ -29,9 +29,8 @@ _PLANNED_BATCHES = 100
 
 def check(config: Config) -> None:
     """Refuses names and sizes that do not exist."""
-    check_one_of("task", config.task, list(TASKS))
-    check_one_of("cell", config.cell, list(CELLS))
-    check_one_of("initializer", config.initializer, list(INITIALIZERS))
+    for field, names in {"task": [*TASKS], "cell": [*CELLS], "initializer": [*INITIALIZERS]}.items():
+        check_one_of(field, getattr(config, field), names)
     try:
         TASKS[config.task](config.digits)
     except ValueError as error:
@@ -149,6 +148,13 @@ STUDY = Study(
     check=check,
     arms=ARMS,
     quantities=[STEPS, TEST_ACCURACY],
+    note=(
+        "T is the size of a palindrome in decimal digits, which the network reads in binary; n is the size of another "
+        "task (`digits`). A run has converged when its loss was at most `tolerance` at `patience` evaluations in a "
+        "row. Its steps until convergence are those until the last of these evaluations, so they are a multiple of "
+        "`eval_every`. A restricted mean counts a run that has not converged with the last step that it may take, "
+        "`max_steps`."
+    ),
     tiny=TINY,
 )
 

@@ -131,59 +131,42 @@ def build(config: Config) -> Training:
 # --- The hidden layer -------------------------------------------------------------------------------------------------
 
 HIDDEN = "hidden.json"
-"""A file of a run directory: what `hidden_layer` gives."""
 
 
-def write_hidden(path: Path, rows: Sequence[Row]) -> None:
-    """Writes the hidden layer of the first run that has not failed beside the results.
+def _write_hidden(path: Path, rows: Sequence[Row]) -> None:
+    """Writes the last hidden layer of the first run that has not failed, in two dimensions, beside the results.
 
-    Raises:
-        RunError, CheckpointError: if files cannot be read or written.
+    It is that of the chosen weights, at nodes with a label, 5000 at most. The file has the run, the share of the
+    variance that its first two principal components have, `x` and `y` along them, `classes`, and `wrong`, the positions
+    in these lists of the test nodes that the run got wrong.
     """
     ended = [row for row in rows if row["failed_at"] is None]
-    if ended:
-        hidden = hidden_layer(path, ended[0]["run"], ended[0]["seed"])
-        with RunDirectory.resume(path) as directory:
-            directory.write(HIDDEN, hidden, indent=None)
-
-
-def hidden_layer(path: Path, run: str, seed: int) -> dict[str, Any]:
-    """The last hidden layer of a run's chosen weights in two dimensions, at nodes with a label, 5000 at most.
-
-    Returns:
-        The run, the share of the variance that its first two principal components have, `x` and `y` along them,
-        `classes`, and `wrong`, the positions in these lists of the test nodes that the run got wrong.
-
-    Raises:
-        RunError, CheckpointError: as in `jaxrnn.load`.
-    """
-    config, params = jaxrnn.load(path, run=run)
+    if not ended:
+        return
+    config, params = jaxrnn.load(path, run=ended[0]["run"])
     task = nodes.load(config.dataset)
     with jax.default_matmul_precision(config.precision):
         model = build_model(config, task.num_classes)
         logits, hidden = jax.jit(model.apply)({"params": params}, *inputs(config))
-        split = jax.jit(lambda: _split(config, seed))()
+        split = jax.jit(lambda: _split(config, ended[0]["seed"]))()
     wrong = np.asarray(split.test) & (np.asarray(logits).argmax(-1) != task.labels)
     shown = np.flatnonzero(task.labels >= 0)
     if len(shown) > _MOST_POINTS:
         shown = np.sort(np.random.default_rng(0).choice(shown, _MOST_POINTS, replace=False))
     plane, share = stats.principal_plane(np.asarray(hidden, np.float64)[shown])
-    return {
-        "run": run,
+    found = {
+        "run": ended[0]["run"],
         "variance_share": round(share, 4),
         "x": plane[:, 0].round(3).tolist(),
         "y": plane[:, 1].round(3).tolist(),
         "classes": task.labels[shown].tolist(),
         "wrong": np.flatnonzero(wrong[shown]).tolist(),
     }
+    with RunDirectory.resume(path) as directory:
+        directory.write(HIDDEN, found, indent=None)
 
 
 # --- What is declared -------------------------------------------------------------------------------------------------
-
-
-def _arm(model: str, dataset: str) -> Setting:
-    return {"model": model, "dataset": dataset}
-
 
 # Means of 100 runs on the public split, in percent, with the standard deviation where it is given (Kipf and Welling
 # 2017, Table 2; Velickovic et al. 2018, Table 2).
@@ -195,19 +178,17 @@ PUBLISHED = {
     ("gcn", "pubmed"): (79.0, None),
     ("gat", "pubmed"): (79.0, 0.3),
 }
-PAPER = [_arm(*pair) for pair in PUBLISHED]
+PAPER: Sequence[Setting] = [{"model": model, "dataset": dataset} for model, dataset in PUBLISHED]
+GCN_CORA, GAT_CORA = PAPER[:2]
 METRICS = ("loss", "accuracy", "validation_loss", "validation_accuracy")
-MODEL_NAMES = {"gcn": "GCN", "gat": "GAT"}
 
 accuracy = Mean("test accuracy, %", result("test_accuracy", 100), ".2f", (0, 100), paired=True, deviation=True)
 validation = Mean("validation accuracy, %", result("validation_accuracy", 100), ".2f", (0, 100))
-epochs = Mean("mean epochs", lambda run: (run.result or {})["last_step"] + 1, ".0f")
 
 
 def _title(setting: Setting) -> str:
-    dataset = str(setting["dataset"]).rpartition("/")[2]
-    splits = ", random splits" if setting["split"] == "random" and dataset not in nodes.EMBEDDED else ""
-    return f"{MODEL_NAMES[setting['model']]} on {dataset}{splits}"
+    splits = ", random splits" if setting["split"] == "random" and setting["dataset"] not in nodes.EMBEDDED else ""
+    return f"{setting['model'].upper()} on {setting['dataset']}{splits}"
 
 
 def _protocol(setting: Setting) -> Config:
@@ -220,58 +201,52 @@ def _protocol(setting: Setting) -> Config:
 
 
 def _normalize(setting: dict[str, Any]) -> dict[str, Any]:
-    """The embedded graphs have random splits, whatever the config says."""
-    return {**setting, "split": "random" if setting["dataset"] in nodes.EMBEDDED else setting["split"]}
+    """Files are known by their name, and the embedded graphs have random splits, whatever the config says."""
+    split = "random" if setting["dataset"] in nodes.EMBEDDED else setting["split"]
+    return {**setting, "dataset": setting["dataset"].rpartition("/")[2], "split": split}
 
 
 def _mean_epochs(arm: Arm) -> str:
-    value = epochs.estimate(arm).value
-    return NONE if value is None else f"{value:.0f}"
+    return f"{np.mean([run.result['last_step'] + 1 for run in arm.runs if run.result]):.0f}"
 
 
-def _published(arm: Arm) -> tuple[float, float | None] | None:
-    is_public = arm.setting["split"] == "public"
+def _published(arm: Arm) -> tuple[float | None, float | None]:
+    """The published mean and standard deviation of an arm with its paper's setting, as far as they are known."""
+    is_papers = arm.setting["split"] == "public" and arm.title == _title(arm.setting)
     pair = arm.setting["model"], arm.setting["dataset"]
-    return PUBLISHED.get(pair) if is_public and arm.title == _title(arm.setting) else None
+    return PUBLISHED.get(pair, (None, None)) if is_papers else (None, None)
 
 
 def _published_cell(arm: Arm) -> str:
-    mean, deviation = _published(arm) or (None, None)
+    mean, deviation = _published(arm)
     return NONE if mean is None else f"{mean:.1f}" + (f" ± {deviation:.1f}" if deviation else "")
 
 
 def _margin(arm: Arm) -> str:
     """Where the published mean lies, seen from our interval."""
-    mean, (published, _) = accuracy.estimate(arm), _published(arm) or (None, None)
+    mean, (published, _) = accuracy.estimate(arm), _published(arm)
     if published is None or mean.low is None or mean.high is None:
         return NONE
-    if mean.low <= published <= mean.high:
-        return "in our interval"
-    above = published > mean.high
-    return (
-        f"{published - mean.high if above else mean.low - published:.2f} {'above' if above else 'below'} our interval"
-    )
+    if published > mean.high:
+        return f"{published - mean.high:.2f} above our interval"
+    return "in our interval" if published >= mean.low else f"{mean.low - published:.2f} below our interval"
 
 
 def _hidden_figures(evidence: Evidence) -> list[Figure]:
     """The hidden layer of a run of each arm that has one."""
-    layers = [(title, path / HIDDEN) for title, arm in evidence.rows() if arm for path in arm.paths[:1]]
+    caption = "The last hidden layer at each node: its first two principal components and their share of variance"
     figures = []
-    for number, (title, path) in enumerate(layers, start=1):
-        if path.exists():
+    arms = [(title, arm) for title, arm in evidence.rows() if arm]
+    for number, (title, arm) in enumerate(arms, start=1):
+        if (path := arm.paths[0] / HIDDEN).exists():
             hidden = json.loads(path.read_bytes())
             name = f"{title}, {hidden['run']} ({hidden['variance_share']:.0%})"
             points = plots.Points(name, *(hidden[key] for key in ("x", "y", "classes", "wrong")))
             plot = plots.points_by_class([points], ring="test node, taken for another class")
-            caption = (
-                "The last hidden layer at each node: its first two principal components and their share of variance"
-            )
             alt = f"Scatter plot of the nodes in the last hidden layer by class: {name}"
             figures.append(Figure(f"hidden_{number}", plots.svg(plot), caption, alt))
     return figures
 
-
-_COLUMNS: list[Any] = [("mean epochs", _mean_epochs), accuracy.cells, validation.cells]
 
 STUDY = Study(
     name="nodes",
@@ -280,7 +255,7 @@ STUDY = Study(
     build=build,
     check=check,
     data=describe_task,
-    finish=write_hidden,
+    finish=_write_hidden,
     arms=Arms(
         Config,
         ("model", "dataset", "split"),
@@ -295,21 +270,24 @@ STUDY = Study(
     claims=[
         Claim(
             key,
-            f"The mean test accuracy of the {MODEL_NAMES[model]} on `cora` lies in {low:.1f} to {high:.1f}",
-            [within(accuracy, _arm(model, "cora"), low, high)],
+            f"The mean test accuracy of the {arm['model'].upper()} on `cora` lies in {low:.1f} to {high:.1f}",
+            [within(accuracy, arm, low, high)],
         )
-        for key, model, low, high in (("a", "gcn", 81.0, 82.0), ("b", "gat", 82.3, 83.7))
+        for key, arm, low, high in (("a", GCN_CORA, 81.0, 82.0), ("b", GAT_CORA, 82.3, 83.7))
     ],
     headline=ArmTable(
         "Public splits; the published figures are over 100 runs; brackets are 95 % intervals over seeds",
         [("published", _published_cell), ("mean epochs", _mean_epochs), accuracy.cells],
-        [_arm("gcn", "cora"), _arm("gat", "cora")],
+        [GCN_CORA, GAT_CORA],
     ),
     sections={
         "Accuracies": [
             ArmTable(
                 "The arms that a paper has a figure for",
-                [*_COLUMNS, ("published", _published_cell), ("the published mean is", _margin)],
+                [
+                    *(("mean epochs", _mean_epochs), accuracy.cells, validation.cells),
+                    *(("published", _published_cell), ("the published mean is", _margin)),
+                ],
                 PAPER,
             ),
             Differences(accuracy, PAPER),
@@ -319,7 +297,7 @@ STUDY = Study(
                 "accuracies",
                 "Test accuracy: each run, the mean with its 95 % interval, and as a stroke the published mean",
                 {accuracy.name: accuracy},
-                published=lambda arm: (_published(arm) or (None,))[0],
+                published=lambda arm: _published(arm)[0],
                 from_zero=False,
             ),
             SeedCurves(

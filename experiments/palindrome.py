@@ -2,16 +2,14 @@
 
     python -m experiments.palindrome --config=configs/palindrome.py --workdir=DIR
 
-The study `formal` with the paper's setting and its claims. What was published, and the thresholds by which claims are
+The study `formal` with the paper's task and its claims. What was published, and the thresholds by which claims are
 judged, were fixed before the runs.
 """
 
 import heapq
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 
@@ -25,27 +23,30 @@ from jaxrnn.study.claims import Claim
 from jaxrnn.study.figures import Dots, SeedCurves, Survival
 from jaxrnn.study.format import NONE, NOT_RUN
 from jaxrnn.study.page import Table
-from jaxrnn.study.quantities import Mean, Share, losses
+from jaxrnn.study.quantities import Mean, Share
 from jaxrnn.study.study import ArmTable, Evidence, Study
+from jaxrnn.training.definition import ConfigError
 
 HORIZON = 3000
 ACCURATE = 0.995  # A run with this test accuracy prints as the paper's 1.00.
 PATIENCE = 5  # (e): evaluations without a new minimum.
 CORES = 2  # That the runs which end are counted on.
 
-
-def _arm(cell: str, digits: int, **others: int) -> Setting:
-    return {"cell": cell, "digits": digits, **others}
-
-
-LSTM_10, LSTM_20, PEEPHOLE_10, PEEPHOLE_20 = (_arm(cell, n) for cell in ("lstm", "peephole") for n in (10, 20))
-NARROW, MIDDLE = (_arm("lstm", 20, embedding_size=width) for width in (40, 81))
-TABLED = (LSTM_10, LSTM_20, PEEPHOLE_10, PEEPHOLE_20)
+TABLED: Sequence[Setting] = [{"cell": cell, "digits": n} for cell in ("lstm", "peephole") for n in (10, 20)]
+LSTM_10, LSTM_20, PEEPHOLE_10, PEEPHOLE_20 = TABLED
+NARROW, MIDDLE = ({**LSTM_20, "embedding_size": width} for width in (40, 81))
 
 # Steps until convergence of seeds 0, 1 and 2, which the author chose by hand (Soons 2020, Tables 1 and 2); their means
 # as printed there; the test accuracy is 1.00 in every row, with a standard deviation of 0.
 PUBLISHED_STEPS = ((300, 300, 360), (1260, 1080, 2280), (480, 420, 420), (480, 720, 420))
 PUBLISHED_MEANS = (320, 1540, 440, 540)
+
+
+def check(config: Config) -> None:
+    """Refuses other tasks, which the paper's claims are not about, and what `experiments.formal` refuses."""
+    if config.task != "palindrome":
+        raise ConfigError("task", config.task, "is not the paper's; other tasks go with python -m experiments.formal")
+    formal.check(config)
 
 
 # --- Quantities -------------------------------------------------------------------------------------------------------
@@ -61,24 +62,23 @@ def _stopped_early(run: Run) -> float | None:
     return stop is not None and stop < len(loss) - 1
 
 
-def _plateau(run: Run) -> Any:
-    """Share and drop; None both of a run without a whole curve."""
-    return stats.plateau(run.curve.metrics["loss"]) if run.curve else SimpleNamespace(share=None, drop=None)
+def _plateau(part: str) -> Callable[[Run], float | None]:
+    """Its share or its drop; None of a run without a whole curve."""
+    return lambda run: getattr(stats.plateau(run.curve.metrics["loss"]), part) if run.curve else None
 
 
 steps, test_accuracy = formal.STEPS, formal.TEST_ACCURACY
 accurate = Share(f"test accuracy ≥ {ACCURATE}", lambda run: ((run.result or {})["test_accuracy"] or 0) >= ACCURATE)
 converged = Share("converged", lambda run: (run.result or {})["stopped"])
 early = Share(f"stopped too early with a patience of {PATIENCE}", _stopped_early)
-on_plateau = Mean("share of evaluations with loss 0.5 to 0.7", lambda run: _plateau(run).share, ".2f", (0, 1))
-drop = Mean("evaluations from loss 0.5 to 0.05", lambda run: _plateau(run).drop, ".1f", (0, math.inf))
+on_plateau = Mean("share of evaluations with loss 0.5 to 0.7", _plateau("share"), ".2f", (0, 1))
+drop = Mean("evaluations from loss 0.5 to 0.05", _plateau("drop"), ".1f", (0, math.inf))
 
 
 def _longest_wait(arm: Arm) -> str:
     """Of the converged runs, in evaluations: median and maximum."""
-    waits = [
-        stats.longest_wait(run.curve.metrics["loss"]) for run in arm.runs if run.curve and early.value(run) is not None
-    ]
+    curves = [run.curve for run in arm.runs if run.curve and early.value(run) is not None]
+    waits = [stats.longest_wait(curve.metrics["loss"]) for curve in curves]
     return f"{np.median(waits):g}, {max(waits)}" if waits else NONE
 
 
@@ -133,26 +133,22 @@ def _by_seed(evidence: Evidence) -> list[Table]:
     rows = []
     for setting, published, mean in zip(TABLED, PUBLISHED_STEPS, PUBLISHED_MEANS, strict=True):
         for title, arm in evidence.rows([setting]):
-            found = {run.seed: run for run in arm.runs} if arm else {}
-            for seed, theirs in enumerate(published):
-                rows.append(
-                    [title, str(seed), str(theirs), *_steps_and_accuracy([found[seed]] if seed in found else [])]
-                )
-            ours = [found[seed] for seed in range(3) if seed in found]
-            rows.append([title, "mean", str(mean), *_steps_and_accuracy(ours if len(ours) == 3 else [])])
+            for seeds, theirs in zip(([0], [1], [2], [0, 1, 2]), (*published, mean), strict=True):
+                until, tested = _steps_and_accuracy(arm, seeds)
+                rows.append([title, str(seeds[0]) if len(seeds) == 1 else "mean", str(theirs), until, "1.00", tested])
     columns = ("arm", "seed", "steps, Soons (2020)", "steps", "test accuracy, Soons (2020)", "test accuracy")
     caption = "Seeds 0, 1 and 2; the paper's were chosen by hand, and its test accuracy is 1.00 in every row"
-    return [Table(caption, columns, [[*row[:4], "1.00", row[4]] for row in rows])]
+    return [Table(caption, columns, rows)]
 
 
-def _steps_and_accuracy(runs: Sequence[Run]) -> list[str]:
-    if not runs:
+def _steps_and_accuracy(arm: Arm | None, seeds: Sequence[int]) -> list[str]:
+    runs = [run for run in arm.runs if run.seed in seeds] if arm else []
+    if arm is None or len(runs) < len(seeds):
         return [NOT_RUN, NONE]
-    until = [steps.value(run) for run in runs]
-    bound = "" if None not in until else "> " if len(runs) == 1 else "≥ "
-    mean = np.mean([HORIZON if one is None else one for one in until])
-    tested = [test_accuracy.value(run) for run in runs]
-    return [f"{bound}{mean:.0f}", NONE if None in tested else f"{np.mean(np.array(tested, float)):.4f}"]
+    some = replace(arm, runs=runs)
+    sample, accuracy = steps.sample(some), test_accuracy.estimate(some).value
+    bound = "" if sample.converged.all() else "> " if len(runs) == 1 else "≥ "
+    return [f"{bound}{sample.steps.mean():.0f}", NONE if accuracy is None else f"{accuracy:.4f}"]
 
 
 def _endings(evidence: Evidence) -> list[Table]:
@@ -182,21 +178,17 @@ def steps_on_cores(counts: Sequence[int], cores: int) -> tuple[int, int]:
 
 def steps_in_a_program(counts: Sequence[int]) -> tuple[int, int]:
     """Steps of all places of one program until all runs have ended: shrinking by powers of two, or not at all."""
-    ends, size, before, total = sorted(counts), len(counts), 0, 0
-    for ended, end in enumerate(ends):
-        size = min(size, 1 << (len(ends) - ended - 1).bit_length())
-        total += size * (end - before)
-        before = end
-    return total, len(ends) * ends[-1]
+    ends, left = np.sort(counts), np.arange(len(counts), 0, -1)
+    sizes = np.minimum(len(ends), 2 ** np.ceil(np.log2(left)).astype(int))
+    return int(sizes @ np.diff(ends, prepend=0)), len(ends) * int(ends[-1])
 
 
 def _figures() -> Iterator[SeedCurves]:
     """The paper's Figure 1 (LSTM) and Figure 2 (peephole): each seed, and mean with band."""
     for number, (cell, arms) in enumerate({"LSTM": TABLED[:2], "Peephole LSTM": TABLED[2:]}.items(), start=1):
         names, stem = {"loss": "loss", "accuracy": "accuracy"}, cell.replace(" ", "_").lower()
-        yield SeedCurves(
-            f"{stem}_seeds", f"{cell}: training loss and accuracy of each seed (Figure {number}a, b)", names, arms
-        )
+        caption = f"{cell}: training loss and accuracy of each seed (Figure {number}a, b)"
+        yield SeedCurves(f"{stem}_seeds", caption, names, arms)
         caption = f"{cell}: mean and one standard deviation over seeds; a run that has ended keeps its last value"
         yield SeedCurves(f"{stem}_mean", f"{caption} (Figure {number}c, d)", names, arms, is_band=True)
 
@@ -216,14 +208,13 @@ _dots = Dots(
     {"steps until convergence": steps, on_plateau.name: on_plateau, drop.name: drop},
     TABLED,
 )
-_published = {"Soons (2020), mean of 3 seeds": [str(mean) for mean in PUBLISHED_MEANS]}
 
 STUDY = Study(
     name="palindrome",
     title="Binary palindromes",
     config=Config,
     build=formal.build,
-    check=formal.check,
+    check=check,
     arms=replace(formal.ARMS, paper=[*TABLED, NARROW, MIDDLE]),
     quantities=[steps, test_accuracy],
     claims=CLAIMS,
@@ -232,7 +223,7 @@ STUDY = Study(
         "intervals over seeds",
         [converged.cells, ("mean steps", lambda arm: steps.format(steps.estimate(arm))), accurate.cells],
         TABLED,
-        _published,
+        {"Soons (2020), mean of 3 seeds": [str(mean) for mean in PUBLISHED_MEANS]},
     ),
     sections={
         "Tables 1 and 2": [
@@ -246,7 +237,7 @@ STUDY = Study(
             ArmTable(
                 "Plateau and drop over all runs; waiting and stopping over those that converged",
                 [
-                    ("curves", lambda arm: str(len(losses(arm)))),
+                    ("curves", lambda arm: str(len(arm.curves))),
                     on_plateau.cells,
                     drop.cells,
                     ("longest wait for a new minimum: median, most", _longest_wait),

@@ -31,23 +31,15 @@ PRESETS = {
 def preset_runs(preset: str) -> Iterator[tuple[str, Study, Any]]:
     """The runs of a preset: a name for the directory, the study, and its config."""
     num_seeds = 100 if preset == "seeds" else 3
-    for digits in (10,) if preset == "quick" else (10, 20):
-        for cell in ("lstm", "peephole"):
-            config = configs.palindrome.Config(cell=cell, digits=digits, num_seeds=num_seeds)
-            yield f"{cell}_t{digits}", palindrome.STUDY, config
-    if preset == "seeds":
-        for width in (40, 81):
-            config = configs.palindrome.Config(cell="lstm", digits=20, num_seeds=num_seeds, embedding_size=width)
-            yield f"lstm_t20_width{width}", palindrome.STUDY, config
-    small = configs.gradients.Config(
-        cells=("rnn", "linear_rnn", "lstm", "peephole"),
-        hidden_size=32,
-        digits=4,
-        batch_size=64,
-        train_steps=300,
-        num_seeds=2,
-    )
-    yield "gradients", gradients.STUDY, small
+    widths = [palindrome.NARROW, palindrome.MIDDLE] if preset == "seeds" else []
+    for setting in [*palindrome.TABLED, *widths]:
+        if preset != "quick" or setting["digits"] == 10:
+            name = f"{setting['cell']}_t{setting['digits']}"
+            name += f"_width{setting['embedding_size']}" if setting in widths else ""
+            yield name, palindrome.STUDY, configs.palindrome.Config(**setting, num_seeds=num_seeds)
+    cells = ("rnn", "linear_rnn", "lstm", "peephole")
+    sizes: dict[str, Any] = {"hidden_size": 32, "digits": 4, "batch_size": 64, "train_steps": 300, "num_seeds": 2}
+    yield "gradients", gradients.STUDY, configs.gradients.Config(cells=cells, **sizes)
     yield "gcn_karate", nodes.STUDY, configs.nodes.Config()
     # Where all validation nodes stay right, patience has no end.
     yield "gat_karate", nodes.STUDY, dataclasses.replace(configs.nodes.GAT, max_steps=299)

@@ -10,53 +10,27 @@ from absl import flags
 
 from experiments import _cli
 from experiments._cli import UsageError
-from experiments.text import continuations, random_characters, restore
+from experiments.text import restore
 from jaxrnn.data.text import UnknownCharactersError, decode, encode
 from jaxrnn.nn.generate import Choice, Greedy, Sampler
+from jaxrnn.nn.language import continuations, random_characters
 
 
-def choice() -> tuple[Choice, float | None]:
-    """How the next character is chosen, and tau (None: greedy).
-
-    Raises:
-        UsageError: for values out of range, or flags that exclude each other.
-    """
-    values = flags.FLAGS.flag_values_dict()
-    given = [name for name in ("greedy", "tau", "temperature") if values[name] not in (None, False)]
-    if len(given) > 1:
-        raise UsageError(f"--{given[0]} and --{given[1]} exclude each other")
-    for name in ("tau", "temperature"):
-        value = values[name]
-        if value is not None and not 0 < value < math.inf:
-            raise UsageError(f"--{name}={value}: should be a positive number")
-    top_k, top_p = values["top_k"], values["top_p"]
-    if top_k is not None and top_k < 1:
-        raise UsageError(f"--top_k={top_k}: should be at least 1")
-    if top_p is not None and not (0 < top_p <= 1):
-        raise UsageError(f"--top_p={top_p}: should be above 0 and at most 1")
-    if values["greedy"]:
-        if top_k is not None or top_p is not None:
-            raise UsageError("--greedy takes the most likely character: --top_k and --top_p change nothing")
+def _choice() -> tuple[Choice, float | None]:
+    """How the next character is chosen, and tau (None: greedy)."""
+    values = flags.FLAGS
+    if values.greedy:
         return Greedy(), None
-    tau = values["tau"] or (1 / values["temperature"] if values["temperature"] else 1.0)
-    return Sampler(tau, top_k, top_p), tau
+    tau = values.tau or (1 / values.temperature if values.temperature else 1.0)
+    return Sampler(tau, values.top_k, values.top_p), tau
 
 
-def prompts(characters: str, key: jax.Array) -> list[np.ndarray]:
-    """The tokens of each text to continue, each prompt `num` times.
-
-    Raises:
-        UsageError: for a prompt that cannot be continued.
-    """
-    given, start, num = flags.FLAGS.prompt, flags.FLAGS.start, flags.FLAGS.num
-    if given and start is not None:
-        raise UsageError("--prompt and --start exclude each other")
-    if start is not None and len(start) != 1:
-        raise UsageError(f"--start={start!r}: should be one character; --prompt takes more")
-    texts = [start] if start is not None else given
+def _prompts(characters: str, key: jax.Array) -> list[np.ndarray]:
+    """The tokens of each text to continue, each prompt `num` times."""
+    name, num = "prompt" if flags.FLAGS.start is None else "start", flags.FLAGS.num
+    texts = flags.FLAGS.prompt if name == "prompt" else [flags.FLAGS.start]
     if not texts:
         return random_characters(key, num, len(characters))
-    name = "prompt" if start is None else "start"
     found = []
     for text in texts:
         known = "".join(c for c in text if c in characters) if flags.FLAGS.skip_unknown else text
@@ -72,29 +46,20 @@ def prompts(characters: str, key: jax.Array) -> list[np.ndarray]:
     return found
 
 
-def until(text: str, prompt_length: int, stop: str | None) -> str:
-    """The text up to the first `stop` behind its prompt."""
-    found = text.find(stop, prompt_length) if stop else -1
-    return text if found < 0 else text[:found]
-
-
 def write() -> None:
     """Reads the flags, writes."""
-    for name in ("length", "num"):
-        if flags.FLAGS[name].value < 1:
-            raise UsageError(f"--{name}={flags.FLAGS[name].value}: should be at least 1")
-    if flags.FLAGS.stop == "":
-        raise UsageError("--stop=: should not be empty")
-    choose, tau = choice()
+    choose, tau = _choice()
     config, model, params, characters, _ = restore(_cli.workdir(), _cli.chosen_run(), flags.FLAGS.step)
     start_key, draw_key = jax.random.split(jax.random.key(flags.FLAGS.seed))
-    starts = prompts(characters, start_key)
+    starts = _prompts(characters, start_key)
     # One key a text, by its number: the first texts are the same for any --num.
     keys = jax.vmap(jax.random.fold_in, (None, 0))(draw_key, np.arange(len(starts)))
     with jax.default_matmul_precision(config.precision):
         tokens = np.asarray(continuations(model, params, starts, keys, choose, flags.FLAGS.length))
     for number, (line, start) in enumerate(zip(tokens.T, starts, strict=True)):
-        text = until(decode(line, characters), len(start), flags.FLAGS.stop)
+        text = decode(line, characters)
+        if flags.FLAGS.stop:
+            text = text[: len(start)] + text[len(start) :].partition(flags.FLAGS.stop)[0]
         if flags.FLAGS.json:
             row = {"prompt": decode(start, characters), "text": text, "tau": tau, "seed": flags.FLAGS.seed}
             print(json.dumps(row, ensure_ascii=not sys.stdout.encoding.lower().startswith("utf")))
@@ -104,15 +69,22 @@ def write() -> None:
 
 if __name__ == "__main__":
     _cli.define_workdir("Directory of runs of experiments.text, or of imported weights.")
-    flags.DEFINE_multi_string("prompt", [], "Text to continue; may be given several times.")
+    flags.DEFINE_multi_string("prompt", None, "Text to continue; may be given several times.")
     flags.DEFINE_string("start", None, "The first character; drawn uniformly from the vocabulary by default.")
-    flags.DEFINE_integer("length", 120, "Characters of a text, its prompt included.")
-    flags.DEFINE_integer("num", 1, "Texts for each prompt.")
-    flags.DEFINE_bool("greedy", False, "Always take the most likely character.")
+    flags.register_validator("start", lambda start: start is None or len(start) == 1, "should be one character")
+    flags.mark_flags_as_mutual_exclusive(["prompt", "start"])
+    flags.DEFINE_integer("length", 120, "Characters of a text, its prompt included.", lower_bound=1)
+    flags.DEFINE_integer("num", 1, "Texts for each prompt.", lower_bound=1)
+    flags.DEFINE_bool("greedy", None, "Always take the most likely character.")
     flags.DEFINE_float("tau", None, "Multiplies the logits, as in Soons (2020): larger is less random; 1 by default.")
     flags.DEFINE_float("temperature", None, "Divides the logits: 1 / tau.")
-    flags.DEFINE_integer("top_k", None, "Draw from this many most likely characters only.")
+    flags.DEFINE_integer("top_k", None, "Draw from this many most likely characters only.", lower_bound=1)
     flags.DEFINE_float("top_p", None, "Draw from the most likely characters that together have this probability.")
+    for name in ("tau", "temperature"):
+        flags.register_validator(name, lambda x: x is None or 0 < x < math.inf, "should be a positive number")
+    flags.register_validator("top_p", lambda p: p is None or 0 < p <= 1, "should be above 0 and at most 1")
+    for others in (["tau", "temperature"], ["top_k"], ["top_p"]):
+        flags.mark_flags_as_mutual_exclusive(["greedy", *others])
     flags.DEFINE_string("stop", None, "End a text before this string.")
     flags.DEFINE_bool("skip_unknown", False, "Drop characters of a prompt that the model does not know.")
     flags.DEFINE_integer("seed", 0, "The texts are a function of it.")

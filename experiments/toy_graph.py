@@ -108,6 +108,7 @@ STUDY = Study(
     arms=Arms(Config),
     measure=measure,
     row=Spread,
+    tiny={"num_layers": 4},
     headline=_summary,
     sections={"The matrix (a)": [_matrix], "The feature (b)": [_summary, _values]},
 )

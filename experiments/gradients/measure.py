@@ -127,7 +127,7 @@ def _init(setting: Setting, key: Key, radius: Array | None) -> PyTree:
     return model.init(key, jnp.zeros((1, 1), jnp.int32))["params"]
 
 
-def trained_subjects(config: Config, path: Path, pause: Callable[[], None]) -> Iterator[Subject]:
+def _trained_subjects(config: Config, path: Path, pause: Callable[[], None]) -> Iterator[Subject]:
     """The trained cells: those in the given directories, then all other gated cells, trained below `path` first.
 
     `pause` is called before a training, which does not know of signals that came before it.
@@ -156,11 +156,11 @@ def _saved_setting(config: Config, directory: str) -> Setting:
     path = Path(directory)
     try:
         setting = session.saved_config(palindrome.STUDY, path)
-    except RunError as error:
+    except (RunError, ConfigError) as error:
         raise ConfigError("trained", directory, str(error)) from error
     here = _setting(config, setting.cell)
     # The loss has to be that of one last state, and gradients compare on the same sequences alone.
-    names = ("bidirectional", "task", "digits", "batch_size", "clip_norm")
+    names = ("bidirectional", "digits", "batch_size", "clip_norm")
     others = [f"{name}={value}" for name in names if (value := getattr(setting, name)) != getattr(here, name)]
     if setting.cell not in config.cells or others:
         reason = f"it has runs of {', '.join([setting.cell, *others])}, which is not this study's setting"
@@ -245,20 +245,16 @@ def _relative_error(found: ArrayLike, expected: ArrayLike) -> float:
     return float(np.linalg.norm((found - expected) / largest) / (np.linalg.norm(expected / largest) or 1.0))
 
 
-def draw_sequences(subject: Subject) -> tuple[Array, Array]:
+def _draw_sequences(subject: Subject) -> tuple[Array, Array]:
     """New sequences: tokens ``[T, B]`` and labels ``[B]``."""
     task = TASKS[subject.setting.task](subject.setting.digits)
     return task.sample(stream_key(subject.seed, Stream.EVAL, 1), subject.setting.batch_size)
 
 
-def measure_subject(subject: Subject) -> tuple[dict[str, NDArray[np.float64]], Measurement]:
-    """The norms ``[T]`` by field and distance, and the row of ``results.json``.
-
-    Raises:
-        RunError: the gradient is too large for float64.
-    """
+def _measure_subject(subject: Subject) -> tuple[dict[str, NDArray[np.float64]], Measurement]:
+    """The norms ``[T]`` by field and distance, and the row of ``results.json``."""
     setting, params = subject.setting, subject.params
-    tokens_tb, labels_b = draw_sequences(subject)
+    tokens_tb, labels_b = _draw_sequences(subject)
     with jax.enable_x64(True):
         exact = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), params)
         norms = jax.device_get(_carry_norms(setting.cell, exact, tokens_tb, labels_b))
@@ -288,9 +284,9 @@ def measure_subject(subject: Subject) -> tuple[dict[str, NDArray[np.float64]], M
     )
 
 
-def measure_gates(subject: Subject) -> dict[str, Any] | None:
+def _measure_gates(subject: Subject) -> dict[str, Any] | None:
     """The gates of the units that change most over the first sequence; None for a cell without."""
-    tokens_tb, _ = draw_sequences(subject)
+    tokens_tb, _ = _draw_sequences(subject)
     cell_params, xs = _split_cell(subject.setting.cell, subject.params, tokens_tb[:, 0])
     found = jax.jit(gates, static_argnums=0)(CELLS[subject.setting.cell], cell_params, xs)
     if not found:
@@ -304,7 +300,7 @@ def measure_gates(subject: Subject) -> dict[str, Any] | None:
     }
 
 
-def measure_costs(config: Config) -> Iterator[dict[str, Any]]:
+def _measure_costs(config: Config) -> Iterator[dict[str, Any]]:
     """What the first cell with gates, or else the first, costs: a row for each length."""
     name = next((cell for cell in config.cells if cell not in RADIAL), config.cells[0])
     cell, setting = CELLS[name], _setting(config, name)
@@ -333,7 +329,7 @@ def measure(config: Config, directory: RunDirectory) -> list[dict[str, Any]]:
 
     Raises:
         Interrupted: by a signal; a training goes on from its last checkpoint, measuring begins anew.
-        RunError: as in `measure_subject`.
+        RunError: a gradient is too large for float64.
     """
     with catch_signals() as interrupted:
 
@@ -343,19 +339,17 @@ def measure(config: Config, directory: RunDirectory) -> list[dict[str, Any]]:
 
         directory.truncate({METRICS: 0, COSTS: 0})
         rows, found_gates = [], {}
-        subjects = itertools.chain(initial_subjects(config), trained_subjects(config, directory.path, pause))
+        subjects = itertools.chain(initial_subjects(config), _trained_subjects(config, directory.path, pause))
         for subject in tqdm(subjects, unit="cell", disable=None if is_first() else True):
             pause()
-            norms, row = measure_subject(subject)
+            norms, row = _measure_subject(subject)
             rows.append(row.model_dump())
-            of_run = {"run": subject.run, "seed": subject.seed}
-            steps = range(row.length)
-            directory.append(
-                METRICS, [{**of_run, "step": t, **{f: float(n[t]) for f, n in norms.items()}} for t in steps]
-            )
+            head = {"run": subject.run, "seed": subject.seed}
+            lines = [{**head, "step": t, **{f: float(n[t]) for f, n in norms.items()}} for t in range(row.length)]
+            directory.append(METRICS, lines)
             if subject.state not in found_gates:
-                found_gates[subject.state] = measure_gates(subject)
-        for cost in measure_costs(config):
+                found_gates[subject.state] = _measure_gates(subject)
+        for cost in _measure_costs(config):
             pause()
             directory.append(COSTS, [cost])
         directory.write(GATES, [found for found in found_gates.values() if found is not None], indent=None)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from configs.gradients import Config
 from experiments.formal import CELL_NAMES
-from experiments.gradients.measure import COSTS, GATES, Measurement, State, check, measure
+from experiments.gradients.measure import COSTS, GATES, Measurement, check, measure
 from jaxrnn.rundir.read import describe, read_curves
 from jaxrnn.study import plots, stats
 from jaxrnn.study.arms import Arms
@@ -37,23 +37,19 @@ class _Gates(BaseModel):
     gates: dict[str, list[list[float]]]
 
 
-def _by_state(rows: Iterable[Measurement]) -> dict[State, list[Measurement]]:
-    found: dict[State, list[Measurement]] = {}
+def _by_state(rows: Iterable[Measurement]) -> dict[tuple[str, str], list[Measurement]]:
+    """By cell and state, in words."""
+    found: dict[tuple[str, str], list[Measurement]] = {}
     for row in rows:
-        found.setdefault(State(row.cell, row.state, row.spectral_radius, row.source), []).append(row)
+        state = "as initialised" if row.state == "initial" else f"trained ({row.source})" if row.source else "trained"
+        if row.spectral_radius is not None:
+            state = f"spectral radius {row.spectral_radius:g}"
+        found.setdefault((_title(row.cell), state), []).append(row)
     return found
 
 
 def _title(cell: str) -> str:
     return CELL_NAMES.get(cell, cell)
-
-
-def _words(state: State) -> str:
-    if state.spectral_radius is not None:
-        return f"spectral radius {state.spectral_radius:g}"
-    if state.state == "initial":
-        return "as initialised"
-    return f"trained ({state.source})" if state.source else "trained"
 
 
 # --- How far back gradients reach -------------------------------------------------------------------------------------
@@ -71,16 +67,16 @@ def _introduction(one: Measured) -> list[str]:
 def _decay_figure(one: Measured) -> Iterator[Figure]:
     found = _by_state(row for row in one.rows if len(one.curves[row.run].steps) == row.length)
     panels: dict[str, list[plots.Band]] = {}
-    for state, rows in found.items():
-        nth = [other for other in found if other.cell == state.cell].index(state)
+    for (cell, state), rows in found.items():
+        nth = [other for title, other in found if title == cell].index(state)
         for field in sorted(rows[0].rates, reverse=True):
             # All from 1 on: how large the loss is says nothing of how far back its gradient reaches.
             curves = [one.curves[row.run].metrics for row in rows]
             values = np.stack([curve[field] / curve["h"][0] for curve in curves])
             if (values > 0).all(axis=0).sum() > 1:
-                label = f"{_words(state)}, {field}" if len(rows[0].rates) > 1 else _words(state)
+                label = f"{state}, {field}" if len(rows[0].rates) > 1 else state
                 band = plots.Band(label, plots.COLOURS[nth % len(plots.COLOURS)], values, dashed=field == "c")
-                panels.setdefault(_title(state.cell), []).append(band)
+                panels.setdefault(cell, []).append(band)
     if panels:
         axes = ("T - t, steps before the end", "norm of the gradient, that of the last h being 1")
         yield Figure(
@@ -96,11 +92,11 @@ def _decay_figure(one: Measured) -> Iterator[Figure]:
 def _rate_table(one: Measured) -> list[Table]:
     fields = sorted({field for row in one.rows for field in row.rates}, reverse=True)
     table = []
-    for state, rows in _by_state(one.rows).items():
+    for (cell, state), rows in _by_state(one.rows).items():
         rates = [[rate for row in rows if (rate := row.rates.get(field)) is not None] for field in fields]
         table.append(
             [
-                *(_title(state.cell), _words(state), str(len(rows)), _range([row.loss for row in rows])),
+                *(cell, state, str(len(rows)), _range([row.loss for row in rows])),
                 *(format_estimate(stats.mean(values, (0, inf)), ".4f") if values else NONE for values in rates),
                 _range([row.gradient_norm for row in rows]),
                 _range([row.clipped_norm / row.gradient_norm for row in rows]),
@@ -145,27 +141,26 @@ _IDENTITIES: Sequence[tuple[str, float, Callable[[Measurement], float | None]]] 
 """What has to be true, the allowed relative deviation, and the deviation of a row; None where it says nothing."""
 
 
-def _judge(one: Measured) -> Iterator[tuple[str, list[float], float, str]]:
-    """Each identity with its deviations, the allowed one and the verdict."""
+def _judge(one: Measured) -> list[list[str]]:
+    """Each identity with the number of its deviations, the largest one, the allowed one and the verdict."""
+    rows = []
     for what, allowed, deviation in _IDENTITIES:
         errors = [error for row in one.rows if (error := deviation(row)) is not None]
         if errors:
-            yield what, errors, allowed, "holds" if max(errors) <= allowed else "does not hold"
+            verdict = "holds" if max(errors) <= allowed else "does not hold"
+            rows.append([what, str(len(errors)), f"{max(errors):.1e}", f"{allowed:.0e}", verdict])
+    return rows
 
 
 @each
 def _verdicts(one: Measured) -> list[str]:
     beside = f" (source {one.source})" if one.suffix else ""  # More than one directory's are told apart.
-    return ["\n".join(f"- {what}: **{verdict}**{beside}" for what, _, _, verdict in _judge(one))]
+    return ["\n".join(f"- {what}: **{verdict}**{beside}" for what, *_, verdict in _judge(one))]
 
 
 @each
 def _identity_table(one: Measured) -> list[Table]:
-    rows = [
-        [what, str(len(errors)), f"{max(errors):.1e}", f"{allowed:.0e}", verdict]
-        for what, errors, allowed, verdict in _judge(one)
-    ]
-    return [Table("Identities", ("what", "cells", "largest relative deviation", "allowed", "verdict"), rows)]
+    return [Table("Identities", ("what", "cells", "largest relative deviation", "allowed", "verdict"), _judge(one))]
 
 
 # --- Steps, gates, parameters, costs ----------------------------------------------------------------------------------
@@ -174,7 +169,7 @@ def _identity_table(one: Measured) -> list[Table]:
 @each
 def _terms_figure(one: Measured) -> list[Figure]:
     """Of the first seed of each cell and state."""
-    shares = {f"{_title(state.cell)}, {_words(state)}": rows[0].shares for state, rows in _by_state(one.rows).items()}
+    shares = {f"{cell}, {state}": rows[0].shares for (cell, state), rows in _by_state(one.rows).items()}
     caption = (
         "What each step adds to the gradient of the recurrent matrix (Question 1.1b), along that gradient, for the "
         "sequence with the largest loss; all steps together are 1"

@@ -5,5 +5,3 @@ from experiments.text.build import build_model as build_model
 from experiments.text.build import load_corpus as load_corpus
 from experiments.text.build import restore as restore
 from experiments.text.report import STUDY as STUDY
-from jaxrnn.nn.language import continuations as continuations
-from jaxrnn.nn.language import random_characters as random_characters

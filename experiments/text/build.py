@@ -44,11 +44,7 @@ _DIVIDED_HIDDEN = 256
 
 @functools.lru_cache(maxsize=1)
 def load_corpus(config: Config) -> text.Corpus:
-    """The text of a config, from ``JAXRNN_DATA_DIR``, the cache or the network.
-
-    Raises:
-        DataError: as in `jaxrnn.data.text.load`.
-    """
+    """The text of a config, from ``JAXRNN_DATA_DIR``, the cache or the network; raises as `jaxrnn.data.text.load`."""
     return text.load(config.corpus, config.encoding)
 
 
@@ -151,7 +147,7 @@ def build(config: Config, model: Any = None, corpus: text.Corpus | None = None) 
 
 def _callback(config: Config, model: Any, characters: str, measured: list[str]) -> Callback:
     """Samples at the steps of the config, and bits per character of the other parts of the text at each evaluation."""
-    parts = {"": "validation", "test_": "test"}
+    parts = {prefix: part for prefix, part in (("", "validation"), ("test_", "test")) if part in measured}
     validate = jax.jit(functools.partial(bits_per_character, model))
 
     def writes_samples(step: int) -> bool:
@@ -165,9 +161,8 @@ def _callback(config: Config, model: Any, characters: str, measured: list[str]) 
         if validates(step):
             row: dict[str, float] = {}
             for prefix, part in parts.items():
-                if part in measured:
-                    bits, accuracy = validate(params, data[part])
-                    row |= {f"{prefix}bits_per_character": float(bits), f"{prefix}accuracy": float(accuracy)}
+                bits, accuracy = validate(params, data[part])
+                row |= {f"{prefix}bits_per_character": float(bits), f"{prefix}accuracy": float(accuracy)}
             rows[VALIDATION] = [row]
         if writes_samples(step):
             rows[SAMPLES] = samples(model, params, characters, stream_key(seed, Stream.SAMPLE, step))

@@ -21,8 +21,8 @@ from tqdm import tqdm
 from experiments import _cli
 from experiments.text import records
 from experiments.text.build import TAUS, describe_corpus, load_corpus, restore
-from experiments.text.measures import PeriodicTails, distinct_ngrams, periodic_tail, repeated_words, word_share, words
-from experiments.text.records import FOLDER, LONG, SHORT, Kind, Start, Texts
+from experiments.text.measures import distinct_ngrams, periodic_tail, repeated_words, word_share, words
+from experiments.text.records import FOLDER, LONG, SHORT, Kind, Texts
 from jaxrnn.arrays import Key, PyTree
 from jaxrnn.data.text import decode, encode, split
 from jaxrnn.nn.generate import Greedy, Sampler
@@ -51,7 +51,7 @@ _SHORTEST_PROMPT, _LONGEST_PROMPT = 5, 30
 Tokens = NDArray[np.integer]
 
 
-def sample_prompts(key: Key, tokens: Tokens, num: int, num_characters: int) -> dict[Start, list[Tokens]]:
+def sample_prompts(key: Key, tokens: Tokens, num: int, num_characters: int) -> dict[str, list[Tokens]]:
     """What texts continue, `num` of each random kind, from a text `[N]` of at least `LONG` characters.
 
     The prompts have a random length of 5 to 30 characters. The book is windows of `LONG` characters, which nothing
@@ -88,31 +88,32 @@ def measure_texts(run: str, kind: Kind, tokens_bl: Tokens, characters: str, book
     """Measures texts `[B, LONG]`, without what they continue."""
     long = [decode(line, characters) for line in tokens_bl]
     short = [text[:SHORT] for text in long]
-    tails, short_tails = periodic_tail(tokens_bl), periodic_tail(tokens_bl[:, :SHORT])
-    loop, loops = number_loops(long, tails)
+    period, start = (values.tolist() for values in periodic_tail(tokens_bl))
+    short_period, short_start = (values.tolist() for values in periodic_tail(tokens_bl[:, :SHORT]))
+    loop, loops = number_loops(long, period, start)
     known = [word_share(text, book_words) for text in short]
     return Texts(
         run=run,
         **kind._asdict(),
-        period=tails.period_b.tolist(),
-        short_period=short_tails.period_b.tolist(),
-        loop_start=tails.start_b.tolist(),
+        period=period,
+        short_period=short_period,
+        loop_start=start,
         loop=loop,
-        words=[repeated_words(text, start) for text, start in zip(short, short_tails.start_b, strict=True)],
+        words=[repeated_words(text, at) for text, at in zip(short, short_start, strict=True)],
         known_words=[None if share is None else round(share, 3) for share in known],
-        ngrams=[round(distinct_ngrams(text, 4) or 0.0, 3) for text in long],
-        short_ngrams=[round(distinct_ngrams(text, 4) or 0.0, 3) for text in short],
+        ngrams=[round(distinct_ngrams(text), 3) for text in long],
+        short_ngrams=[round(distinct_ngrams(text), 3) for text in short],
         loops=loops[:10],
     )
 
 
-def number_loops(texts: Sequence[str], tails: PeriodicTails) -> tuple[list[int], list[str]]:
+def number_loops(texts: Sequence[str], periods: Sequence[int], starts: Sequence[int]) -> tuple[list[int], list[str]]:
     """Each text's loop by its number, -1 where there is none, and the loops, the most frequent first.
 
     Two texts can run through one loop from different characters on: it is named by the first of its rotations in the
     order of the alphabet.
     """
-    rounds = [text[start : start + period] for text, period, start in zip(texts, *tails, strict=True)]
+    rounds = [text[start : start + period] for text, period, start in zip(texts, periods, starts, strict=True)]
     named = [min((one[i:] + one[:i] for i in range(len(one))), default="") for one in rounds]
     loops = [loop for loop, _ in Counter(filter(None, named)).most_common()]
     numbers = {loop: number for number, loop in enumerate(loops)}
@@ -185,11 +186,9 @@ def generate(workdir: Path, run: str | None, num: int) -> list[int]:
 
 def main() -> None:
     """Reads the flags."""
-    workdir, num = _cli.workdir(), flags.FLAGS.prompts
-    if num < 1:
-        raise _cli.UsageError(f"--prompts={num}: should be at least 1")
+    workdir = _cli.workdir()
     try:
-        steps = generate(workdir, _cli.chosen_run(), num)
+        steps = generate(workdir, _cli.chosen_run(), flags.FLAGS.prompts)
     except KeyboardInterrupt:
         _cli.interrupted("the same command")
     print(f"{workdir / FOLDER}: steps {', '.join(map(str, steps))}; python -m experiments.report --runs={workdir}")
@@ -198,6 +197,6 @@ def main() -> None:
 if __name__ == "__main__":
     _cli.define_workdir("Directory of a run of experiments.text.")
     _cli.define_chosen_run()
-    flags.DEFINE_integer("prompts", 1000, "Texts of each kind but the census of first characters.")
+    flags.DEFINE_integer("prompts", 1000, "Texts of each kind but the census of first characters.", lower_bound=1)
     _cli.define_data_dir()
     _cli.run(main)

@@ -5,13 +5,12 @@ is None, never NaN.
 """
 
 import re
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-MIN_TAIL = 30
-"""Characters that a periodic tail covers at least.
+MIN_TAIL, MIN_REPEATS = 30, 3
+"""Characters and periods that a periodic tail covers at least.
 
 Three repeats happen by chance or on purpose ('...', a row of stars, figures in a table): they end at about one in a
 thousand places of the paper's two English books. A periodic tail of 30 characters ends nowhere in them.
@@ -23,49 +22,41 @@ _WORD = re.compile(rf"\w+(?:[{APOSTROPHES}]\w+)*")
 _CUT = ("", *APOSTROPHES)
 
 
-class PeriodicTails(NamedTuple):
-    """The loops that texts of length L ended in.
-
-    Attributes:
-        period_b: `[B]` int64, characters in one round of the loop, 0 where there is no loop.
-        start_b: `[B]` int64, index of the loop's first character, L where there is no loop.
-    """
-
-    period_b: NDArray[np.int64]
-    start_b: NDArray[np.int64]
-
-
-def periodic_tail(tokens_bl: NDArray[np.integer], min_repeats: int = 3) -> PeriodicTails:
+def periodic_tail(tokens_bl: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Finds the loop that each text of `[B, L]` fell into: a tail that repeats exactly, up to the very last character.
 
     A tail has period p if each of its characters but the first p equals the one p before it. It is a loop if it covers
-    at least `min_repeats` full periods and `MIN_TAIL` characters; the last round may be incomplete. Of several such
+    at least `MIN_REPEATS` full periods and `MIN_TAIL` characters; the last round may be incomplete. Of several such
     tails the longest is the loop (a line of blanks may end a round of it), and of its periods the smallest.
 
-    A loop is missed if its period is longer than `L // min_repeats` or if it began too late: short periods are found
+    A loop is missed if its period is longer than `L // MIN_REPEATS` or if it began too late: short periods are found
     more often than long ones. Text that repeats while the network's state still drifts may break later.
+
+    Returns:
+        period_b: `[B]`, characters in one round of the loop, 0 where there is no loop.
+        start_b: `[B]`, index of the loop's first character, L where there is no loop.
     """
     texts, length = tokens_bl.shape
     backwards_bl = np.ascontiguousarray(tokens_bl[:, ::-1])
     period_b, start_b = np.zeros(texts, np.int64), np.full(texts, length)
-    for period in range(1, length // min_repeats + 1):
+    for period in range(1, length // MIN_REPEATS + 1):
         # The last column stands for the text's beginning, where every tail ends.
         differs_bl = np.ones((texts, length - period + 1), np.bool_)
         np.not_equal(backwards_bl[:, period:], backwards_bl[:, :-period], out=differs_bl[:, :-1])
         covered_b = period + differs_bl.argmax(axis=1)
-        is_longer_b = (covered_b >= max(min_repeats * period, MIN_TAIL)) & (covered_b > length - start_b)
+        is_longer_b = (covered_b >= max(MIN_REPEATS * period, MIN_TAIL)) & (covered_b > length - start_b)
         period_b[is_longer_b] = period
         start_b[is_longer_b] = length - covered_b[is_longer_b]
-    return PeriodicTails(period_b, start_b)
+    return period_b, start_b
 
 
-def distinct_ngrams(text: str, n: int) -> float | None:
-    """Share of distinct ones among the text's character n-grams; None if the text is shorter than n.
+def distinct_ngrams(text: str) -> float:
+    """Share of distinct ones among the 4-grams of a text, which has four characters or more.
 
     It falls with the length of a text: compare texts of one length.
     """
-    ngrams = [text[start : start + n] for start in range(len(text) - n + 1)]
-    return len(set(ngrams)) / len(ngrams) if ngrams else None
+    ngrams = [text[start : start + 4] for start in range(len(text) - 3)]
+    return len(set(ngrams)) / len(ngrams)
 
 
 def words(text: str, whole: bool = False) -> list[str]:

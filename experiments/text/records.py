@@ -1,7 +1,7 @@
 """The files in a run directory's folder ``texts/``: what the texts that a model generates are like."""
 
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
@@ -12,18 +12,15 @@ COMPLETIONS = f"{FOLDER}/completions.json"
 SHORT, LONG = 120, 5000
 """Characters behind the prompt: the paper's longest text, and enough to see a loop of 1000 characters three times."""
 
-Start = Literal["every character", "prompts", "random characters", "book"]
-CENSUS: Start = "every character"
-PROMPTS: Start = "prompts"
-RANDOM: Start = "random characters"
-BOOK: Start = "book"
+CENSUS, PROMPTS, RANDOM, BOOK = "every character", "prompts", "random characters", "book"
+"""What texts start from; those of the book are a part of it."""
 
 
 class Kind(NamedTuple):
     """How texts were made: after which step (None: the book), from which start, with which tau (None: greedy)."""
 
     step: int | None
-    start: Start
+    start: str
     tau: float | None = None
 
     def __str__(self) -> str:
@@ -54,7 +51,7 @@ class Texts(BaseModel):
 
     run: str
     step: int | None
-    start: Start
+    start: str
     tau: float | None
     period: list[int]
     short_period: list[int]

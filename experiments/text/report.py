@@ -46,20 +46,17 @@ BITS = [
     Mean(f"bits per character, {part}", result(f"{part}_bits_per_character", optional=True), ".3f", (0, inf))
     for part in ("train", "validation", "test")
 ]
-
-
-def _best(name: str, metric: str, form: str = ".3f", most: float = inf) -> Mean:
-    """What there was at the evaluation at which a run needed the fewest bits for its validation text."""
-    return Mean(f"{name} at best", at_best(metric, "bits_per_character", VALIDATION), form, (0, most))
-
-
 BEST = [
-    _best("step", "step", ".0f"),
-    _best("validation bits", "bits_per_character"),
-    _best("validation accuracy", "accuracy", most=1),
-    _best("test bits", "test_bits_per_character"),
-    _best("test accuracy", "test_accuracy", most=1),
+    Mean(f"{name} at best", at_best(metric, "bits_per_character", VALIDATION), form, (0, most))
+    for name, metric, form, most in (
+        ("step", "step", ".0f", inf),
+        ("validation bits", "bits_per_character", ".3f", inf),
+        ("validation accuracy", "accuracy", ".3f", 1),
+        ("test bits", "test_bits_per_character", ".3f", inf),
+        ("test accuracy", "test_accuracy", ".3f", 1),
+    )
 ]
+"""What there was at the evaluation at which a run needed the fewest bits for its validation text."""
 
 
 def _table_3(setting: Setting) -> Config:
@@ -103,13 +100,9 @@ def find_texts(arm: Arm | None) -> tuple[dict[Kind, Texts], Completions | None]:
     return {}, None
 
 
-def _looping(texts: Texts) -> int:
-    return sum(period > 0 for period in texts.period)
-
-
-def _in_loops(texts: Texts, values: Sequence[int]) -> NDArray[np.int64]:
-    """The values of those texts that end in a loop."""
-    return np.array(values, np.int64)[np.array(texts.period) > 0]
+def _loops(texts: Texts) -> NDArray[np.bool_]:
+    """Whether each text ends in a loop."""
+    return np.array(texts.period) > 0
 
 
 def _known(texts: Texts) -> NDArray[np.float64]:
@@ -124,7 +117,10 @@ def _mean(values: NDArray[Any]) -> stats.Estimate:
 # --- Claims -----------------------------------------------------------------------------------------------------------
 
 
-def _part(name: str, rule: str, judge: Callable[..., Finding], *wanted: tuple[Setting, Kind], family: str = "") -> Part:
+Wanted = tuple[Setting, Kind]
+
+
+def _part(name: str, rule: str, judge: Callable[..., Finding], *wanted: Wanted, family: str = "") -> Part:
     """A part that is judged by texts of the models of some arms; undecided where there are none."""
 
     def find(found: Found) -> Finding:
@@ -140,20 +136,21 @@ def _part(name: str, rule: str, judge: Callable[..., Finding], *wanted: tuple[Se
     return Part(find, rule, family, name)
 
 
-def _share(name: str, what: str, count: Callable[[Texts], int], kind: Kind, low: float, high: float = inf) -> Part:
-    """The share of the texts that are counted lies between two thresholds."""
+def _share(
+    name: str, what: str, counts: Callable[[Texts], NDArray[np.bool_]], wanted: Wanted, low: float, high: float = inf
+) -> Part:
+    """The share of the texts that count lies between two thresholds."""
 
     def judge(texts: Texts) -> Finding:
-        counted, trials = count(texts), len(texts.loop)
-        side = side_of(stats.proportion(counted, trials), low, high)
-        return Finding(side, f"{format_share(counted, trials)} {what}")
+        share = int(counts(texts).sum()), len(texts.loop)
+        return Finding(side_of(stats.proportion(*share), low, high), f"{format_share(*share)} {what}")
 
     limit = f"above {low:g}" if high == inf else f"below {high:g}"
-    return _part(name, f"share of texts that {what}: the 95 % interval lies {limit}", judge, (GRIMM, kind))
+    return _part(name, f"share of texts that {what}: the 95 % interval lies {limit}", judge, wanted)
 
 
-def _few_words(texts: Texts) -> int:
-    return sum(period > 0 and 1 <= words <= 3 for period, words in zip(texts.short_period, texts.words, strict=True))
+def _repeat_few_words(texts: Texts) -> NDArray[np.bool_]:
+    return (np.array(texts.short_period) > 0) & np.isin(texts.words, (1, 2, 3))
 
 
 def _more_words(later: Texts, earlier: Texts) -> Finding:
@@ -162,21 +159,22 @@ def _more_words(later: Texts, earlier: Texts) -> Finding:
     return Finding(side_of(rise, 0), shown)
 
 
-def _period_near(window: int, wanted: tuple[Setting, Kind]) -> Part:
+def _period_near(window: int, wanted: Wanted) -> Part:
     low, high = window / sqrt(2), window * sqrt(2)
 
     def judge(texts: Texts) -> Finding:
-        median, loops = stats.bootstrap(_in_loops(texts, texts.period), np.median), max(texts.loop) + 1
-        shown = f"W={window}: median period {format_estimate(median, 'g')} of {_looping(texts)} texts"
-        return Finding(side_of(median, low, high), f"{shown} in {loops} distinct loops")
+        periods = np.array(texts.period)[_loops(texts)]
+        median = stats.bootstrap(periods, np.median)
+        shown = f"W={window}: median period {format_estimate(median, 'g')} of {len(periods)} texts"
+        return Finding(side_of(median, low, high), f"{shown} in {max(texts.loop) + 1} distinct loops")
 
     rule = f"W={window}: the 95 % interval of the median period of the loops lies in {low:.1f} to {high:.1f}"
     return _part("b2", rule, judge, wanted)
 
 
 def _compare_periods(wide: Texts, narrow: Texts) -> Finding:
-    medians = [np.median(found) for one in (wide, narrow) if (found := _in_loops(one, one.period)).size]
-    ratio = f"{medians[0] / medians[1]:.2f}" if len(medians) == 2 else "not known"
+    periods = [np.array(texts.period)[_loops(texts)] for texts in (wide, narrow)]
+    ratio = f"{np.divide(*map(np.median, periods)):.2f}" if all(map(len, periods)) else "not known"
     return Finding(None, f"median period at W=60 over that at W=15: {ratio}")
 
 
@@ -210,47 +208,43 @@ _RISES = f"share of known words in {SHORT} characters: it rises with tau, p < 0.
 _IS_LOW = (
     "share of known words: the 95 % interval lies below 0.75; a Markov chain of order 3 that knows the book has 0.76"
 )
-_GREEDY = {step: Kind(step, PROMPTS) for step in (EARLY, MIDDLE, LATE)}
-_DRAWN = {tau: Kind(LATE, RANDOM, tau) for tau in TAUS}
-_CAUGHT = _share("d", _LOOP, _looping, _GREEDY[LATE], 0.5)
+_GREEDY = {step: (GRIMM, Kind(step, PROMPTS)) for step in (EARLY, MIDDLE, LATE)}
+_DRAWN = {tau: (GRIMM, Kind(LATE, RANDOM, tau)) for tau in TAUS}
+_BY_WINDOW = {15: (NARROW, Kind(MIDDLE, PROMPTS)), 30: _GREEDY[LATE], 60: (WIDE, Kind(MIDDLE, PROMPTS))}
+_CAUGHT = _share("d", _LOOP, _loops, _GREEDY[LATE], 0.5)
 
 CLAIMS = [
     Claim(
         "a",
         "Early samples repeat one to three words, later ones form phrases",
         [
-            _share("a1", _FEW, _few_words, _GREEDY[EARLY], 0.5),
-            *(
-                _share("a2", _MANY, lambda texts: sum(w >= 8 for w in texts.words), _GREEDY[s], 0.8)
-                for s in (MIDDLE, LATE)
-            ),
-            *(_part("a2", _RISE, _more_words, (GRIMM, _GREEDY[s]), (GRIMM, _GREEDY[EARLY])) for s in (MIDDLE, LATE)),
+            _share("a1", _FEW, _repeat_few_words, _GREEDY[EARLY], 0.5),
+            *(_share("a2", _MANY, lambda texts: np.array(texts.words) >= 8, _GREEDY[s], 0.8) for s in (MIDDLE, LATE)),
+            *(_part("a2", _RISE, _more_words, _GREEDY[s], _GREEDY[EARLY]) for s in (MIDDLE, LATE)),
         ],
     ),
     Claim(
         "b",
         "Greedy samples longer than the training windows fall into loops that are roughly as long as these windows",
         [
-            *(_share("b1", _LOOP, _looping, _GREEDY[step], 0.8) for step in (MIDDLE, LATE)),
-            _period_near(15, (NARROW, _GREEDY[MIDDLE])),
-            _period_near(30, (GRIMM, _GREEDY[LATE])),
-            _period_near(60, (WIDE, _GREEDY[MIDDLE])),
-            _part("b3", "", _compare_periods, (WIDE, _GREEDY[MIDDLE]), (NARROW, _GREEDY[MIDDLE])),
+            *(_share("b1", _LOOP, _loops, _GREEDY[step], 0.8) for step in (MIDDLE, LATE)),
+            *(_period_near(window, wanted) for window, wanted in _BY_WINDOW.items()),
+            _part("b3", "", _compare_periods, _BY_WINDOW[60], _BY_WINDOW[15]),
         ],
     ),
     Claim(
         "c",
         "A lower tau is more random, and tau = 0.5 gives gibberish",
         [
-            _part("c1", _RISES, _more_known, (GRIMM, _DRAWN[1]), (GRIMM, _DRAWN[0.5]), family="c1"),
-            _part("c1", _RISES, _more_known, (GRIMM, _DRAWN[2]), (GRIMM, _DRAWN[1]), family="c1"),
-            _part("c2", _IS_LOW, _gibberish, (GRIMM, _DRAWN[0.5])),
+            _part("c1", _RISES, _more_known, _DRAWN[1], _DRAWN[0.5], family="c1"),
+            _part("c1", _RISES, _more_known, _DRAWN[2], _DRAWN[1], family="c1"),
+            _part("c2", _IS_LOW, _gibberish, _DRAWN[0.5]),
         ],
     ),
     Claim(
         "d",
         "Sampling with a tau of 1 or 2 escapes the loops",
-        [_if_caught(part) for part in (_CAUGHT, *(_share("d", _LOOP, _looping, _DRAWN[t], -1, 0.05) for t in (1, 2)))],
+        [_if_caught(part) for part in (_CAUGHT, *(_share("d", _LOOP, _loops, _DRAWN[t], -1, 0.05) for t in (1, 2)))],
     ),
 ]
 
@@ -258,13 +252,13 @@ CLAIMS = [
 
 
 def _texts_cells(texts: Texts) -> dict[str, str]:
-    known, trials = _known(texts), len(texts.loop)
+    known, loops, trials = _known(texts), _loops(texts), len(texts.loop)
 
     def share(counted: int) -> str:
         return f"{counted} of {trials}" if texts.start == CENSUS else format_share(counted, trials)
 
     def median(values: Sequence[int]) -> str:
-        found = _in_loops(texts, values)
+        found = np.array(values)[loops]
         return f"{np.median(found):g}" if found.size else NONE
 
     return {
@@ -273,7 +267,7 @@ def _texts_cells(texts: Texts) -> dict[str, str]:
         "tau": NONE if texts.start == BOOK else "greedy" if texts.tau is None else f"{texts.tau:g}",
         "texts": str(trials),
         f"in a loop, {SHORT}": share(sum(period > 0 for period in texts.short_period)),
-        f"in a loop, {LONG}": share(_looping(texts)),
+        f"in a loop, {LONG}": share(int(loops.sum())),
         "median period": median(texts.period),
         "characters before it": median(texts.loop_start),
         "distinct loops": str(max(texts.loop) + 1),

@@ -159,7 +159,8 @@ class Study:
         headline: the table that stands at the top of the page.
         sections: by title, what is shown.
         note: how the numbers are to be read.
-        tiny: fields of runs that take seconds, for the contract of studies.
+        tiny: fields of a config whose runs take seconds, for the contract test of studies; never empty. What is trained
+            has two seeds there, 0 and 1.
     """
 
     name: str

@@ -26,7 +26,11 @@ class Crash(Exception):
 def finished(request, tmp_path_factory):
     """A study, and the directory of its smallest runs."""
     study, path = STUDIES[request.param], tmp_path_factory.mktemp("runs") / request.param
-    session.start(study, study.config(**study.tiny), path)
+    assert study.tiny, f"the study {study.name} has no `tiny`: fields of a config whose runs take seconds"
+    config = study.config(**study.tiny)
+    if study.build:
+        assert (config.first_seed, config.num_seeds) == (0, 2), f"`tiny` of the study {study.name}: two seeds, 0 and 1"
+    session.start(study, config, path)
     return study, path
 
 

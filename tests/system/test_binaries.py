@@ -86,6 +86,7 @@ def test_a_text_run_killed_and_resumed_ends_in_the_same_bytes_but_not_with_anoth
     ("binary", "arguments", "code", "words"),
     [
         ("nodes", ["--config=configs/nodes.py:gin"], 2, ["no variant 'gin'", "gcn, gat"]),
+        ("formal", ["--config.task=random_combinations", "--config.digits=1"], 2, ["--config.digits=1", ">= 2"]),
         ("nodes", ["--config.dataset=corra"], 2, ["--config.dataset=corra", "karate"]),
         ("nodes", ["--config.dataset=planetoid:{0}/no/small"], 1, ["{0}/no/ind.small.x"]),
         ("nodes", ["--config.dataset=planetoid:{0}/small", "--config.split=random"], 1, ["20 training nodes"]),

@@ -233,7 +233,7 @@ BAD = [
     ({"digits": "x"}, [], "--config.digits=x", "int"),
     ({"learning_rate": "nan"}, [], "--config.learning_rate=nan", "number"),
     ({"cell": "transformer"}, [], "--config.cell=transformer", "gers_peephole"),
-    ({"task": "random_combinations", "digits": 1}, [], "--config.digits=1", ">= 2"),
+    ({"task": "baum_sweet"}, [], "--config.task=baum_sweet", "python -m experiments.formal"),
     ({"data_devices": 3}, [], "--config.data_devices=3", "number of devices"),
     ({}, ["--sweep=learning_rat=1"], "--sweep=learning_rat=1", "no such field"),
     ({}, ["--sweep=learning_rate"], "--sweep=learning_rate", "FIELD=A,B,C"),

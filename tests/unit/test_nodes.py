@@ -223,6 +223,14 @@ def test_random_splits_are_functions_of_the_seed(files):
         assert all((first != other).any() for first, other in zip(drawn[0], drawn[1], strict=True))
 
 
+def test_files_are_known_by_their_name():
+    arms = nodes.STUDY.arms
+    fields = {"model": "gat", "num_output_heads": 8, "learning_rate": 0.01, "weight_decay": 1e-3}
+    own = arms.of_fields({"dataset": "planetoid:data/pubmed", **fields})
+    assert own in [arms.of_fields(setting) for setting in arms.paper]
+    assert arms.name(own) == "GAT on pubmed"
+
+
 # --- What does not fit ------------------------------------------------------------------------------------------------
 
 
