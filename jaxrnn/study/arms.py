@@ -63,13 +63,13 @@ class Arm:
 
 
 @dataclass(frozen=True, eq=False)
-class Arms:
+class ArmScheme:
     """How a study tells its arms apart.
 
     Attributes:
         config: the config's dataclass.
         named: the fields that a title is made of.
-        title: a title from these fields.
+        label: a title from these fields.
         problem: fields that say what is solved: only arms that agree in them are compared.
         paper: the paper's arms, each by the fields that are not at their defaults.
         defaults: the config that a setting is held against, for the fields that a title does not name.
@@ -78,7 +78,7 @@ class Arms:
 
     config: type[Any]
     named: Sequence[str] = ()
-    title: Callable[[Setting], str] = lambda setting: ""
+    label: Callable[[Setting], str] = lambda setting: ""
     problem: Sequence[str] = ()
     paper: Sequence[Setting] = ()
     defaults: Callable[[Setting], Any] | None = None
@@ -115,7 +115,7 @@ class Arms:
 
     def name(self, setting: Setting) -> str:
         """The title, with the other fields that are not at their defaults."""
-        return ", ".join([self.title(setting), *(f"{name}={setting[name]}" for name in self.differences(setting))])
+        return ", ".join([self.label(setting), *(f"{name}={setting[name]}" for name in self.differences(setting))])
 
     def is_paper(self, arm: Arm) -> bool:
         """Whether the arm has the setting of one of the paper's."""
@@ -127,31 +127,31 @@ class Found:
     """The arms in some directories.
 
     Attributes:
-        how: how they were told apart.
+        scheme: how they were told apart.
         arms: complete ones, the paper's first, then those in training.
         remarks: what was left out or put together, and why.
     """
 
-    how: Arms
+    scheme: ArmScheme
     arms: Sequence[Arm]
     remarks: Sequence[str] = ()
 
     def arm(self, fields: Setting, source: Source | None = None) -> Arm | None:
         """The complete arm with these fields, the archived one unless another source is asked for."""
-        setting = self.how.of_fields(fields)
+        setting = self.scheme.of_fields(fields)
         found = [a for a in self.arms if a.is_complete and a.setting == setting and source in (None, a.source)]
         return min(found, key=lambda arm: arm.source) if found else None
 
     def title(self, fields: Setting) -> str:
         """The title of the arm with these fields, whether it is there or not."""
-        return self.how.name(self.how.of_fields(fields))
+        return self.scheme.name(self.scheme.of_fields(fields))
 
 
-def find_arms(how: Arms, directories: Iterable[tuple[Directory, Source]], check: Callable[[Run], Any]) -> Found:
+def find_arms(scheme: ArmScheme, directories: Iterable[tuple[Directory, Source]], check: Callable[[Run], Any]) -> Found:
     """Puts the runs of one study's directories together that differ in nothing but the seed.
 
     Args:
-        how: tells arms apart.
+        scheme: tells arms apart.
         directories: of this study, each with its source.
         check: raises an error for a run that has ended without what the study asks of it.
     """
@@ -160,11 +160,11 @@ def find_arms(how: Arms, directories: Iterable[tuple[Directory, Source]], check:
     for directory, source in directories:
         try:
             for run in directory.runs:
-                setting = how.setting({**directory.config, **run.swept})
+                setting = scheme.setting({**directory.config, **run.swept})
                 if run.result is not None:
                     check(run)
                 run = replace(run, curve=whole_curve(run, directory.config.get("eval_every")))
-                arm = Arm(how.name(setting), setting, source, [run], directory.data, directory.complete)
+                arm = Arm(scheme.name(setting), setting, source, [run], directory.data, directory.complete)
                 key = json.dumps([source, directory.complete, setting, directory.data], sort_keys=True)
                 groups.setdefault(key, []).append((arm, directory))
         except (ValidationError, ValueError, KeyError, TypeError) as error:
@@ -186,8 +186,8 @@ def find_arms(how: Arms, directories: Iterable[tuple[Directory, Source]], check:
     titles = dict.fromkeys(arm.title for arm in arms)
     data = {title: {json.dumps(arm.data, sort_keys=True) for arm in arms if arm.title == title} for title in titles}
     remarks += [f"{title}: the same setting, but other data: kept apart" for title in titles if len(data[title]) > 1]
-    arms.sort(key=lambda arm: (not arm.is_complete, not how.is_paper(arm)))
-    return Found(how, arms, remarks)
+    arms.sort(key=lambda arm: (not arm.is_complete, not scheme.is_paper(arm)))
+    return Found(scheme, arms, remarks)
 
 
 def whole_curve(run: Run, every: int | None) -> Curve | None:

@@ -61,6 +61,6 @@ class Differences:
         problems: dict[str, dict[str, Arm]] = {}
         for title, arm in evidence.rows(self.settings):
             if arm:
-                key = [arm.source, arm.data, *(arm.setting[name] for name in evidence.found.how.problem)]
+                key = [arm.source, arm.data, *(arm.setting[name] for name in evidence.found.scheme.problem)]
                 problems.setdefault(str(key), {})[title] = arm
         return [compare_arms(self.quantity, arms) for arms in problems.values() if len(arms) > 1]

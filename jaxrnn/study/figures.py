@@ -11,7 +11,7 @@ from jaxrnn.study import plots, stats
 from jaxrnn.study.arms import Arm, Setting
 from jaxrnn.study.page import Figure
 from jaxrnn.study.quantities import Quantity, TimeToEvent
-from jaxrnn.study.study import Evidence, Which
+from jaxrnn.study.study import ArmChoice, Evidence
 
 _COLUMNS = 3
 """Arms beside each other in one picture."""
@@ -40,7 +40,7 @@ class SeedCurves:
     name: str
     caption: str
     metrics: Mapping[str, str]
-    settings: Which = None
+    settings: ArmChoice = None
     step: str = "training step"
     is_band: bool = False
     file: str = ""

@@ -188,7 +188,7 @@ def _short_titles(study: Study, arms: Sequence[Arm]) -> tuple[dict[str, Arm], st
     titles: dict[str, Arm] = {}
     for arm in arms:
         others = [f"{name}={arm.setting[name]}" for name in study.arms.differences(arm.setting) if name in varies]
-        title = ", ".join([study.arms.title(arm.setting), *others]) + ("" if arm.is_complete else " (in training)")
+        title = ", ".join([study.arms.label(arm.setting), *others]) + ("" if arm.is_complete else " (in training)")
         titles[title if title not in titles else f"{title} ({code(arm.paths[0].name)})"] = arm
     shared = [name for name in study.arms.differences(settings[0]) if name not in {*varies, *named}]
     return titles, ", ".join(f"{name}={settings[0][name]}" for name in shared)

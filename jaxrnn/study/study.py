@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from jaxrnn.rundir.read import Curve, Directory, Run
-from jaxrnn.study.arms import Arm, Arms, Found, Setting, Source
+from jaxrnn.study.arms import Arm, ArmScheme, Found, Setting, Source
 from jaxrnn.study.claims import Claim
 from jaxrnn.study.format import NONE, NOT_RUN
 from jaxrnn.study.page import Block, Table
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 """A run's row of ``results.json``."""
-Which = Sequence[Setting] | Callable[[Arm], bool] | None
+ArmChoice = Sequence[Setting] | Callable[[Arm], bool] | None
 """Arms by their settings, or those for which a function is true; None for all."""
 
 
@@ -69,7 +69,7 @@ class Evidence:
         """Archive and own, as far as there are arms of them."""
         return sorted({arm.source for arm in self.found.arms})
 
-    def rows(self, which: Which = None) -> list[tuple[str, Arm | None]]:
+    def rows(self, which: ArmChoice = None) -> list[tuple[str, Arm | None]]:
         """Titles and arms, from each source; complete arms only.
 
         A setting that no directory has comes once, without an arm.
@@ -110,7 +110,7 @@ class ArmTable:
 
     caption: str
     columns: Sequence[tuple[str, Callable[[Arm], str]] | Callable[[Arm], Mapping[str, str]]]
-    settings: Which = None
+    settings: ArmChoice = None
     published: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __call__(self, evidence: Evidence) -> list[Table]:
@@ -165,7 +165,7 @@ class Study:
     name: str
     title: str
     config: type[Any]
-    arms: Arms
+    arms: ArmScheme
     build: "Callable[[Any], Training] | None" = None
     measure: "Callable[[Any, RunDirectory], list[dict[str, Any]]] | None" = None
     row: type[BaseModel] | None = None

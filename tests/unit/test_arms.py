@@ -12,7 +12,7 @@ from configs.base import Absent, Bookkeeping
 from configs.palindrome import Config as Palindrome
 from experiments import palindrome
 from jaxrnn.rundir.read import read_directories
-from jaxrnn.study.arms import Arms, find_arms
+from jaxrnn.study.arms import ArmScheme, find_arms
 
 
 @dataclass(frozen=True, config=Schema(strict=True, extra="forbid"))
@@ -29,11 +29,11 @@ class Newer(Config):
 
 
 def arms(config=Config, **kwargs):
-    return Arms(config, ["cell"], lambda setting: setting["cell"].upper(), paper=[{"cell": "lstm"}], **kwargs)
+    return ArmScheme(config, ["cell"], lambda setting: setting["cell"].upper(), paper=[{"cell": "lstm"}], **kwargs)
 
 
-def find(tmp_path, how, source="own"):
-    return find_arms(how, [(one, source) for one in read_directories(tmp_path)], lambda run: run.result["value"])
+def find(tmp_path, scheme, source="own"):
+    return find_arms(scheme, [(one, source) for one in read_directories(tmp_path)], lambda run: run.result["value"])
 
 
 def write(path, seeds, config=(), **kwargs):
@@ -53,10 +53,10 @@ def test_a_new_field_changes_no_arm_and_another_value_is_one_of_its_own(tmp_path
     write(tmp_path / "old", [0, 1])
     write(tmp_path / "default", [2], {"decay": 0.0})
     write(tmp_path / "decayed", [3], {"decay": 0.3})
-    how = arms(Newer)
-    old, decayed = find(tmp_path, how).arms
-    assert ([run.seed for run in old.runs], how.is_paper(old)) == ([0, 1, 2], True)
-    assert (decayed.title, how.is_paper(decayed)) == ("LSTM, decay=0.3", False)
+    scheme = arms(Newer)
+    old, decayed = find(tmp_path, scheme).arms
+    assert ([run.seed for run in old.runs], scheme.is_paper(old)) == ([0, 1, 2], True)
+    assert (decayed.title, scheme.is_paper(decayed)) == ("LSTM, decay=0.3", False)
 
 
 def test_every_field_of_the_paper_is_at_its_default_unless_it_is_named(tmp_path):
@@ -122,6 +122,6 @@ def test_curves_end_before_a_nan_and_need_every_evaluation(tmp_path):
 
 
 def test_values_that_mean_the_same_are_the_same():
-    how = palindrome.STUDY.arms
-    assert how.of_fields({"digits": 20, "embedding_size": 162}) == how.of_fields({"digits": 20})
-    assert how.name(how.of_fields({"digits": 20, "embedding_size": 40})) == "LSTM T=20, embedding_size=40"
+    scheme = palindrome.STUDY.arms
+    assert scheme.of_fields({"digits": 20, "embedding_size": 162}) == scheme.of_fields({"digits": 20})
+    assert scheme.name(scheme.of_fields({"digits": 20, "embedding_size": 40})) == "LSTM T=20, embedding_size=40"

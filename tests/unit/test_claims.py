@@ -15,7 +15,7 @@ from jaxrnn.study.claims import Claim, Finding, Part, judge, side_of
 from jaxrnn.study.quantities import Mean, Share, TimeToEvent, last_mean, result, steps_until_stop
 from jaxrnn.study.stats import Estimate
 
-HOW = palindrome.STUDY.arms
+SCHEME = palindrome.STUDY.arms
 steps = TimeToEvent("steps", steps_until_stop)
 accuracy = Mean("accuracy", result("test_accuracy"), within=(0, 1))
 stopped = Share("stopped", lambda run: run.result["stopped"])
@@ -27,12 +27,12 @@ def arm(fields, until, curves=None):
     for seed, step in enumerate(until):
         one = row(seed, 3000 if step is None else step, step is not None, test_accuracy=float(step is not None))
         runs.append(Run(one["run"], seed, {}, Path("a"), one, (curves or {}).get(seed)))
-    setting = HOW.of_fields(fields)
-    return Arm(HOW.name(setting), setting, "archive", runs)
+    setting = SCHEME.of_fields(fields)
+    return Arm(SCHEME.name(setting), setting, "archive", runs)
 
 
 def found(*arms):
-    return Found(HOW, arms)
+    return Found(SCHEME, arms)
 
 
 QUICK, SLOW = {"digits": 10}, {"digits": 20}
