@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxrnn.rundir.read import Curve
-from jaxrnn.study import plots, stats
+from jaxrnn.study import plots, survival
 from jaxrnn.study.arms import Arm, Setting
 from jaxrnn.study.page import Figure
 from jaxrnn.study.quantities import Quantity, TimeToEvent
@@ -71,19 +71,14 @@ class SeedCurves:
 def hold_last(steps: Sequence[NDArray], curves: Sequence[NDArray]) -> tuple[NDArray, NDArray[np.float64]]:
     """Curves on the grid `[k]` of all their steps, `[n, k]`; between and behind its steps each keeps its last value.
 
-    Values that are not finite are passed over.
-
-    Raises:
-        ValueError: if a curve has no finite value at the first step of all.
+    Values that are not finite are passed over; before its first finite value a curve is NaN.
     """
     grid = np.unique(np.concatenate(steps))
-    held = np.full((len(curves), len(grid)), np.nan)
-    for row, at, values in zip(held, steps, curves, strict=True):
+    held = []
+    for at, values in zip(steps, curves, strict=True):
         finite = np.isfinite(values)
-        if not finite.any() or at[finite][0] > grid[0]:
-            raise ValueError("a curve needs a finite first value")
-        row[:] = values[finite][np.searchsorted(at[finite], grid, side="right") - 1]
-    return grid, held
+        held.append(np.append(np.nan, values[finite])[np.searchsorted(at[finite], grid, side="right")])
+    return grid, np.array(held)
 
 
 @dataclass(frozen=True)
@@ -108,7 +103,7 @@ def survival_figure(name: str, quantity: TimeToEvent, panels: Mapping[str, Seque
     if not panels:
         return []
     drawn = {
-        title: {f"{label}, {len(arm.runs)} runs": stats.survival_curve(quantity.sample(arm)) for label, arm in arms}
+        title: {f"{label}, {len(arm.runs)} runs": survival.survival_curve(quantity.sample(arm)) for label, arm in arms}
         for title, arms in panels.items()
     }
     caption = "Share of runs not yet converged (Kaplan-Meier), with 95 % intervals"

@@ -20,7 +20,8 @@ from matplotlib.legend import Legend
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from jaxrnn.study.stats import Estimate, SurvivalCurve
+from jaxrnn.study.stats import Estimate
+from jaxrnn.study.survival import SurvivalCurve
 
 # Okabe and Ito (2008), "Color Universal Design": told apart with any colour vision, on light and on dark.
 BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
@@ -60,20 +61,20 @@ def seed_curves(columns: Sequence[Curves], step: str = "training step", *, is_ba
     width = len(columns)
     panels = [("", (column, metric)) for metric in columns[0].metrics for column in columns]
     figure, drawn = _panels(panels, 4.6, 2.7, columns=width, sharex="col", sharey="row")
-    for axes, (column, metric) in drawn:
+    for i, (axes, (column, metric)) in enumerate(drawn):
         runs = "1 run" if len(column.labels) == 1 else f"{len(column.labels)} runs"
         if is_band:
             style = {"color": BLUE, "label": f"mean ± 1 std. dev., {runs}"}
             _band(axes, column.steps[0], np.array(column.metrics[metric]), **style)
         else:
             _runs(axes, column, metric, runs)
-    for axes, (column, _) in drawn[:width]:
-        _legend_above(axes, column.title, 3)
+        if i < width:
+            _legend_above(axes, column.title, 3)
+        if i >= len(drawn) - width:
+            _step_axis(axes, step)
     for axes, (_, metric) in drawn[::width]:
         axes.set_ylabel(metric)
         _limit(axes, metric)
-    for axes, _ in drawn[-width:]:
-        _step_axis(axes, step)
     return figure
 
 
@@ -99,13 +100,13 @@ def _limit(axes: Axes, metric: str) -> None:
     axes.set_ylim(low, high)
 
 
-def _step_axis(axes: Axes, step: str) -> None:
+def _step_axis(axes: Axes, step: str = "training step") -> None:
     axes.set_xlabel(step)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))  # Long numbers have room.
 
 
-def mean_curves(panels: Mapping[str, Mapping[str, tuple[NDArray, NDArray]]], step: str = "training step") -> Figure:
+def mean_curves(panels: Mapping[str, Mapping[str, tuple[NDArray, NDArray]]]) -> Figure:
     """The mean over each arm's runs with a band of one standard deviation.
 
     The panels have, by metric and arm, `[k]` steps and the `[n, k]` values of n runs.
@@ -116,7 +117,7 @@ def mean_curves(panels: Mapping[str, Mapping[str, tuple[NDArray, NDArray]]], ste
         for label, (steps, values) in arms.items():
             _band(axes, steps, values, **_style_of(labels.index(label)), label=_wrapped(label))
         _limit(axes, metric)
-        _step_axis(axes, step)
+        _step_axis(axes)
     # One legend for all panels, which have the same arms.
     lines = drawn[0][0].get_legend_handles_labels()
     figure.legend(*lines, frameon=False, fontsize="small", loc="outside upper left", ncols=len(panels))
@@ -134,10 +135,11 @@ def survival_curves(panels: Mapping[str, Mapping[str, SurvivalCurve]]) -> Figure
     for (axes, arms), title in zip(drawn, panels, strict=True):
         for i, (label, curve) in enumerate(arms.items()):
             style = _style_of(i)
-            ends = curve.low, curve.high
-            axes.fill_between(curve.steps, *ends, step="post", color=style["color"], alpha=0.15, linewidth=0)
+            axes.fill_between(
+                curve.steps, curve.low, curve.high, step="post", color=style["color"], alpha=0.15, linewidth=0
+            )
             axes.step(curve.steps, curve.not_converged, where="post", linewidth=1.8, label=_wrapped(label), **style)
-        _step_axis(axes, "training step")
+        _step_axis(axes)
         axes.set_ylim(-0.02, 1.02)
         _legend_above(axes, title, 1)
     drawn[0][0].set_ylabel("share of runs not yet converged")

@@ -69,18 +69,28 @@ class Evidence:
         """Archive and own, as far as there are arms of them."""
         return sorted({arm.source for arm in self.found.arms})
 
-    def rows(self, which: ArmChoice = None) -> list[tuple[str, Arm | None]]:
+    def rows(self, choice: ArmChoice = None) -> list[tuple[str, Arm | None]]:
         """Titles and arms, from each source; complete arms only.
 
         A setting that no directory has comes once, without an arm.
         """
-        if which is None or callable(which):
-            return [(self.title(arm), arm) for arm in self.found.arms if arm.is_complete and (not which or which(arm))]
+        if choice is None or callable(choice):
+            chosen = [arm for arm in self.found.arms if arm.is_complete and (choice is None or choice(arm))]
+            return [(self.title(arm), arm) for arm in chosen]
         rows: list[tuple[str, Arm | None]] = []
-        for setting in which:
+        for setting in choice:
             arms = [arm for source in self.sources if (arm := self.found.arm(setting, source))]
             rows += [(self.title(arm), arm) for arm in arms] or [(self.found.title(setting), None)]
         return rows
+
+    def table(self, caption: str, rows: Sequence[tuple[str, Arm | None, Mapping[str, str]]]) -> Table:
+        """A table of titles, cells by heading, and links to the arms' directories; a row may lack some cells."""
+        heads = list(dict.fromkeys(head for _, _, cells in rows for head in cells))
+        table = [
+            [title, *(cells.get(head, NONE) for head in heads), self.cite(arm.paths if arm else [])]
+            for title, arm, cells in rows
+        ]
+        return Table(caption, ["arm", *heads, "source"], table)
 
     def title(self, arm: Arm) -> str:
         """The arm's title; with its source where there are two."""
@@ -103,9 +113,10 @@ class ArmTable:
 
     Attributes:
         caption: what it shows.
-        columns: by heading, a cell of an arm; or several, by heading, from one function without a heading of its own.
+        columns: a pair is one column, its heading and a function from an arm to its cell; a function alone gives one or
+            more columns, their cells by heading, as `Quantity.cells` does.
         settings: of the rows, or which arms; all by default.
-        published: by heading, the published cell of each setting, in their order.
+        published: by heading, a column that others found: a cell for each of the `settings`, which have to be listed.
     """
 
     caption: str
@@ -113,25 +124,27 @@ class ArmTable:
     settings: ArmChoice = None
     published: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Refuses published cells of nobody knows which arms."""
+        if self.published and (self.settings is None or callable(self.settings)):
+            raise ValueError(f"{self.caption}: published cells need a list of settings, which they are of")
+
     def __call__(self, evidence: Evidence) -> list[Table]:
         """The table, if there is any arm."""
-        rows = evidence.rows(self.settings)
-        settings = () if self.settings is None or callable(self.settings) else self.settings
-        titles = [evidence.found.title(setting) for setting in settings]
-        by_title = {title: {head: cells[i] for head, cells in self.published.items()} for i, title in enumerate(titles)}
-        made = [self._cells(arm) if arm else {"seeds": NOT_RUN} for _, arm in rows]
-        heads = list(dict.fromkeys([*self.published, *(head for cells in made for head in cells)]))
-        cells = [
-            [
-                title,
-                *({**by_title.get(arm.title if arm else title, {}), **one}.get(head, NONE) for head in heads),
-                evidence.cite(arm.paths) if arm else "",
-            ]
-            for (title, arm), one in zip(rows, made, strict=True)
+        settings = self.settings if self.published and isinstance(self.settings, Sequence) else ()
+        published = {
+            evidence.found.title(setting): {head: cells[i] for head, cells in self.published.items()}
+            for i, setting in enumerate(settings)
+        }
+        rows = [
+            (title, arm, published.get(arm.title if arm else title, {}) | self._cells(arm))
+            for title, arm in evidence.rows(self.settings)
         ]
-        return [Table(self.caption, ["arm", *heads, "source"], cells)] if any(arm for _, arm in rows) else []
+        return [evidence.table(self.caption, rows)] if any(arm for _, arm, _ in rows) else []
 
-    def _cells(self, arm: Arm) -> dict[str, str]:
+    def _cells(self, arm: Arm | None) -> dict[str, str]:
+        if arm is None:
+            return {"seeds": NOT_RUN}
         found = {"seeds": arm.count}
         for column in self.columns:
             found |= {column[0]: column[1](arm)} if isinstance(column, tuple) else column(arm)
