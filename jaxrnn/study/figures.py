@@ -28,8 +28,6 @@ class SeedCurves:
     """Each run's metrics against the step, a column for each arm.
 
     Attributes:
-        name: of the file.
-        caption: what it shows.
         metrics: by name in the file, as the axis has it.
         settings: of the arms, or which arms; all by default.
         step: what a step is.
@@ -116,8 +114,6 @@ class Dots:
     """Each run's value and the estimate, a row for each arm and a panel for each quantity.
 
     Attributes:
-        name: of the file.
-        caption: what it shows.
         quantities: by the title of the axis.
         settings: of the arms.
         published: of an arm, what others found; drawn as a stroke.

@@ -25,14 +25,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture.
-
-    Attributes:
-        name: of its file, without folder and ending.
-        svg: the file's text; it follows the reader's choice of light or dark.
-        caption: Markdown.
-        alt: what it shows, for those who cannot see it.
-    """
+    """A picture: the name and text of its file, a caption in Markdown, and what it shows for who cannot see it."""
 
     name: str
     svg: str

@@ -84,8 +84,7 @@ class TimeToEvent(Quantity):
 
     def sample(self, arm: Arm) -> survival.StepsSample:
         """The arm's runs for the functions of `jaxrnn.study.survival`."""
-        steps = [None if value is None else int(value) for value in map(self.value, arm.runs)]
-        return survival.steps_sample(steps, self.horizon(arm.setting))
+        return survival.steps_sample([self.value(run) for run in arm.runs], self.horizon(arm.setting))
 
     def estimate(self, arm: Arm) -> stats.Estimate:
         """The restricted mean, with a bootstrap interval."""
@@ -228,12 +227,11 @@ def at_best(metric: str, by: str, file: str) -> Callable[[Run], float | None]:
     """
 
     def value(run: Run) -> float | None:
-        curve = run.curve_in(file)
-        values = curve.metrics.get(by, np.empty(0)) if curve else np.empty(0)
-        if curve is None or not np.isfinite(values).any() or metric not in {"step", *curve.metrics} or _has_failed(run):
+        curve = None if _has_failed(run) else run.curve_in(file)
+        if curve is None or not np.isfinite(curve.metrics.get(by, ())).any():
             return None
-        best = np.nanargmin(values)
-        return float(curve.steps[best] if metric == "step" else curve.metrics[metric][best])
+        values = {"step": curve.steps, **curve.metrics}.get(metric)
+        return None if values is None else float(values[np.nanargmin(curve.metrics[by])])
 
     return value
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
-from jaxrnn.rundir.read import Directory, Run, describe
+from jaxrnn.rundir.read import Directory, describe
 from jaxrnn.study.arms import Arm, Found, Source, find_arms, with_values
 from jaxrnn.study.claims import Judgement, judge
 from jaxrnn.study.compare import compare_arms
@@ -77,13 +77,10 @@ def _own_remarks(directories: Iterable[tuple[Directory, Source]], studies: Colle
 def _read_evidence(
     study: Study, directories: Sequence[tuple[Directory, Source]], cite: Callable[[Sequence[Path]], str]
 ) -> Evidence:
-    def check(run: Run) -> None:
-        for quantity in study.quantities:
-            quantity.value(run)
-
     every = [directory for directory, _ in directories]
     if study.row is None:
-        return Evidence(find_arms(study.arms, directories, check), every, cite)
+        found = find_arms(study.arms, directories, lambda run: [one.value(run) for one in study.quantities])
+        return Evidence(found, every, cite)
     measured: list[Measured] = []
     remarks: list[tuple[Source, str]] = []
     for directory, source in directories:

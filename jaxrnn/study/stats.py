@@ -284,12 +284,7 @@ def _seeds(needed: float, alpha: float) -> int | None:
 
 @dataclass(frozen=True)
 class Plateau:
-    """How long a loss stood still, and how suddenly it fell.
-
-    Attributes:
-        share: share of evaluations on the plateau.
-        drop: evaluations from the last at or above its lower edge to the first later one at or below 0.05, or None.
-    """
+    """The share of evaluations at which a loss stood still, and how many it took to fall; None where it did not."""
 
     share: float
     drop: int | None

@@ -26,14 +26,9 @@ ArmChoice = Sequence[Setting] | Callable[[Arm], bool] | None
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A complete directory of a study that trains nothing.
+    """A complete directory of a study that trains nothing, with its config and its rows of ``results.json``.
 
-    Attributes:
-        directory: as it was read.
-        config: of the study's dataclass.
-        rows: of ``results.json``, of the study's model.
-        source: a numbered link to it.
-        suffix: ends the names of its figures; empty for the first directory.
+    `source` is a numbered link to it, and `suffix` ends the names of its figures; it is empty for the first directory.
     """
 
     directory: Directory
@@ -53,7 +48,6 @@ class Evidence:
     """What a study's tables and figures are made from.
 
     Attributes:
-        found: the arms.
         directories: of this study, in the order of their paths.
         cite: numbered links to the run directories at these paths.
         measured: of a study that trains nothing, its complete directories.
@@ -112,7 +106,6 @@ class ArmTable:
     """A table with a row for each arm.
 
     Attributes:
-        caption: what it shows.
         columns: a pair is one column, its heading and a function from an arm to its cell; a function alone gives one or
             more columns, their cells by heading, as `Quantity.cells` does.
         settings: of the rows, or which arms; all by default.

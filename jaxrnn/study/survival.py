@@ -31,11 +31,7 @@ class StepsSample:
 class SurvivalCurve:
     """Share of runs not yet converged, ready for a step plot (`where="post"`); all arrays are `[k]` float64.
 
-    Attributes:
-        steps: where the curve changes, from 0 to the horizon.
-        not_converged: Kaplan-Meier estimate from that step on.
-        low: lower end of its pointwise 95 % interval.
-        high: upper end.
+    The Kaplan-Meier estimate, with its pointwise 95 % interval, holds from a step on; steps go from 0 to the horizon.
     """
 
     steps: NDArray[np.float64]
@@ -44,7 +40,7 @@ class SurvivalCurve:
     high: NDArray[np.float64]
 
 
-def steps_sample(steps: Sequence[int | None], horizon: int) -> StepsSample:
+def steps_sample(steps: Sequence[float | None], horizon: int) -> StepsSample:
     """Builds a sample from each run's step of convergence.
 
     Args:
