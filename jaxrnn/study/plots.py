@@ -134,10 +134,8 @@ def survival_curves(panels: Mapping[str, Mapping[str, SurvivalCurve]]) -> Figure
     figure, drawn = _panels(panels.items(), 4.4, 3.2 + 0.2 * max(map(len, panels.values())), sharey=True)
     for (axes, arms), title in zip(drawn, panels, strict=True):
         for i, (label, curve) in enumerate(arms.items()):
-            style = _style_of(i)
-            axes.fill_between(
-                curve.steps, curve.low, curve.high, step="post", color=style["color"], alpha=0.15, linewidth=0
-            )
+            style, band = _style_of(i), (curve.steps, curve.low, curve.high)
+            axes.fill_between(*band, step="post", color=style["color"], alpha=0.15, linewidth=0)
             axes.step(curve.steps, curve.not_converged, where="post", linewidth=1.8, label=_wrapped(label), **style)
         _step_axis(axes)
         axes.set_ylim(-0.02, 1.02)
@@ -226,10 +224,8 @@ def dots_and_intervals(panels: Mapping[str, Sequence[Dots]], *, from_zero: bool 
     at zero, or with the data.
     """
     arms = next(iter(panels.values()))
-    lines = [arm.label.splitlines() for arm in arms]
-    width = 3.8 + max(1.6, 0.085 * max(len(line) for label in lines for line in label)) / len(panels)
-    height = 1.0 + max(0.6, 0.18 * max(map(len, lines))) * len(arms)
-    figure, drawn = _panels(panels.items(), width, height, columns=len(panels), sharey=True)
+    width = 3.8 + max(1.6, 0.085 * max(len(arm.label) for arm in arms)) / len(panels)
+    figure, drawn = _panels(panels.items(), width, 1 + 0.6 * len(arms), columns=len(panels), sharey=True)
     for axes, panel in drawn:
         for y, arm in enumerate(panel):
             colour = COLOURS[y % len(COLOURS)]
@@ -260,7 +256,7 @@ def _below(values: Sequence[float], row: float) -> NDArray[np.float64]:
 class Points:
     """Classified points in the plane: one panel of a figure.
 
-    Each has its class, counted from 0; those at the places in `ringed` get a ring. Classes may have names.
+    Each has its class, counted from 0; those at the places in `ringed` get a ring.
     """
 
     title: str
@@ -268,7 +264,6 @@ class Points:
     y: Sequence[float]
     classes: Sequence[int]
     ringed: Sequence[int]
-    names: Sequence[str] = ()
 
 
 def points_by_class(panels: Sequence[Points], ring: str) -> Figure:
@@ -285,8 +280,7 @@ def points_by_class(panels: Sequence[Points], ring: str) -> Figure:
         for one in np.unique(classes):
             at = x[classes == one], y[classes == one]
             marker, colour = MARKERS[one % len(MARKERS)], colours[one % len(colours)]
-            name = _literal(panel.names[one]) if panel.names else f"class {one}"
-            axes.scatter(*at, s=size, color=colour, marker=marker, label=name, **style)
+            axes.scatter(*at, s=size, color=colour, marker=marker, label=f"class {one}", **style)
         ringed = np.array(panel.ringed, int)
         if ringed.size:
             style = {"facecolors": "none", "edgecolors": "black", "linewidths": 0.6}

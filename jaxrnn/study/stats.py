@@ -22,8 +22,8 @@ _RESAMPLING: dict[str, Any] = {"vectorized": True, "n_resamples": RESAMPLES, "rn
 FEW_SEEDS = 10
 POWER, MOST_SEEDS = 0.8, 1000
 """Of the seeds that would decide: how surely, and how many are worth naming."""
-DROPPED = 0.05
-"""A loss at or below this has fallen from the plateau."""
+PLATEAU = 0.5, 0.7, 0.05
+"""From where to where a loss stands still, and where it has fallen from there."""
 
 
 @dataclass(frozen=True)
@@ -301,19 +301,20 @@ def would_stop_at(losses: ArrayLike, patience: int) -> int | None:
     return int(stops[0]) if stops.size else None
 
 
-def plateau(losses: ArrayLike, low: float = 0.5, high: float = 0.7) -> Plateau:
-    """Measures the plateau `low <= loss <= high` of a loss curve and the drop that ends it.
+def plateau(losses: ArrayLike) -> Plateau:
+    """Measures the plateau of a loss curve, 0.5 to 0.7, and the drop that ends it.
 
-    The drop counts the evaluations from the last at or above `low` to the first later one at or below 0.05. It is None
-    where the loss never falls that far, or never was at `low`.
+    The drop counts the evaluations from the last at or above 0.5 to the first later one at or below 0.05. It is None
+    where the loss never falls that far, or never was at 0.5.
     """
     curve = np.asarray(losses, np.float64)
+    low, high, dropped = PLATEAU
     share = float(np.mean((curve >= low) & (curve <= high)))
     above = np.flatnonzero(curve >= low)
     if not above.size:
         return Plateau(share, None)
-    dropped = np.flatnonzero(curve[above[-1] :] <= DROPPED)
-    return Plateau(share, int(dropped[0]) if dropped.size else None)
+    below = np.flatnonzero(curve[above[-1] :] <= dropped)
+    return Plateau(share, int(below[0]) if below.size else None)
 
 
 def _waits(losses: ArrayLike) -> NDArray[np.int64]:

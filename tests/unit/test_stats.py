@@ -422,4 +422,3 @@ def test_waits_against_a_loop():
 )
 def test_plateaus_by_hand(losses, share, drop):
     assert stats.plateau(losses) == stats.Plateau(share, drop)
-    assert stats.plateau([2.0, 1.5, 1.0, 0.5, 0.01], low=1.0, high=2.0) == stats.Plateau(3 / 5, 2)
