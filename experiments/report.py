@@ -39,14 +39,11 @@ def read(runs: Sequence[Path], archive: Path | None) -> list[tuple[Directory, So
     roots += [(root, "own") for root in runs]
     found: dict[Path, tuple[Directory, Source]] = {}
     for root, source in roots:
+        path, here = root.resolve(), Path.cwd()
         # Relative paths read better on the page, and say nothing of this machine.
-        for directory in read_directories(_relative(root)):
+        for directory in read_directories(path.relative_to(here) if path.is_relative_to(here) else root):
             found.setdefault(directory.path.resolve(), (directory, source))
     return list(found.values())
-
-
-def _relative(path: Path) -> Path:
-    return path.resolve().relative_to(Path.cwd()) if path.resolve().is_relative_to(Path.cwd()) else path
 
 
 def report(runs: Sequence[Path], archive: Path | None, out: Path, reference: str = "") -> None:

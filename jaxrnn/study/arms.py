@@ -168,8 +168,8 @@ class Found:
 def find_arms(scheme: ArmScheme, directories: Iterable[tuple[Directory, Source]], check: Callable[[Run], Any]) -> Found:
     """Puts the runs of one study's directories together that differ in nothing but the seed.
 
-    The arms of a directory are in the order of its sweep; directories whose config is nearer to its defaults come
-    first, then those of the lesser path.
+    The arms of a directory are in the order of its sweep. The directory whose config is nearest its defaults comes
+    first; equally near ones stay in the order given.
 
     Args:
         scheme: tells arms apart.

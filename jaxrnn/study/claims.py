@@ -150,7 +150,7 @@ def larger(quantity: Quantity, a: Setting, b: Setting, family: str, tests: int) 
         note = f"; {test.note}" if test.note else ""
         shown = f"{quantity.format(test)}, {format_p(test.p_value)}{note}"
         evidence = f"{quantity.name}, {first.title} minus {second.title}: {shown}"
-        seeds = quantity.seeds_to_decide(first, second, ALPHA / tests)
+        seeds = test.seeds(ALPHA / tests)
         return Finding(1 if test.difference > 0 else -1, evidence, test.p_value, seeds, [first, second])
 
     rule = f"{quantity.name}: larger in the first arm, p < {ALPHA} after Holm's correction"

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from numpy.typing import NDArray
 
 from jaxrnn.rundir.read import Curve
@@ -52,9 +51,6 @@ class SeedCurves:
                 continue
             steps = [curve.steps for curve in curves.values()]
             metrics = {shown: [c.metrics[key] for c in curves.values()] for key, shown in self.metrics.items()}
-            if self.is_band:
-                metrics = {shown: list(hold_last(steps, values)[1]) for shown, values in metrics.items()}
-                steps = [np.unique(np.concatenate(steps))] * len(steps)
             columns.append(plots.Curves(title, [f"seed {seed}" for seed in curves], steps, metrics))
         figures = []
         for first in range(0, len(columns), _COLUMNS):
@@ -64,19 +60,6 @@ class SeedCurves:
             name = self.name + (f"_{first // _COLUMNS + 1}" if first else "")
             figures.append(Figure(name, plots.svg(plot), self.caption, alt))
         return figures
-
-
-def hold_last(steps: Sequence[NDArray], curves: Sequence[NDArray]) -> tuple[NDArray, NDArray[np.float64]]:
-    """Curves on the grid `[k]` of all their steps, `[n, k]`; between and behind its steps each keeps its last value.
-
-    Values that are not finite are passed over; before its first finite value a curve is NaN.
-    """
-    grid = np.unique(np.concatenate(steps))
-    held = []
-    for at, values in zip(steps, curves, strict=True):
-        finite = np.isfinite(values)
-        held.append(np.append(np.nan, values[finite])[np.searchsorted(at[finite], grid, side="right")])
-    return grid, np.array(held)
 
 
 @dataclass(frozen=True)
@@ -146,13 +129,13 @@ class Dots:
 
 def comparison_curves(name: str, arms: Mapping[str, Arm], metrics: Sequence[str]) -> list[Figure]:
     """The arms' mean curves on the same axes; a run that has ended keeps its last value."""
-    panels: dict[str, dict[str, tuple[NDArray, NDArray]]] = {}
+    panels: dict[str, dict[str, tuple[list[NDArray], list[NDArray]]]] = {}
     for metric in metrics:
         for title, arm in arms.items():
             curves = [*curves_with(arm, [metric]).values()]
             if curves:
-                held = hold_last([c.steps for c in curves], [c.metrics[metric] for c in curves])
-                panels.setdefault(metric, {})[f"{title}, {len(curves)} runs"] = held
+                shown = [c.steps for c in curves], [c.metrics[metric] for c in curves]
+                panels.setdefault(metric, {})[f"{title}, {len(curves)} runs"] = shown
     if not panels:
         return []
     caption = "Learning curves: mean and one standard deviation over seeds; a run that has ended keeps its last value"

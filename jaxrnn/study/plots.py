@@ -55,8 +55,8 @@ class Curves:
 def seed_curves(columns: Sequence[Curves], step: str = "training step", *, is_band: bool = False) -> Figure:
     """Each run's metrics against the step, which has the name `step`.
 
-    Up to six runs get a colour and a name each, more share one colour. A band instead, of runs that share their steps,
-    is their mean with one standard deviation on either side.
+    Up to six runs get a colour and a name each, more share one colour. A band instead is their mean with one standard
+    deviation on either side.
     """
     width = len(columns)
     panels = [("", (column, metric)) for metric in columns[0].metrics for column in columns]
@@ -65,7 +65,7 @@ def seed_curves(columns: Sequence[Curves], step: str = "training step", *, is_ba
         runs = "1 run" if len(column.labels) == 1 else f"{len(column.labels)} runs"
         if is_band:
             style = {"color": BLUE, "label": f"mean ± 1 std. dev., {runs}"}
-            _band(axes, column.steps[0], np.array(column.metrics[metric]), **style)
+            _band(axes, column.steps, column.metrics[metric], **style)
         else:
             _runs(axes, column, metric, runs)
         if i < width:
@@ -88,10 +88,24 @@ def _runs(axes: Axes, column: Curves, metric: str, count: str) -> None:
         style["label"] = None
 
 
-def _band(axes: Axes, steps: NDArray, values: NDArray[np.float64], **style: Any) -> None:
-    mean, deviation = values.mean(axis=0), values.std(axis=0)
-    axes.fill_between(steps, mean - deviation, mean + deviation, color=style["color"], alpha=0.2, linewidth=0)
-    axes.plot(steps, mean, linewidth=1.8, **style)
+def hold_last(steps: Sequence[NDArray], curves: Sequence[NDArray]) -> tuple[NDArray, NDArray[np.float64]]:
+    """Curves on the grid `[k]` of all their steps, `[n, k]`; between and behind its steps each keeps its last value.
+
+    Values that are not finite are passed over; before its first finite value a curve is NaN.
+    """
+    grid = np.unique(np.concatenate(steps))
+    held = []
+    for at, values in zip(steps, curves, strict=True):
+        finite = np.isfinite(values)
+        held.append(np.append(np.nan, values[finite])[np.searchsorted(at[finite], grid, side="right")])
+    return grid, np.array(held)
+
+
+def _band(axes: Axes, steps: Sequence[NDArray], values: Sequence[NDArray], **style: Any) -> None:
+    grid, held = hold_last(steps, values)
+    mean, deviation = held.mean(axis=0), held.std(axis=0)
+    axes.fill_between(grid, mean - deviation, mean + deviation, color=style["color"], alpha=0.2, linewidth=0)
+    axes.plot(grid, mean, linewidth=1.8, **style)
 
 
 def _limit(axes: Axes, metric: str) -> None:
@@ -106,10 +120,10 @@ def _step_axis(axes: Axes, step: str = "training step") -> None:
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))  # Long numbers have room.
 
 
-def mean_curves(panels: Mapping[str, Mapping[str, tuple[NDArray, NDArray]]]) -> Figure:
+def mean_curves(panels: Mapping[str, Mapping[str, tuple[Sequence[NDArray], Sequence[NDArray]]]]) -> Figure:
     """The mean over each arm's runs with a band of one standard deviation.
 
-    The panels have, by metric and arm, `[k]` steps and the `[n, k]` values of n runs.
+    The panels have, by metric and arm, each run's steps and its values there.
     """
     labels = list(dict.fromkeys(label for arms in panels.values() for label in arms))
     figure, drawn = _panels(panels.items(), 5.2, 3.4 + 0.2 * len(labels) / len(panels))

@@ -46,10 +46,6 @@ class Quantity:
         """The first arm minus the second, or the reason why they cannot be compared."""
         raise NotImplementedError
 
-    def seeds_to_decide(self, a: Arm, b: Arm, alpha: float) -> int | None:
-        """Seeds an arm that would tell the two apart, were what was seen the truth; None where nobody can say."""
-        return None
-
     def cells(self, arm: Arm) -> dict[str, str]:
         """Columns of a table of arms."""
         return {self.name: self.cell(arm, self.estimate(arm))}
@@ -98,10 +94,6 @@ class TimeToEvent(Quantity):
         ranks = survival.log_rank(self.sample(a), self.sample(b))
         said = f"z = {ranks[0]:.2f}, {format_p(ranks[1])}" if ranks else "undefined, no step tells them apart"
         return stats.compare_means(self.values(a), self.values(b)).noting(f"log-rank {said}")
-
-    def seeds_to_decide(self, a: Arm, b: Arm, alpha: float) -> int | None:
-        """As in `jaxrnn.study.stats.seeds_to_decide`."""
-        return stats.seeds_to_decide(self.values(a), self.values(b), alpha=alpha)
 
     def cells(self, arm: Arm) -> dict[str, str]:
         """Converged runs, restricted mean and median."""
@@ -178,11 +170,6 @@ class Share(Quantity):
         """The difference, with Newcombe's interval and Fisher's exact test."""
         first, second = self.counts(a), self.counts(b)
         return stats.difference_of_proportions(*first, *second) if first[1] and second[1] else _NO_VALUES
-
-    def seeds_to_decide(self, a: Arm, b: Arm, alpha: float) -> int | None:
-        """As in `jaxrnn.study.stats.seeds_to_decide_proportions`."""
-        shares = [successes / trials for successes, trials in (self.counts(a), self.counts(b))]
-        return stats.seeds_to_decide_proportions(*shares, alpha=alpha)
 
     def cells(self, arm: Arm) -> dict[str, str]:
         """The count and the share."""

@@ -5,7 +5,8 @@ the sample does not determine is `None`, never NaN, and a `note` says in words w
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from math import ceil, comb, hypot, inf, sqrt
 from statistics import NormalDist
 from typing import Any
@@ -128,7 +129,8 @@ def describe(*arms: NDArray[np.float64]) -> str:
 class Comparison:
     """A difference (first arm minus second) with its 95 % interval and a two-sided p-value.
 
-    `smallest_p` is the smallest that the test can reach with so many runs.
+    `smallest_p` is the smallest that the test can reach with so many runs. ``seeds(alpha)`` are the seeds an arm that
+    would tell the two apart at that level, were what was seen the truth; None where nobody can say.
     """
 
     difference: float
@@ -137,6 +139,7 @@ class Comparison:
     p_value: float
     smallest_p: float
     note: str = ""
+    seeds: Callable[[float], int | None] = field(default=lambda alpha: None, compare=False)
 
     def noting(self, more: str) -> "Comparison":
         """With another note, which may be empty."""
@@ -153,7 +156,8 @@ def compare_means(a: ArrayLike, b: ArrayLike) -> Comparison:
     first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
     difference = float(first.mean() - second.mean())
     p_values = permutation_p(first, second), smallest_p(first.size, second.size)
-    return Comparison(difference, *bootstrap_means(first, second), *p_values, describe(first, second))
+    seeds = partial(seeds_to_decide, first, second)
+    return Comparison(difference, *bootstrap_means(first, second), *p_values, describe(first, second), seeds)
 
 
 def compare_paired(differences: ArrayLike) -> Comparison:
@@ -169,7 +173,7 @@ def difference_of_proportions(successes_a: int, trials_a: int, successes_b: int,
     The interval is made of the Wilson intervals of the two shares (Newcombe 1998, method 10). The smallest p-value is
     that of all runs of one arm against none of the other.
     """
-    p_value = fisher_exact(successes_a, trials_a, successes_b, trials_b)
+    p_values = fisher_exact(successes_a, trials_a, successes_b, trials_b), fisher_exact(0, trials_a, trials_b, trials_b)
     share_a, share_b = successes_a / trials_a, successes_b / trials_b
     wilson_a, wilson_b = (
         scipy.stats.binomtest(successes, trials).proportion_ci(CONFIDENCE, method="wilson")
@@ -178,7 +182,8 @@ def difference_of_proportions(successes_a: int, trials_a: int, successes_b: int,
     difference = share_a - share_b
     low = difference - hypot(share_a - wilson_a.low, wilson_b.high - share_b)
     high = difference + hypot(wilson_a.high - share_a, share_b - wilson_b.low)
-    return Comparison(difference, float(low), float(high), p_value, fisher_exact(0, trials_a, trials_b, trials_b))
+    seeds = partial(seeds_to_decide_proportions, share_a, share_b)
+    return Comparison(difference, float(low), float(high), *p_values, seeds=seeds)
 
 
 def fisher_exact(successes_a: int, trials_a: int, successes_b: int, trials_b: int) -> float:
@@ -227,7 +232,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 # --- Seeds that would decide ------------------------------------------------------------------------------------------
 
 
-def seeds_to_decide(a: Sequence[float], b: Sequence[float], alpha: float = 0.05) -> int | None:
+def seeds_to_decide(a: NDArray[np.float64], b: NDArray[np.float64], alpha: float = 0.05) -> int | None:
     """Seeds per arm that would tell two means apart at level `alpha`, were the means and variances seen the truth.
 
     Normal approximation: `(z_{1-alpha/2} + z_power)^2 (var_a + var_b) / difference^2`, but no fewer than the
@@ -243,7 +248,7 @@ def seeds_to_decide(a: Sequence[float], b: Sequence[float], alpha: float = 0.05)
     return _seeds(float(z**2 * (np.var(a, ddof=1) + np.var(b, ddof=1)) / difference**2), alpha)
 
 
-def seeds_to_decide_proportions(p_a: float, p_b: float, *, alpha: float = 0.05) -> int | None:
+def seeds_to_decide_proportions(p_a: float, p_b: float, alpha: float = 0.05) -> int | None:
     """Seeds per arm for Fisher's exact test to tell two shares apart at level `alpha`, were these the truth.
 
     Normal approximation with the continuity correction for Fisher's test (Casagrande, Pike and Smith 1978; Fleiss,

@@ -4,7 +4,6 @@ import re
 import numpy as np
 
 from jaxrnn.study import plots
-from jaxrnn.study.figures import hold_last
 from jaxrnn.study.stats import Estimate
 from jaxrnn.study.survival import SurvivalCurve
 
@@ -32,14 +31,14 @@ def texts(axes):
 
 def test_hold_last_keeps_the_last_finite_value():
     steps = [60 * np.arange(k) for k in (2, 4, 2)]
-    grid, held = hold_last(steps, [SHORT, LONG, np.array([0.6, np.nan])])
+    grid, held = plots.hold_last(steps, [SHORT, LONG, np.array([0.6, np.nan])])
     assert list(grid) == [0, 60, 120, 180]
     np.testing.assert_array_equal(held, [[0.7, 0.1, 0.1, 0.1], [0.7, 0.5, 0.3, 0.2], [0.6, 0.6, 0.6, 0.6]])
-    np.testing.assert_array_equal(hold_last(steps[:1], [np.array([np.nan, 1.0])])[1], [[np.nan, 1.0]])
+    np.testing.assert_array_equal(plots.hold_last(steps[:1], [np.array([np.nan, 1.0])])[1], [[np.nan, 1.0]])
 
 
 def test_a_band_is_one_population_deviation_wide():
-    axes = plots.seed_curves([curves(np.array([0.7, 0.1, 0.1, 0.1]), LONG)], is_band=True).axes[0]
+    axes = plots.seed_curves([curves(SHORT, LONG)], is_band=True).axes[0]
     (line,) = axes.lines
     np.testing.assert_allclose(line.get_xydata(), [[0, 0.7], [60, 0.3], [120, 0.2], [180, 0.15]])
     # Two values differ from their mean by half their distance.
@@ -65,7 +64,7 @@ def test_many_points_make_no_large_file():
 
 
 def test_an_arm_has_one_look_in_all_panels():
-    arms = {f"arm {i}": (np.arange(2), np.ones((3, 2))) for i in range(8)}
+    arms = {f"arm {i}": ([np.arange(2)] * 3, [np.ones(2)] * 3) for i in range(8)}
     figure = plots.mean_curves({"loss": arms, "accuracy": {"arm 7": arms["arm 7"]}})
     looks = [(line.get_color(), line.get_linestyle(), line.get_marker()) for line in figure.axes[0].lines]
     assert len(set(looks)) == 8
