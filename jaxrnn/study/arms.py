@@ -171,10 +171,7 @@ def find_arms(scheme: ArmScheme, directories: Iterable[tuple[Directory, Source]]
     The arms of a directory are in the order of its sweep. The directory whose config is nearest its defaults comes
     first; equally near ones stay in the order given.
 
-    Args:
-        scheme: tells arms apart.
-        directories: of this study, each with its source.
-        check: raises an error for a run that has ended without what the study asks of it.
+    ``check(run)`` raises an error for a run that has ended without what the study asks of it.
     """
 
     def arm_of(run: Run, directory: Directory, source: Source) -> Arm:
@@ -228,9 +225,7 @@ def _seeds(config: Mapping[str, Any]) -> range:
 def whole_curve(run: Run, every: int | None) -> Curve | None:
     """The run's curve up to a NaN, or as far as the training is; None where an evaluation is missing.
 
-    Args:
-        run: the run.
-        every: steps from one evaluation to the next, where the study has such a thing.
+    `every` is the number of steps from one evaluation to the next, where the study has such a thing.
     """
     curve = run.curve
     if curve is None or every is None:

@@ -133,14 +133,9 @@ def within(quantity: Quantity, arm: Setting, low: float, high: float) -> Part:
 
 
 def larger(quantity: Quantity, a: Setting, b: Setting, family: str, tests: int) -> Part:
-    """The quantity is larger in one arm than in the other, by its test.
+    """The quantity is larger in the first arm than in the other, by its test.
 
-    Args:
-        quantity: what is compared.
-        a: the arm in which it is larger.
-        b: the other arm.
-        family: as in `Part`.
-        tests: how many there are in the family: the strictest level of the correction decides how many seeds it takes.
+    The `family` has so many `tests`: the strictest level of its correction decides how many seeds it takes.
     """
 
     def find(first: Arm, second: Arm) -> Finding:

@@ -19,10 +19,7 @@ MOST_PAIRS = 6
 def compare_arms(quantity: Quantity, arms: Mapping[str, Arm], reference: str = "") -> Table:
     """All pairs of a few arms by title, else each against the reference; p-values are corrected over the rows (Holm).
 
-    Args:
-        quantity: what is compared.
-        arms: two or more, by title.
-        reference: a part of the title of the arm that the others are compared with; the first arm by default.
+    `reference` is a part of the title of the arm that the others are compared with; by default it is the first arm.
     """
     titles = list(arms)
     first = next((title for title in titles if reference and reference in title), titles[0])

@@ -22,10 +22,7 @@ def make_sections(
 ) -> list[Section]:
     """The page's sections, the summary first.
 
-    Args:
-        studies: all there are.
-        directories: each with its source.
-        reference: a part of the title of the arm that others are compared with; the first arm by default.
+    `reference` is as in `compare_arms`.
     """
     numbers = {directory.path: i for i, (directory, _) in enumerate(directories, start=1)}
 

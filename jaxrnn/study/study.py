@@ -150,9 +150,7 @@ class Study:
 
     Attributes:
         name: as in ``config.json``, and of its modules in `experiments` and `configs`.
-        title: in words.
         config: the dataclass of its config.
-        arms: how its arms are told apart.
         build: ``build(config) -> Training``; or
         measure: ``measure(config, directory) -> rows``, for a study that trains nothing.
         row: the model of these rows.
@@ -163,7 +161,6 @@ class Study:
         metrics: of the learning curves, as they are named in ``metrics.jsonl``.
         claims: of the paper, fixed before the runs.
         headline: the table that stands at the top of the page.
-        sections: by title, what is shown.
         note: how the numbers are to be read.
         tiny: fields of runs that take seconds, for the contract of studies.
     """
