@@ -26,7 +26,6 @@ class Arm:
     """Runs of one setting.
 
     Attributes:
-        title: what it is, in words.
         setting: every field but the bookkeeping.
         source: archived and own runs never share an arm.
         runs: in the order of their seeds.
@@ -73,7 +72,6 @@ class ArmScheme:
     """How a study tells its arms apart.
 
     Attributes:
-        config: the config's dataclass.
         named: the fields that a label is made of.
         label: a short text from these fields, with which a title begins.
         problem: fields that say what is solved: only arms that agree in them are compared.
@@ -145,7 +143,6 @@ class Found:
     """The arms in some directories.
 
     Attributes:
-        scheme: how they were told apart.
         arms: complete ones, the paper's first, then those in training.
         remarks: what was left out or put together, and why, each with the source of what it is about.
     """

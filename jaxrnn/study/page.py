@@ -38,7 +38,6 @@ class Section:
     """A part of the page under a heading.
 
     Attributes:
-        title: the heading.
         blocks: what it holds: Markdown, tables, figures and further sections.
         is_folded: closed on the HTML page until the reader opens it.
         name: what its anchor is made from; the title by default.

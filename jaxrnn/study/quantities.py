@@ -65,11 +65,7 @@ class Quantity:
 
 @dataclass(frozen=True)
 class TimeToEvent(Quantity):
-    """Steps until a run has stopped by its rule; a run that has not is censored at the horizon.
-
-    Attributes:
-        horizon: the last step that a setting allows.
-    """
+    """Steps until a run has stopped by its rule; one that has not is censored at the horizon of its setting."""
 
     form: str = ".0f"
     horizon: Callable[[Setting], int] = lambda setting: int(setting["max_steps"])

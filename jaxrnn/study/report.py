@@ -14,8 +14,6 @@ from jaxrnn.study.page import Block, Figure, Section, Table, leaves
 from jaxrnn.study.quantities import TimeToEvent
 from jaxrnn.study.study import Evidence, Measured, Study
 
-SUMMARY, YOURS = "What was found", "Your runs"
-
 
 def make_sections(
     studies: Sequence[Study], directories: Sequence[tuple[Directory, Source]], reference: str = ""
@@ -44,7 +42,7 @@ def make_sections(
             if headline := [*study.headline(evidence), *_verdicts(study, judged)]:
                 brief.append(Section(f"In brief: {study.title}", headline))
         if own := _own_runs(study, evidence, reference):
-            yours.append(Section(f"{YOURS}: {study.title}", own))
+            yours.append(Section(f"Your runs: {study.title}", own))
         remarks += [remark for source, remark in evidence.found.remarks if source == "own"]
         archived = [remark for source, remark in evidence.found.remarks if source == "archive"]
         content += [Section("Remarks", _list(archived), True, f"{study.name} remarks")] if archived else []
@@ -53,7 +51,7 @@ def make_sections(
     if not yours:
         brief[1:1] = [block for block in leaves(sections) if isinstance(block, Figure)][:1]
     summary = [*yours, *brief] or ["No run has been found."]
-    return [Section(SUMMARY, [*_list(remarks), *summary]), *sections, _sources(directories)]
+    return [Section("What was found", [*_list(remarks), *summary]), *sections, _sources(directories)]
 
 
 def _list(items: Sequence[str]) -> list[str]:
@@ -179,10 +177,13 @@ def _one_problem(study: Study, evidence: Evidence, problem: str, group: Sequence
         arms[title if title not in arms else f"{title} ({code(arm.paths[0].name)})"] = arm
     shared = [n for n in study.arms.differences(settings[0]) if n not in {*varies, *study.arms.named}]
     about = with_values("Your arms", settings[0], [*study.arms.problem, *shared])
-    rows = [
-        (title, arm, {name: str(arm.setting[name]) for name in varies} | {"seeds": arm.count} | _cells(study, arm))
-        for title, arm in arms.items()
-    ]
+    rows = []
+    for title, arm in arms.items():
+        cells = {**{name: str(arm.setting[name]) for name in varies}, "seeds": arm.count}
+        # While others are in training, those runs that end first are no fair sample of all.
+        for quantity in study.quantities if arm.is_complete else ():
+            cells |= quantity.cells(arm)
+        rows.append((title, arm, cells))
     blocks: list[Block] = [evidence.table(f"{about}; brackets are 95 % intervals over seeds", rows)]
     complete = {title: arm for title, arm in arms.items() if arm.is_complete}
     primary = next(iter(study.quantities), None)
@@ -195,13 +196,6 @@ def _one_problem(study: Study, evidence: Evidence, problem: str, group: Sequence
     if isinstance(primary, TimeToEvent) and complete:
         blocks += survival_figure(f"survival_{name}", primary, {problem: list(complete.items())})
     return blocks
-
-
-def _cells(study: Study, arm: Arm) -> dict[str, str]:
-    """What the quantities say of a complete arm: those runs that end first are no fair sample of all."""
-    if not arm.is_complete:
-        return {}
-    return {head: cell for quantity in study.quantities for head, cell in quantity.cells(arm).items()}
 
 
 # --- Sources ----------------------------------------------------------------------------------------------------------

@@ -40,11 +40,8 @@ class Estimate:
 def mean(values: ArrayLike, within: tuple[float, float] = (-inf, inf)) -> Estimate:
     """Mean of `[n]` values with Student's t interval.
 
-    Where all are alike it is a point, but none for fewer than `FEW_SEEDS` values: they do not say how much they vary.
-
-    Args:
-        values: the sample.
-        within: the range of possible values, such as 0 to 1; the interval goes no further.
+    It goes no further than the values that are possible at all, those `within` a range. Where all are alike it is a
+    point, but none for fewer than `FEW_SEEDS` values: they do not say how much they vary.
     """
     sample = np.asarray(values, np.float64)
     if sample.size == 0:
@@ -68,12 +65,7 @@ def proportion(successes: int, trials: int) -> Estimate:
 
 
 def bootstrap(values: ArrayLike, statistic: Callable[..., Any]) -> Estimate:
-    """A statistic of `[n]` values with its percentile bootstrap interval; no interval for fewer than two values.
-
-    Args:
-        values: the sample.
-        statistic: ``statistic(values, axis)``, such as `numpy.median`.
-    """
+    """``statistic(values, axis)``, such as `numpy.median`, of `[n]` values, with its percentile bootstrap interval."""
     sample = np.asarray(values, np.float64)
     if sample.size == 0:
         return Estimate(None, None, None, "no values")
@@ -238,8 +230,7 @@ def seeds_to_decide(a: NDArray[np.float64], b: NDArray[np.float64], alpha: float
     Normal approximation: `(z_{1-alpha/2} + z_power)^2 (var_a + var_b) / difference^2`, but no fewer than the
     permutation test needs to reach alpha at all.
 
-    Returns:
-        None where the difference is zero, an arm has a single run, or more than `MOST_SEEDS` would be needed.
+    None where the difference is zero, an arm has a single run, or more than `MOST_SEEDS` would be needed.
     """
     difference = np.mean(a) - np.mean(b)
     if difference == 0 or min(len(a), len(b)) == 1:
@@ -254,8 +245,7 @@ def seeds_to_decide_proportions(p_a: float, p_b: float, alpha: float = 0.05) -> 
     Normal approximation with the continuity correction for Fisher's test (Casagrande, Pike and Smith 1978; Fleiss,
     Statistical Methods for Rates and Proportions, chapter 3). It asks for some too many where a share is 0 or 1.
 
-    Returns:
-        None where the shares are equal or more than `MOST_SEEDS` would be needed.
+    None where the shares are equal or more than `MOST_SEEDS` would be needed.
     """
     difference = abs(p_a - p_b)
     if difference == 0:
@@ -270,8 +260,7 @@ def seeds_to_decide_proportions(p_a: float, p_b: float, alpha: float = 0.05) -> 
 def seeds_to_clear(share: float, threshold: float) -> int | None:
     """The number of runs from which on the interval of `proportion` lies on one side of a threshold, for a given share.
 
-    Returns:
-        None where more than `MOST_SEEDS` would be needed.
+    It is None where more than `MOST_SEEDS` would be needed.
     """
     trials = np.arange(1, MOST_SEEDS + 1)
     low, high = clopper_pearson(np.rint(share * trials).astype(int), trials)

@@ -43,10 +43,8 @@ class SurvivalCurve:
 def steps_sample(steps: Sequence[float | None], horizon: int) -> StepsSample:
     """Builds a sample from each run's step of convergence.
 
-    Args:
-        steps: the step, or None for a run that did not converge or failed with a NaN: censored at the horizon, because
-            it would not have converged however long one had waited.
-        horizon: the last step that a run was allowed.
+    It is None for a run that did not converge or failed with a NaN: such a run is censored at the horizon, because it
+    would not have converged however long one had waited.
     """
     return StepsSample(
         steps=np.array([horizon if step is None else step for step in steps], np.float64),
