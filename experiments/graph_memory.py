@@ -34,7 +34,7 @@ from jaxrnn.data.graphs import stochastic_block_model
 from jaxrnn.rundir.directory import METRICS, RunDirectory
 from jaxrnn.rundir.read import read_lines
 from jaxrnn.study import plots
-from jaxrnn.study.arms import Arms
+from jaxrnn.study.arms import ArmScheme
 from jaxrnn.study.page import Figure, Table
 from jaxrnn.study.study import Measured, Study, each
 from jaxrnn.training.signals import Interrupted, catch_signals
@@ -258,7 +258,7 @@ STUDY = Study(
     name="graph_memory",
     title="Graph layers: memory and time, dense and sparse (Question 3.1b)",
     config=Config,
-    arms=Arms(Config),
+    arms=ArmScheme(Config),
     measure=measure,
     row=Largest,
     tiny={"max_nodes": 100},

@@ -21,7 +21,7 @@ from jaxrnn.nn import losses
 from jaxrnn.nn.nodes import GATClassifier, GCNClassifier
 from jaxrnn.rundir.directory import RunDirectory
 from jaxrnn.study import plots, stats
-from jaxrnn.study.arms import Arm, Arms, Setting
+from jaxrnn.study.arms import Arm, ArmScheme, Setting
 from jaxrnn.study.claims import Claim, within
 from jaxrnn.study.compare import Differences
 from jaxrnn.study.figures import Dots, SeedCurves
@@ -256,7 +256,7 @@ STUDY = Study(
     check=check,
     data=describe_task,
     finish=_write_hidden,
-    arms=Arms(
+    arms=ArmScheme(
         Config,
         ("model", "dataset", "split"),
         _title,

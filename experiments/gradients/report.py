@@ -11,7 +11,7 @@ from experiments.formal import CELL_NAMES
 from experiments.gradients.measure import COSTS, GATES, Measurement, check, measure
 from jaxrnn.rundir.read import describe, read_curves
 from jaxrnn.study import plots, stats
-from jaxrnn.study.arms import Arms
+from jaxrnn.study.arms import ArmScheme
 from jaxrnn.study.format import NONE, code, format_estimate
 from jaxrnn.study.page import Block, Figure, Table
 from jaxrnn.study.study import Measured, Study, each
@@ -246,7 +246,7 @@ STUDY = Study(
     name="gradients",
     title="Gradients through time (Questions 1.1 and 1.2)",
     config=Config,
-    arms=Arms(Config),
+    arms=ArmScheme(Config),
     check=check,
     measure=measure,
     row=Measurement,
