@@ -143,7 +143,7 @@ def write_hidden(path: Path, rows: Sequence[Row]) -> None:
     ended = [row for row in rows if row["failed_at"] is None]
     if ended:
         hidden = hidden_layer(path, ended[0]["run"], ended[0]["seed"])
-        with RunDirectory.resume(path) as directory:
+        with RunDirectory(path) as directory:
             directory.write(HIDDEN, hidden, indent=None)
 
 

@@ -103,7 +103,7 @@ def write() -> None:
 
 
 if __name__ == "__main__":
-    _cli.define_workdir("Directory of runs of experiments.text, or of imported weights.")
+    flags.DEFINE_string("workdir", None, "Directory of runs of experiments.text, or of imported weights.")
     flags.DEFINE_multi_string("prompt", [], "Text to continue; may be given several times.")
     flags.DEFINE_string("start", None, "The first character; drawn uniformly from the vocabulary by default.")
     flags.DEFINE_integer("length", 120, "Characters of a text, its prompt included.")

@@ -37,8 +37,7 @@ class DirectoryRecorder(Recorder):
         self._number = 0
         self._saved_at = time.monotonic()
         self._is_new = True
-        names = ("versions", "commit", "device")
-        self._environment = {name: directory.record.get(name) for name in names}
+        self._environment = {name: directory.record.get(name) for name in ("versions", "commit", "device")}
 
     @classmethod
     @contextlib.contextmanager
@@ -71,8 +70,6 @@ class DirectoryRecorder(Recorder):
         state = unflatten(like(len(meta.places)), found.arrays) if meta.places else None
         self._directory.truncate({name: meta.lengths.get(name, 0) for name in self._files})
         self._directory.cut_torn_line(TIMING)
-        for name in self._files:
-            self._directory.replay(name)
         self._finished.delete_from(len(meta.saved))
         self._meta, self._is_new = meta, False
         self._number = self._running.numbers()[-1] + 1
