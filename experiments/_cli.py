@@ -283,7 +283,7 @@ def _run_study(study: Study) -> None:
     path, sweep = workdir(), _sweep()
     try:
         with progress_bar() as progress, _listener(path) as listener:
-            hooks = Hooks(progress, listener, sys.orig_argv)
+            hooks = Hooks(progress, listener)
             if flags.FLAGS.resume:
                 changes = config_flags.get_override_values(flags.FLAGS["config"])
                 rows = session.resume(study, path, changes, sweep, hooks)

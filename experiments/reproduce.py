@@ -4,7 +4,6 @@ Started again, it goes on where it was; what is complete is not run again.
 """
 
 import dataclasses
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -61,7 +60,7 @@ def reproduce() -> None:
         for name, study, config in preset_runs(flags.FLAGS.preset):
             print(f"{workdir / name}", flush=True)
             with _cli.progress_bar() as progress:
-                session.ensure(study, config, workdir / name, Hooks(progress, command=sys.orig_argv))
+                session.ensure(study, config, workdir / name, Hooks(progress))
     except Interrupted:
         _cli.interrupted("the same command")
     report([workdir], ARCHIVE, workdir / "report")

@@ -4,7 +4,8 @@ import datetime
 import importlib.metadata
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ def make_record(
     config: Mapping[str, Any],
     sweep: Mapping[str, Any],
     data: Mapping[str, Any],
-    command: Sequence[str] = (),
     saved: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What ``config.json`` says of runs; starts JAX.
@@ -34,13 +34,12 @@ def make_record(
         config: the whole of it, as plain values, its precision among them.
         sweep: by swept field, its values.
         data: what the runs are trained on.
-        command: the arguments with which the process was started.
         saved: the record of runs that go on: how and when they were started stays, and where they were is "earlier".
     """
     here = {"host": platform.node(), "versions": versions(), "commit": commit(), "device": device()}
     record = {
         **{"format": FORMAT, "study": study, "config": dict(config), "sweep": dict(sweep), "data": dict(data)},
-        "command": list(command),
+        "command": sys.orig_argv,
         "start": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **here,
         "prng": PRNG,

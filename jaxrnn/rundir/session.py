@@ -30,17 +30,10 @@ Rows = list[dict[str, Any]]
 
 
 class Hooks(NamedTuple):
-    """What the starter of a session wants to hear of it, and says of itself.
-
-    Attributes:
-        progress: called after each call of the compiled program.
-        listener: hears of new rows of ``.jsonl`` files.
-        command: the arguments with which the process was started, for ``config.json``.
-    """
+    """What the starter of a session wants to hear of it: each call of the compiled program, new rows of files."""
 
     progress: Callable[[Progress], None] | None = None
     listener: Listener | None = None
-    command: Sequence[str] = ()
 
 
 NO_HOOKS = Hooks()
@@ -152,7 +145,7 @@ def _open_and_run(
     if saved and is_complete(path) and now == (saved_fields(study.config, saved["config"]), saved["sweep"]):
         rows = read_results(path)
     else:
-        record = make_record(study.name, *now, study.data(config), hooks.command, saved)
+        record = make_record(study.name, *now, study.data(config), saved)
         if saved and saved["data"] != record["data"]:
             different = difference(saved["data"], record["data"])
             raise RunError(f"{path}: the run was started on other data: {different}")

@@ -18,7 +18,7 @@ from configs.base import SCHEMA, Absent, Base, Bookkeeping, Changeable
 from jaxrnn.rundir import session
 from jaxrnn.rundir.directory import METRICS, RunDirectory, RunError
 from jaxrnn.rundir.fields import make_config, marked
-from jaxrnn.rundir.session import Hooks, ensure, resume, start
+from jaxrnn.rundir.session import ensure, resume, start
 from jaxrnn.training.definition import ConfigError, Run, check_one_of, product
 
 
@@ -66,11 +66,11 @@ def test_marks_are_read_from_a_class_and_its_bases():
 
 
 def test_config_json_says_what_was_run_and_where(tmp_path):
-    found = start(STUDY, ONE, tmp_path / "a", hooks=Hooks(command=["python", "-m", "x"]))
+    found = start(STUDY, ONE, tmp_path / "a")
     record = read(tmp_path / "a", "config.json")
     assert record["config"] == dataclasses.asdict(ONE)
     assert (record["format"], record["study"], record["sweep"]) == (2, "tiny", {})
-    assert (record["data"], record["command"]) == ({"sha256": "a"}, ["python", "-m", "x"])
+    assert (record["data"], record["command"]) == ({"sha256": "a"}, sys.orig_argv)
     assert record["device"]["count"] == jax.device_count()
     assert {"host", "start", "versions", "commit", "precision", "prng"} < set(record)
     assert read(tmp_path / "a") == {"study": "tiny", "complete": True, "runs": found}
