@@ -79,13 +79,11 @@ class DirectoryRecorder(Recorder):
     def _newest_sound(self) -> Found | None:
         rejected = []
         for found in newest_first(self._running):
-            if isinstance(found, CheckpointError):
-                reason = str(found)
-            else:
-                there = self._directory.lengths(found.meta.lengths)
-                short = next((name for name, length in found.meta.lengths.items() if there[name] < length), "")
-                reason = f"checkpoint {found.number}: {short} is missing or was cut short" if short else ""
-            if not processes.any_process([bool(reason)])[0] and isinstance(found, Found):
+            there, reason = self._directory.lengths(found.meta.lengths), found.reason
+            for name, length in found.meta.lengths.items():
+                if there[name] < length:
+                    reason = f"checkpoint {found.number}: {name} is missing or was cut short"
+            if not processes.any_process([bool(reason)])[0]:
                 return found
             reason = reason or "another process cannot use the checkpoint"
             _LOG.warning("%s; trying the one before it", reason)

@@ -95,9 +95,8 @@ def _find(running: CheckpointStore, finished: CheckpointStore, path: Path) -> li
     """What sound checkpoints have; the newest first."""
     found, rejected = [], []
     for checkpoint in newest_first(running):
-        if isinstance(checkpoint, CheckpointError):
-            rejected.append(str(checkpoint))
-            continue
+        if checkpoint.reason:
+            rejected.append(checkpoint.reason)
         # The parameters by which a run is judged come before those after its last step.
         saved = sorted(checkpoint.meta.saved, key=lambda saved: saved.row is None)
         found += [_Place(one.run, one.step, finished, one.checkpoint, 0) for one in saved]
