@@ -130,10 +130,8 @@ def _exit_with_line(error: Exception | str, code: int) -> NoReturn:
 
 def _config_line(error: ConfigError) -> str:
     """The error about a field, with its value as it was typed where it was."""
-    typed = [f"--sweep={swept}" for swept in (flags.FLAGS.sweep if "sweep" in flags.FLAGS else ())]
-    typed += [argument for argument in sys.argv if argument.startswith("--config.")]
-    names = (f"--sweep={error.field}=", f"--config.{error.field}=")
-    found = [argument for argument in typed if argument.startswith(names)]
+    typed = [f"--sweep={swept}" for swept in flags.FLAGS.flag_values_dict().get("sweep", ())] + sys.argv
+    found = [one for one in typed if one.startswith((f"--sweep={error.field}=", f"--config.{error.field}="))]
     return f"{found[0] if found else f'--config.{error.field}={error.value}'}: {error.reason}"
 
 
@@ -235,8 +233,6 @@ def _parse(argv: list[str]) -> list[str]:
     try:
         rest: list[str] = flags.FLAGS(argv)
         _refuse_flags_as_values(argv)
-        if "config" in flags.FLAGS:
-            flags.FLAGS.config.to_dict()  # A file that could not be read fails here.
     except SystemExit:  # After --help, with absl's code 1.
         sys.exit(0)
     except (flags.Error, UsageError) as error:
