@@ -160,10 +160,15 @@ def _log_warnings() -> None:
 def _define_study_flags(study: Study) -> None:
     _arrange_arguments(study)
     schema = study.config
-    fields = "".join(
-        f"\n  {field.name}={field.default!r}: {_description(schema, field.name)}"
-        for field in dataclasses.fields(schema)
-    )
+    # Pydantic keeps what describes a field in the class that defines it.
+    described = {
+        name: field.description
+        for base in reversed(schema.__mro__)
+        for name, field in getattr(base, "__pydantic_fields__", {}).items()
+        if field.description
+    }
+    lines = [f"{field.name}={field.default!r}: {described.get(field.name, '')}" for field in dataclasses.fields(schema)]
+    fields = "".join(f"\n  {line}" for line in lines)
     config_flags.DEFINE_config_file("config", None, f"Config file. --config.FIELD=VALUE sets a field:{fields}")
     flags.DEFINE_string("workdir", None, "Directory of the runs: created, and refused if it holds runs already.")
     growing, changeable = (", ".join(marked(schema, mark)) for mark in ("Growing", "Changeable"))
@@ -173,13 +178,6 @@ def _define_study_flags(study: Study) -> None:
     flags.DEFINE_bool("tensorboard", False, "Also write the metrics as TensorBoard events, into WORKDIR/tensorboard.")
     define_data_dir()
     _job.define_flags()
-
-
-def _description(schema: type[Any], name: str) -> str:
-    """Of a field; pydantic keeps it in the class that defines the field."""
-    classes = (base.__dict__.get("__pydantic_fields__", {}) for base in schema.__mro__)
-    found = (fields[name].description for fields in classes if name in fields)
-    return next((text for text in found if text), "")
 
 
 def define_data_dir() -> None:
