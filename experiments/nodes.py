@@ -162,7 +162,7 @@ def _write_hidden(path: Path, rows: Sequence[Row]) -> None:
         "classes": task.labels[shown].tolist(),
         "wrong": np.flatnonzero(wrong[shown]).tolist(),
     }
-    with RunDirectory.resume(path) as directory:
+    with RunDirectory(path) as directory:
         directory.write(HIDDEN, found, indent=None)
 
 

@@ -216,8 +216,7 @@ def _parameter_table(one: Measured) -> list[Table]:
 @each
 def _cost_figure(one: Measured) -> Iterator[Block]:
     """Of the one cell that was timed."""
-    curves, _ = read_curves(one.directory.path / COSTS)
-    for cell, curve in curves.items():
+    for cell, curve in read_curves(one.directory.path / COSTS).items():
         panels = {
             unit: [
                 plots.Line("forward", plots.SKY, curve.steps, curve.metrics[f"forward_{unit}"]),
