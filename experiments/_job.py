@@ -83,7 +83,7 @@ def is_shared() -> bool:
     return jax.distributed.is_initialized()
 
 
-def loss(error: BaseException | None) -> str | None:
+def lost_process_message(error: BaseException | None) -> str | None:
     """What to say if JAX's or Orbax's error comes from another process that has been lost, else None."""
     return f"{_LOST} ({_short(error)})" if is_shared() and _SIGNS_OF_LOSS.search(str(error)) else None
 

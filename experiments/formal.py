@@ -16,7 +16,7 @@ from jaxrnn.data.formal import TASKS, padded_length
 from jaxrnn.nn import losses
 from jaxrnn.nn.sequence import SequenceClassifier
 from jaxrnn.recurrence import plan_phases
-from jaxrnn.study.arms import Arms, Setting
+from jaxrnn.study.arms import ArmScheme, Setting
 from jaxrnn.study.quantities import Mean, TimeToEvent, result, steps_until_stop
 from jaxrnn.study.study import Study
 from jaxrnn.training.definition import ConfigError, Loss, Training, check_one_of
@@ -185,7 +185,7 @@ def normalize(setting: dict[str, Any]) -> dict[str, Any]:
     return {**setting, "embedding_size": width}
 
 
-ARMS = Arms(Config, ("task", "cell", "digits"), name_arm, ("task", "digits"), normalize=normalize)
+ARMS = ArmScheme(Config, ("task", "cell", "digits"), name_arm, ("task", "digits"), normalize=normalize)
 STUDY = Study(
     name="formal",
     title="Sequence tasks",

@@ -34,7 +34,7 @@ from jaxrnn.data.graphs import stochastic_block_model
 from jaxrnn.rundir.directory import METRICS, RunDirectory
 from jaxrnn.rundir.read import read_lines
 from jaxrnn.study import plots
-from jaxrnn.study.arms import Arms
+from jaxrnn.study.arms import ArmScheme
 from jaxrnn.study.page import Figure, Table
 from jaxrnn.study.study import Measured, Study, each
 from jaxrnn.training.signals import Interrupted, catch_signals
@@ -231,10 +231,9 @@ def _table(one: Measured) -> list[Table]:
     for name, layer in LAYERS.items():
         curve = one.curves[name]
         columns = (curve.metrics[name] for name in ("edges", "predicted_bytes", "planned_bytes", "seconds"))
-        rows += [
-            [layer.label, str(nodes), f"{edges:.0f}", _size(formula), _size(planned), _digits(1000 * seconds, 3)]
-            for nodes, edges, formula, planned, seconds in zip(curve.steps, *columns, strict=True)
-        ]
+        for nodes, edges, formula, planned, seconds in zip(curve.steps, *columns, strict=True):
+            memory, milliseconds = (_size(formula), _size(planned)), _digits(1000 * seconds, 3)
+            rows.append([layer.label, f"{nodes}", f"{edges:.0f}", *memory, milliseconds])
     loads = np.concatenate([one.curves[name].metrics["load"] for name in LAYERS])
     caption = (
         f"A layer of {one.config.hidden_size} features, forward and backward, on random graphs of "
@@ -259,7 +258,7 @@ STUDY = Study(
     name="graph_memory",
     title="Graph layers: memory and time, dense and sparse (Question 3.1b)",
     config=Config,
-    arms=Arms(Config),
+    arms=ArmScheme(Config),
     measure=measure,
     row=Largest,
     tiny={"max_nodes": 100},

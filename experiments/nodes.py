@@ -21,7 +21,7 @@ from jaxrnn.nn import losses
 from jaxrnn.nn.nodes import GATClassifier, GCNClassifier
 from jaxrnn.rundir.directory import RunDirectory
 from jaxrnn.study import plots, stats
-from jaxrnn.study.arms import Arm, Arms, Setting
+from jaxrnn.study.arms import Arm, ArmScheme, Setting
 from jaxrnn.study.claims import Claim, within
 from jaxrnn.study.compare import Differences
 from jaxrnn.study.figures import Dots, SeedCurves
@@ -162,7 +162,7 @@ def _write_hidden(path: Path, rows: Sequence[Row]) -> None:
         "classes": task.labels[shown].tolist(),
         "wrong": np.flatnonzero(wrong[shown]).tolist(),
     }
-    with RunDirectory.resume(path) as directory:
+    with RunDirectory(path) as directory:
         directory.write(HIDDEN, found, indent=None)
 
 
@@ -256,7 +256,7 @@ STUDY = Study(
     check=check,
     data=describe_task,
     finish=_write_hidden,
-    arms=Arms(
+    arms=ArmScheme(
         Config,
         ("model", "dataset", "split"),
         _title,

@@ -1,13 +1,12 @@
 """Writes the README's results and pictures from the archived results: ``python -m experiments.readme``."""
 
 import re
-from collections.abc import Iterable, Iterator
 
 from experiments import _cli
 from experiments.benchmark.speed import speed_table
 from experiments.report import ARCHIVE, find_studies, read
 from jaxrnn.rundir.directory import RunError
-from jaxrnn.study.page import Block, Figure, Section, Table, table_markdown
+from jaxrnn.study.page import Figure, Table, leaves, table_markdown
 from jaxrnn.study.report import make_sections
 
 README, DOCS = _cli.ROOT / "README.md", _cli.ROOT / "docs"
@@ -20,22 +19,14 @@ WRITTEN, MODEL = "The paper's unfinished sentences", "grimm"
 def with_results(text: str) -> tuple[str, dict[str, str]]:
     """The README's text with what stands between its marks renewed, and its pictures as SVG, by file."""
     sections = make_sections(find_studies(), read([], ARCHIVE))
-    brief = [_plain(block) for block in _blocks(sections[:1]) if isinstance(block, Table | str)]
-    (written,) = [b for b in _blocks(sections) if isinstance(b, Table) and b.caption.startswith(WRITTEN)]
+    brief = [_plain(block) for block in leaves(sections[:1]) if isinstance(block, Table | str)]
+    (written,) = [b for b in leaves(sections) if isinstance(b, Table) and b.caption.startswith(WRITTEN)]
     chosen = [row for row in written.rows if row[0] == MODEL]
     text = _renewed(text, "results", "\n\n".join(brief))
     text = _renewed(text, "written", _plain(Table(written.caption, written.columns, chosen)))
     text = _renewed(text, "speed", table_markdown(speed_table(ARCHIVE)))
-    figures = {block.name: block.svg for block in _blocks(sections) if isinstance(block, Figure)}
+    figures = {block.name: block.svg for block in leaves(sections) if isinstance(block, Figure)}
     return text, {f"{file}.svg": figures[name] for file, name in FIGURES.items()}
-
-
-def _blocks(sections: Iterable[Block]) -> Iterator[Block]:
-    for block in sections:
-        if isinstance(block, Section):
-            yield from _blocks(block.blocks)
-        else:
-            yield block
 
 
 def _plain(block: Table | str) -> str:

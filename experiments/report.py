@@ -18,8 +18,8 @@ from experiments import _cli
 from jaxrnn.rundir.directory import RunError
 from jaxrnn.rundir.read import Directory, read_directories
 from jaxrnn.study.arms import Source
-from jaxrnn.study.page import Section, Table, table_markdown, write_page
-from jaxrnn.study.report import SUMMARY, make_sections
+from jaxrnn.study.page import markdown_parts, write_page
+from jaxrnn.study.report import make_sections
 from jaxrnn.study.study import Study
 
 ARCHIVE = _cli.ROOT / "experiments" / "results"
@@ -35,20 +35,15 @@ def find_studies() -> list[Study]:
 
 def read(runs: Sequence[Path], archive: Path | None) -> list[tuple[Directory, Source]]:
     """The archived directories, then the reader's own, each once."""
-    # Relative paths read better on the page, and say nothing of this machine.
-    archived = read_directories(_relative(archive)) if archive else []
-    seen = {directory.path.resolve() for directory in archived}
-    found: list[tuple[Directory, Source]] = [(directory, "archive") for directory in archived]
-    for root in runs:
-        for directory in read_directories(_relative(root)):
-            if directory.path.resolve() not in seen:
-                seen.add(directory.path.resolve())
-                found.append((directory, "own"))
-    return found
-
-
-def _relative(path: Path) -> Path:
-    return path.resolve().relative_to(Path.cwd()) if path.resolve().is_relative_to(Path.cwd()) else path
+    roots: list[tuple[Path, Source]] = [(archive, "archive")] if archive else []
+    roots += [(root, "own") for root in runs]
+    found: dict[Path, tuple[Directory, Source]] = {}
+    for root, source in roots:
+        path, here = root.resolve(), Path.cwd()
+        # Relative paths read better on the page, and say nothing of this machine.
+        for directory in read_directories(path.relative_to(here) if path.is_relative_to(here) else root):
+            found.setdefault(directory.path.resolve(), (directory, source))
+    return list(found.values())
 
 
 def report(runs: Sequence[Path], archive: Path | None, out: Path, reference: str = "") -> None:
@@ -65,19 +60,9 @@ def report(runs: Sequence[Path], archive: Path | None, out: Path, reference: str
         markdown_path, html_path = write_page("Results", sections, out)
     except OSError as error:
         raise RunError(f"--out={out}: cannot be written: {error.strerror}: {error.filename}") from error
-    print(_text(sections[0]))
+    parts = [part for block in sections[0].blocks for part in markdown_parts(block, 1)]
+    print(*(part for part in parts if not part.startswith("![")), sep="\n\n", end="\n\n")
     print(f"The page with all figures: {html_path}\nThe same in Markdown: {markdown_path}")
-
-
-def _text(section: Section) -> str:
-    """Tables and verdicts of the summary, for a terminal."""
-    parts = [] if section.title == SUMMARY else [f"{section.title}\n"]
-    for block in section.blocks:
-        if isinstance(block, Section):
-            parts.append(_text(block))
-        elif isinstance(block, Table | str):
-            parts.append((table_markdown(block) if isinstance(block, Table) else block) + "\n")
-    return "\n".join(parts)
 
 
 def main() -> None:
@@ -92,6 +77,11 @@ def main() -> None:
 if __name__ == "__main__":
     flags.DEFINE_list("runs", "runs", "Directories that hold run directories, or are one.")
     flags.DEFINE_string("archive", str(ARCHIVE), f"Directory of the archived results; {NO_ARCHIVE}: your runs alone.")
-    flags.DEFINE_string("reference", "", "A part of the name of the arm that others are compared with.")
+    flags.DEFINE_string(
+        "reference",
+        "",
+        "A part of the name of the arm that others are compared with; by default the first of the directory whose "
+        "config is nearest its defaults, in the order of its sweep.",
+    )
     flags.DEFINE_string("out", "report", "Directory for report.html, report.md and the figures.")
     _cli.run(main)

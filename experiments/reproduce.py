@@ -4,7 +4,6 @@ Started again, it goes on where it was; what is complete is not run again.
 """
 
 import dataclasses
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +16,7 @@ import configs.text
 from experiments import _cli, gradients, nodes, palindrome, text
 from experiments.report import ARCHIVE, report
 from jaxrnn.rundir import session
-from jaxrnn.rundir.session import Caller
+from jaxrnn.rundir.session import Hooks
 from jaxrnn.study.study import Study
 from jaxrnn.training.signals import Interrupted
 
@@ -53,7 +52,7 @@ def reproduce() -> None:
         for name, study, config in preset_runs(flags.FLAGS.preset):
             print(f"{workdir / name}", flush=True)
             with _cli.progress_bar() as progress:
-                session.ensure(study, config, workdir / name, Caller(progress, command=sys.orig_argv))
+                session.ensure(study, config, workdir / name, Hooks(progress))
     except Interrupted:
         _cli.interrupted("the same command")
     report([workdir], ARCHIVE, workdir / "report")
@@ -62,5 +61,5 @@ def reproduce() -> None:
 if __name__ == "__main__":
     explained = "; ".join(f"{name}: {what}" for name, what in PRESETS.items())
     flags.DEFINE_enum("preset", "quick", list(PRESETS), explained)
-    _cli.define_workdir("Directory for the runs and the page.", "runs/reproduce")
+    flags.DEFINE_string("workdir", "runs/reproduce", "Directory for the runs and the page.")
     _cli.run(reproduce)

@@ -68,7 +68,7 @@ def write() -> None:
 
 
 if __name__ == "__main__":
-    _cli.define_workdir("Directory of runs of experiments.text, or of imported weights.")
+    flags.DEFINE_string("workdir", None, "Directory of runs of experiments.text, or of imported weights.")
     flags.DEFINE_multi_string("prompt", None, "Text to continue; may be given several times.")
     flags.DEFINE_string("start", None, "The first character; drawn uniformly from the vocabulary by default.")
     flags.register_validator("start", lambda start: start is None or len(start) == 1, "should be one character")

@@ -7,24 +7,28 @@ PyTorch stores matrices ``[out, in]``; here they are ``[in, out]``. An LSTM's ga
 """
 
 import dataclasses
+import errno
 import importlib
 import io
 import itertools
+import os
 import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from absl import flags
 
 from configs.text import Config
 from experiments import _cli
 from experiments.text import IMPORTED, load_corpus, restore
-from jaxrnn.rundir.directory import FORMAT, RunDirectory, RunError
-from jaxrnn.rundir.provenance import provenance
-from jaxrnn.rundir.restore import deposit
+from jaxrnn.rundir.directory import RunDirectory, RunError, replace_file
+from jaxrnn.rundir.provenance import make_record
+from jaxrnn.rundir.recorder import DirectoryRecorder
+from jaxrnn.training.recording import Snapshot
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _MOST_NAMES = 12
@@ -70,8 +74,9 @@ def write_state_dict(path: Path, state: Mapping[str, np.ndarray]) -> None:
     torch, content = _torch(), io.BytesIO()
     torch.save({name: torch.tensor(np.array(array)) for name, array in state.items()}, content)
     try:
-        with path.open("xb") as file:
-            file.write(content.getbuffer())
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        replace_file(path, content.getvalue())
     except OSError as error:
         raise WeightsError(f"{path}: cannot be written: {error.strerror}") from error
 
@@ -181,17 +186,11 @@ def run_directory(params: Mapping[str, Any], text: str, encoding: str, workdir: 
             f"the model knows {num_characters} characters, and {text} has {len(corpus.characters)} in {encoding}:"
             " give the text that it was trained on, or another --encoding"
         )
-    record = {
-        "format": FORMAT,
-        "study": IMPORTED,
-        "config": dataclasses.asdict(config),
-        "sweep": {},
-        "data": {"sha256": corpus.sha256, "length": len(corpus.tokens), "characters": corpus.characters},
-        **provenance(),
-        "precision": config.precision,
-    }
-    with RunDirectory.create(workdir, record) as directory:
-        deposit(directory, "imported", params)
+    data = {"sha256": corpus.sha256, "length": len(corpus.tokens), "characters": corpus.characters}
+    record = make_record(IMPORTED, dataclasses.asdict(config), {}, data)
+    with RunDirectory(workdir, record) as directory, DirectoryRecorder.open(directory, ()) as recorder:
+        recorder.save_run("imported", 0, jax.tree.map(lambda x: x[None], dict(params)))
+        recorder.save(Snapshot())
 
 
 def main() -> None:
@@ -211,7 +210,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    _cli.define_workdir("Directory of the run: created by an import, read by an export.")
+    flags.DEFINE_string("workdir", None, "Directory of the run: created by an import, read by an export.")
     flags.DEFINE_string("state_dict", None, "File written by torch.save(model.state_dict(), FILE), to import.")
     flags.DEFINE_string("text", None, "The text that the model was trained on: pydoc, a book's name or a file.")
     flags.DEFINE_string("encoding", "utf-8", "Of the text.")

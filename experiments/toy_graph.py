@@ -17,7 +17,7 @@ from jaxrnn import graph
 from jaxrnn.data.graphs import TOY_NODES, toy
 from jaxrnn.rundir.directory import METRICS, RunDirectory
 from jaxrnn.study import plots
-from jaxrnn.study.arms import Arms
+from jaxrnn.study.arms import ArmScheme
 from jaxrnn.study.format import NONE
 from jaxrnn.study.page import Block, Figure, Table
 from jaxrnn.study.study import Measured, Study, each
@@ -105,7 +105,7 @@ STUDY = Study(
     name="toy_graph",
     title="A feature on a graph of six nodes (Question 3.2)",
     config=Config,
-    arms=Arms(Config),
+    arms=ArmScheme(Config),
     measure=measure,
     row=Spread,
     tiny={"num_layers": 4},

@@ -3,7 +3,7 @@
 import json
 
 from jaxrnn.rundir.read import read_directories
-from jaxrnn.study.page import Section
+from jaxrnn.study.page import leaves
 from jaxrnn.study.report import make_sections
 
 
@@ -30,10 +30,5 @@ def row(seed, last_step=3000, stopped=False, failed_at=None, **metrics):
 
 def blocks_of_page(study, path, kind):
     """What a study's own sections show of the directories below a path: tables, figures, or text."""
-
-    def walk(content):
-        for block in content:
-            yield from walk(block.blocks) if isinstance(block, Section) else [block]
-
     _, *sections, _ = make_sections([study], [(directory, "own") for directory in read_directories(path)])
-    return [block for block in walk(sections) if isinstance(block, kind)]
+    return [block for block in leaves(sections) if isinstance(block, kind)]

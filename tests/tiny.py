@@ -58,7 +58,7 @@ def train(path, runs=RUNS, runs_per_program=1, parts=1, interrupted=lambda: Fals
     }
     is_new = not (path / "config.json").exists()
     made = training(**changes)
-    with RunDirectory.create(path, record) if is_new else RunDirectory.resume(path) as directory:
+    with RunDirectory(path, record if is_new else None) as directory:
         directory.record = record
         with DirectoryRecorder.open(directory, made.callback.files) as recorder:
             return loop.train(made, runs, Plan(runs_per_program, parts), recorder, interrupted=interrupted)

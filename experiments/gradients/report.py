@@ -11,7 +11,7 @@ from experiments.formal import CELL_NAMES
 from experiments.gradients.measure import COSTS, GATES, Measurement, check, measure
 from jaxrnn.rundir.read import describe, read_curves
 from jaxrnn.study import plots, stats
-from jaxrnn.study.arms import Arms
+from jaxrnn.study.arms import ArmScheme
 from jaxrnn.study.format import NONE, code, format_estimate
 from jaxrnn.study.page import Block, Figure, Table
 from jaxrnn.study.study import Measured, Study, each
@@ -220,8 +220,7 @@ def _parameter_table(one: Measured) -> list[Table]:
 @each
 def _cost_figure(one: Measured) -> Iterator[Block]:
     """Of the one cell that was timed."""
-    curves, _ = read_curves(one.directory.path / COSTS)
-    for cell, curve in curves.items():
+    for cell, curve in read_curves(one.directory.path / COSTS).items():
         panels = {
             unit: [
                 plots.Line("forward", plots.SKY, curve.steps, curve.metrics[f"forward_{unit}"]),
@@ -250,7 +249,7 @@ STUDY = Study(
     name="gradients",
     title="Gradients through time (Questions 1.1 and 1.2)",
     config=Config,
-    arms=Arms(Config),
+    arms=ArmScheme(Config),
     check=check,
     measure=measure,
     row=Measurement,

@@ -157,7 +157,7 @@ def generate(workdir: Path, run: str | None, num: int) -> list[int]:
     prompt_key, draw_key, sentence_key = jax.random.split(stream_key(seed, Stream.EVAL), 3)
     starts = sample_prompts(prompt_key, train, num, len(characters))
     book_words = frozenset(words(decode(tokens, characters)))
-    with RunDirectory.resume(workdir) as directory, jax.default_matmul_precision(config.precision):
+    with RunDirectory(workdir) as directory, jax.default_matmul_precision(config.precision):
         (workdir / FOLDER).mkdir(exist_ok=True)
         done, completions, _ = records.read_texts(workdir)
         if any((one.run, len(one.loop)) != (name, len(starts[one.start])) for one in done):
@@ -195,7 +195,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    _cli.define_workdir("Directory of a run of experiments.text.")
+    flags.DEFINE_string("workdir", None, "Directory of a run of experiments.text.")
     _cli.define_chosen_run()
     flags.DEFINE_integer("prompts", 1000, "Texts of each kind but the census of first characters.", lower_bound=1)
     _cli.define_data_dir()

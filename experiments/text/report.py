@@ -21,7 +21,7 @@ from experiments.text.measures import MIN_TAIL
 from experiments.text.records import BOOK, CENSUS, LONG, PROMPTS, RANDOM, SHORT, Completions, Kind, Texts, read_texts
 from jaxrnn.rundir.read import read_lines
 from jaxrnn.study import stats
-from jaxrnn.study.arms import Arm, Arms, Found, Setting
+from jaxrnn.study.arms import Arm, ArmScheme, Found, Setting
 from jaxrnn.study.claims import Claim, Finding, Part, side_of
 from jaxrnn.study.figures import SeedCurves
 from jaxrnn.study.format import NONE, SIGNS, code, format_estimate, format_p, format_share, visible
@@ -72,7 +72,7 @@ def _normalize(setting: dict[str, Any]) -> dict[str, Any]:
     return {**setting, "corpus": Path(setting["corpus"]).name, "dropout": dropout}
 
 
-ARMS = Arms(
+ARMS = ArmScheme(
     Config,
     ["corpus"],
     lambda setting: str(setting["corpus"]),

@@ -19,7 +19,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from flax.traverse_util import unflatten_dict
 from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import LatestN
 
@@ -35,9 +34,7 @@ class CheckpointError(Exception):
 class CheckpointStore:
     """Numbered checkpoints in one directory, written asynchronously. Use it as a context manager: leaving it waits.
 
-    Args:
-        directory: created if it is missing.
-        keep: how many of the newest stay; all by default.
+    The newest `keep` stay, by default all.
 
     Raises:
         CheckpointError: the directory cannot be made, or on leaving, what was saved could not be written.
@@ -116,8 +113,7 @@ def flatten(tree: PyTree) -> dict[str, Any]:
     They are of NumPy, or of JAX where other processes have a part.
     """
     jax.block_until_ready(tree)  # An array by itself may wait forever for a program that ran out of memory.
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {_name(path): jnp.copy(leaf) if _is_shared(leaf) else np.array(leaf) for path, leaf in leaves}
+    return {name: jnp.copy(x) if _is_shared(x) else np.array(x) for name, x in _named_leaves(tree).items()}
 
 
 def _is_shared(array: Any) -> bool:
@@ -125,37 +121,27 @@ def _is_shared(array: Any) -> bool:
 
 
 def unflatten(target: PyTree, arrays: Arrays) -> PyTree:
-    """The pytree of `target`'s structure from named arrays.
-
-    Args:
-        target: arrays or `jax.ShapeDtypeStruct`s.
-        arrays: as from `flatten`.
+    """The pytree of `target`'s structure, whose leaves have shape and dtype, from named arrays as `flatten` gives them.
 
     Raises:
         CheckpointError: names the first leaf that is missing, superfluous or of another shape or dtype.
     """
-    leaves, structure = jax.tree_util.tree_flatten_with_path(target)
-    expected = {_name(path): leaf for path, leaf in leaves}
-    for name in [*expected, *arrays]:
-        if name not in arrays:
-            raise CheckpointError(f"the checkpoint has no {name}")
-        if name not in expected:
-            raise CheckpointError(f"the checkpoint has {name}, which is not part of this model")
-        found, wanted = arrays[name], expected[name]
-        if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
-            raise CheckpointError(f"{name} is {found.dtype}{list(found.shape)}, not {wanted.dtype}{list(wanted.shape)}")
-    return jax.tree_util.tree_unflatten(structure, [arrays[name] for name in expected])
+    found, wanted = shapes_of(arrays), shapes_of(target)
+    for name in wanted | found:
+        if found.get(name) != wanted.get(name):
+            here, there = found.get(name, "missing"), wanted.get(name, "part of this model")
+            raise CheckpointError(f"{name} is {here}, not {there}")
+    return jax.tree.unflatten(jax.tree.structure(target), [arrays[name] for name in wanted])
 
 
-def subtree(arrays: Arrays, prefix: str) -> dict[str, Any]:
-    """The arrays under ``prefix/`` as nested dicts, e.g. a model's parameters from a saved training state."""
-    paths = {tuple(name.split("/")): array for name, array in arrays.items()}
-    nested: dict[str, Any] = unflatten_dict({path[1:]: array for path, array in paths.items() if path[0] == prefix})
-    return nested
+def shapes_of(tree: PyTree) -> dict[str, str]:
+    """By path, dtype and shape of each leaf: ``{"params/head/kernel": "float32[20, 30]"}``."""
+    return {name: f"{x.dtype}{list(x.shape)}" for name, x in _named_leaves(tree).items()}
 
 
-def _name(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")
+def _named_leaves(tree: PyTree) -> dict[str, Any]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def _digest(arrays: dict[str, Any], meta: dict[str, Any]) -> str:

@@ -8,11 +8,12 @@ import jax
 import numpy as np
 
 from jaxrnn.arrays import PyTree
-from jaxrnn.rundir.directory import CONFIG, FORMAT, METRICS, RunDirectory, RunError, read_config
-from jaxrnn.rundir.provenance import provenance
-from jaxrnn.rundir.read import curves_of, read_lines
+from jaxrnn.rundir.checkpoint import shapes_of
+from jaxrnn.rundir.directory import CONFIG, METRICS, RunDirectory, RunError, read_config, read_lines
+from jaxrnn.rundir.provenance import make_record
+from jaxrnn.rundir.read import curves_of
 from jaxrnn.rundir.restore import load_run
-from jaxrnn.rundir.session import Caller, train_in
+from jaxrnn.rundir.session import Hooks, difference, train_in
 from jaxrnn.training import loop
 from jaxrnn.training.definition import Run, Training
 from jaxrnn.training.loop import Progress
@@ -60,16 +61,23 @@ def train(
         rows = memory.files[METRICS]
         params = {name: jax.tree.map(lambda x: np.asarray(x[0]), tree) for name, tree in memory.params.items()}
     else:
-        path = Path(directory)
-        fields = ("max_steps", "eval_every", "batch_size")
-        config = {**{name: getattr(training, name) for name in fields}, "hyper": dict(training.hyper)}
-        record = {"format": FORMAT, "study": None, "config": config, "sweep": {}, "data": {}, **provenance()}
+        path, record = Path(directory), make_record(None, _describe(training), {}, {})
         is_new = not (path / CONFIG).exists()
-        if not is_new and any(read_config(path)[name] != record[name] for name in ("study", "config")):
-            raise RunError(f"{path}: holds another training")
-        with RunDirectory.create(path, record) if is_new else RunDirectory.resume(path) as opened:
-            results = train_in(training, all_runs, plan, Caller(progress), opened)
+        saved = record if is_new else read_config(path)
+        if different := difference(saved["config"], record["config"]) or saved.get("study"):
+            raise RunError(f"{path}: holds another training: {different}")
+        with RunDirectory(path, record if is_new else None) as opened:
+            results = train_in(training, all_runs, plan, Hooks(progress), opened)
         rows = read_lines(path / METRICS)[0]
         params = {run.name: load_run(path, run.name).params for run in all_runs}
-    curves, _ = curves_of(rows)
+    curves = curves_of(rows)
     return Trained(results, {run: {"step": curve.steps, **curve.metrics} for run, curve in curves.items()}, params)
+
+
+def _describe(training: Training) -> dict[str, Any]:
+    """By what a training is known again: its sizes, the shapes of its arrays, and the precision of the moment."""
+    sizes = {name: getattr(training, name) for name in ("max_steps", "eval_every", "stop_every", "batch_size")}
+    arrays = {"params": jax.eval_shape(training.init, jax.random.key(0)), "data": jax.eval_shape(lambda: training.data)}
+    of_jax: Any = jax.config  # Its type does not have what it holds.
+    precision = of_jax.jax_default_matmul_precision
+    return {**sizes, "hyper": dict(training.hyper), **shapes_of(arrays), "precision": precision}

@@ -6,19 +6,21 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from jaxrnn.rundir.read import FORMAT as FORMAT
-from jaxrnn.rundir.read import read_lines
 from jaxrnn.training import processes
 from jaxrnn.training.recording import METRICS as METRICS
 from jaxrnn.training.recording import TIMING as TIMING
 
 CONFIG, RESULTS = "config.json", "results.json"
+FORMAT = 2
+"""Of ``config.json`` and the files beside it; older ones are not read."""
 
 Rows = Sequence[Mapping[str, Any]]
+Listener = Callable[[str, Rows], None]
+"""Called with the name of a ``.jsonl`` file and the rows that were added to it."""
 
 
 class RunError(Exception):
@@ -30,37 +32,25 @@ class RunDirectory:
 
     Where several processes train together, the first one holds the lock and writes for all of them.
 
+    Args:
+        path: of the directory, which holds runs; or none yet, if there is a record.
+        record: what ``config.json`` is to say of new runs.
+
     Attributes:
-        path: the directory.
         record: what ``config.json`` says, or is to say.
-        listener: called with the name of a ``.jsonl`` file and the rows that were added to it.
+        listener: hears of new rows.
+
+    Raises:
+        RunError: the directory has no runs (or has some, where they are to be new), is in use, or cannot be written.
     """
 
-    def __init__(self, path: Path, record: Mapping[str, Any], lock: int | None) -> None:
+    def __init__(self, path: Path, record: Mapping[str, Any] | None = None) -> None:
         self.path = path
-        self.record = record
-        self.listener: Callable[[str, Rows], None] | None = None
-        self._lock = lock
-
-    @classmethod
-    def create(cls, path: Path, record: Mapping[str, Any]) -> Self:
-        """A directory that holds no runs yet; writes ``config.json``.
-
-        Raises:
-            RunError: if the directory holds runs, is in use or cannot be written.
-        """
-        directory = cls(path, record, processes.on_first(lambda: _acquire(path, is_new=True), RunError))
-        directory.write_config()
-        return directory
-
-    @classmethod
-    def resume(cls, path: Path) -> Self:
-        """A directory that holds runs.
-
-        Raises:
-            RunError: if there are none, or another process uses it.
-        """
-        return cls(path, read_config(path), processes.on_first(lambda: _acquire(path), RunError))
+        self.record = read_config(path) if record is None else record
+        self.listener: Listener | None = None
+        self._lock = processes.on_first(lambda: _acquire(path, is_new=record is not None), RunError)
+        if record is not None:
+            self.write_config()
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +77,7 @@ class RunDirectory:
         self.write(RESULTS, results, indent)
 
     def write(self, name: str, content: Any, indent: int | None = 1) -> None:
-        """Replaces a JSON file as a whole: a reader sees the old or the new one, never half of it.
+        """Replaces a JSON file as a whole.
 
         Args:
             name: of the file.
@@ -96,20 +86,15 @@ class RunDirectory:
         """
         if self._lock is None:
             return
-        temporary = (self.path / name).with_name(f".{Path(name).name}.tmp")
-        with self._writing(name), temporary.open("w") as file:
-            file.write(json.dumps(_finite(content), indent=indent, allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-            temporary.replace(self.path / name)
+        text = json.dumps(_finite(content), indent=indent, allow_nan=False) + "\n"
+        with self._writing(name):
+            replace_file(self.path / name, text.encode())
 
     def append(self, name: str, rows: Rows) -> None:
         """Adds one line a row to a ``.jsonl`` file and flushes it to disk; a NaN becomes null."""
-        if self._lock is None:
+        if self._lock is None or not rows:
             return
         text = "".join(json.dumps(_finite(row), allow_nan=False) + "\n" for row in rows)
-        if not text:
-            return
         with self._writing(name), (self.path / name).open("a") as file:
             file.write(text)
             file.flush()
@@ -123,10 +108,8 @@ class RunDirectory:
 
     def truncate(self, lengths: Mapping[str, int]) -> None:
         """Cuts the ``.jsonl`` files that are longer back to `lengths`."""
-        if self._lock is None:
-            return
         for name, length in self.lengths(lengths).items():
-            if length > lengths[name]:
+            if length > lengths[name] and self._lock is not None:
                 with self._writing(name):
                     os.truncate(self.path / name, lengths[name])
 
@@ -136,17 +119,29 @@ class RunDirectory:
         if path.exists():
             self.truncate({name: path.read_bytes().rfind(b"\n") + 1})
 
-    def replay(self, name: str) -> None:
-        """Tells the listener the rows that a ``.jsonl`` file has."""
-        if self.listener and self._lock is not None:
-            self.listener(name, read_lines(self.path / name)[0])
-
     @contextlib.contextmanager
-    def _writing(self, name: str) -> Any:
+    def _writing(self, name: str) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             raise RunError(f"{self.path / name}: cannot be written: {error.strerror}") from error
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Writes a file as a whole: a reader sees the old or the new one, never half of it.
+
+    Raises:
+        OSError: it cannot be written; the old one stays.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -155,21 +150,32 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         RunError: if it is missing, damaged or of another format.
     """
-    file = path / CONFIG
     try:
-        record = json.loads(file.read_text())
+        record = json.loads((path / CONFIG).read_text())
     except FileNotFoundError:
-        reason = "holds no run (there is no config.json)" if path.is_dir() else "no such directory"
+        reason = f"holds no run (there is no {CONFIG})" if path.is_dir() else "no such directory"
         raise RunError(f"{path}: {reason}") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{file}: cannot be read: {error}") from error
-    parts = [record.get("config"), record.get("data", {})] if isinstance(record, dict) else [record]
-    if not all(isinstance(part, dict) for part in parts):
-        raise RunError(f"{file}: is not the config of a run")
-    if record.get("format") != FORMAT:
-        found = record.get("format", 1)
-        raise RunError(f"{path}: was written by another version of jaxrnn (format {found}, not {FORMAT})")
+        raise RunError(f"{path}: {CONFIG} is damaged: {' '.join(str(error).split())}") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise RunError(f"{path}: {CONFIG} is not of format {FORMAT}: another version of jaxrnn wrote it")
     return record
+
+
+def read_lines(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """The objects in a ``.jsonl`` file, and what is wrong with it; a file that is not there is empty."""
+    rows, damaged = [], []
+    for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else (), start=1):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        else:
+            damaged.append(number)
+    remarks = [f"{path.name}: {len(damaged)} damaged lines left out, the first is line {damaged[0]}"] if damaged else []
+    return rows, remarks
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
@@ -190,18 +196,14 @@ def _results(path: Path) -> dict[str, Any]:
     return results if isinstance(results, dict) else {}
 
 
-def _refuse_run(path: Path) -> None:
-    if (path / CONFIG).exists():
-        raise RunError(f"{path}: holds a run already; --resume goes on with it, or take another --workdir")
-    if (path / "checkpoints").exists() or any(path.glob("*.jsonl")):
-        raise RunError(f"{path}: holds files of another run, but no config.json; take another --workdir")
-
-
-def _acquire(path: Path, *, is_new: bool = False) -> int:
+def _acquire(path: Path, *, is_new: bool) -> int:
     """Locks the directory for this process; the lock goes with the process, however it ends."""
     try:
+        if is_new and (path / CONFIG).exists():
+            raise RunError(f"{path}: holds a run already; --resume goes on with it, or take another --workdir")
+        if is_new and ((path / "checkpoints").exists() or any(path.glob("*.jsonl"))):
+            raise RunError(f"{path}: holds files of another run, but no {CONFIG}; take another --workdir")
         if is_new:
-            _refuse_run(path)
             path.mkdir(parents=True, exist_ok=True)
         lock = os.open(path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
     except OSError as error:

@@ -14,10 +14,8 @@ def marked(schema: type[Any], mark: str) -> dict[str, Any]:
     Configs and library do not import each other: a mark is known by the name of its class.
     """
     hints = get_type_hints(schema, include_extras=True)
-    found = {
-        name: [m for m in getattr(hint, "__metadata__", ()) if type(m).__name__ == mark] for name, hint in hints.items()
-    }
-    return {name: marks[0] for name, marks in found.items() if marks}
+    marks = [(name, found) for name, hint in hints.items() for found in getattr(hint, "__metadata__", ())]
+    return {name: found for name, found in marks if type(found).__name__ == mark}
 
 
 def saved_fields(schema: type[Any], config: Mapping[str, Any]) -> dict[str, Any]:

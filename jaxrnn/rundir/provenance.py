@@ -4,13 +4,15 @@ import datetime
 import importlib.metadata
 import platform
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from jaxrnn import __version__
+from jaxrnn.rundir.directory import FORMAT
 from jaxrnn.training.seeds import PRNG
 
 _CODE = ("jaxrnn", "experiments", "configs")
@@ -18,21 +20,37 @@ _ROOT = Path(__file__).parents[2]
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
-def provenance(command: Sequence[str] = ()) -> dict[str, Any]:
-    """What ``config.json`` says of every run besides its config; starts JAX.
+def make_record(
+    study: str | None,
+    config: Mapping[str, Any],
+    sweep: Mapping[str, Any],
+    data: Mapping[str, Any],
+    saved: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What ``config.json`` says of runs; starts JAX.
 
     Args:
-        command: the arguments with which the process was started.
+        study: its name, if there is one.
+        config: the whole of it, as plain values, its precision among them.
+        sweep: by swept field, its values.
+        data: what the runs are trained on.
+        saved: the record of runs that go on: how and when they were started stays, and where they were is "earlier".
     """
-    return {
-        "command": list(command),
-        "host": platform.node(),
+    here = {"host": platform.node(), "versions": versions(), "commit": commit(), "device": device()}
+    record = {
+        **{"format": FORMAT, "study": study, "config": dict(config), "sweep": dict(sweep), "data": dict(data)},
+        "command": sys.orig_argv,
         "start": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": versions(),
-        "commit": commit(),
-        "device": device(),
+        **here,
         "prng": PRNG,
+        "precision": config["precision"],
     }
+    if saved:
+        then, earlier = {name: saved.get(name) for name in here}, saved.get("earlier", [])
+        if then not in (here, *earlier):
+            earlier = [*earlier, then]
+        record |= {"command": saved["command"], "start": saved["start"], **({"earlier": earlier} if earlier else {})}
+    return record
 
 
 def versions() -> dict[str, str]:

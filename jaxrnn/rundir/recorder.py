@@ -37,8 +37,7 @@ class DirectoryRecorder(Recorder):
         self._number = 0
         self._saved_at = time.monotonic()
         self._is_new = True
-        names = ("versions", "commit", "device")
-        self._environment = {name: directory.record.get(name) for name in names}
+        self._environment = {name: directory.record.get(name) for name in ("versions", "commit", "device")}
 
     @classmethod
     @contextlib.contextmanager
@@ -71,8 +70,6 @@ class DirectoryRecorder(Recorder):
         state = unflatten(like(len(meta.places)), found.arrays) if meta.places else None
         self._directory.truncate({name: meta.lengths.get(name, 0) for name in self._files})
         self._directory.cut_torn_line(TIMING)
-        for name in self._files:
-            self._directory.replay(name)
         self._finished.delete_from(len(meta.saved))
         self._meta, self._is_new = meta, False
         self._number = self._running.numbers()[-1] + 1
@@ -82,13 +79,11 @@ class DirectoryRecorder(Recorder):
     def _newest_sound(self) -> Found | None:
         rejected = []
         for found in newest_first(self._running):
-            if isinstance(found, CheckpointError):
-                reason = str(found)
-            else:
-                there = self._directory.lengths(found.meta.lengths)
-                short = next((name for name, length in found.meta.lengths.items() if there[name] < length), "")
-                reason = f"checkpoint {found.number}: {short} is missing or was cut short" if short else ""
-            if not processes.any_process([bool(reason)])[0] and isinstance(found, Found):
+            there, reason = self._directory.lengths(found.meta.lengths), found.reason
+            for name, length in found.meta.lengths.items():
+                if there[name] < length:
+                    reason = f"checkpoint {found.number}: {name} is missing or was cut short"
+            if not processes.any_process([bool(reason)])[0]:
                 return found
             reason = reason or "another process cannot use the checkpoint"
             _LOG.warning("%s; trying the one before it", reason)

@@ -1,37 +1,25 @@
 """Reads parameters back from the checkpoints of a run directory."""
 
+import importlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import jax
+from flax.traverse_util import unflatten_dict
 
-from jaxrnn.arrays import PyTree
-from jaxrnn.rundir.checkpoint import CheckpointError, CheckpointStore, subtree
-from jaxrnn.rundir.directory import RunDirectory, RunError, read_config
-from jaxrnn.rundir.saved import FINISHED, RUNNING, Meta, Saved, newest_first
-
-
-def deposit(directory: RunDirectory, run: str, params: PyTree) -> None:
-    """Saves parameters that were not trained here, for `load_run` to find under the name `run`, at step 0.
-
-    Raises:
-        CheckpointError: if they could not be written.
-    """
-    with CheckpointStore(directory.path / RUNNING) as running, CheckpointStore(directory.path / FINISHED) as finished:
-        finished.save(0, {"params": jax.tree.map(lambda x: x[None], params)}, {"run": run})
-        finished.wait()
-        running.save(0, {}, Meta(saved=[Saved(run=run, step=0, checkpoint=0)]).model_dump())
-        running.wait()
+from jaxrnn.rundir.checkpoint import CheckpointError, CheckpointStore
+from jaxrnn.rundir.directory import RunError, read_config
+from jaxrnn.rundir.fields import saved_fields
+from jaxrnn.rundir.saved import FINISHED, RUNNING, newest_first
 
 
 class Loaded(NamedTuple):
-    """A config, parameters as nested dicts of arrays, and the run and the step that they belong to."""
+    """A config, parameters as nested dicts of arrays, and the name of the run."""
 
     config: SimpleNamespace
     params: dict[str, Any]
     run: str
-    step: int
 
 
 def load(
@@ -48,7 +36,8 @@ def load(
 
     Returns:
         The config, fields as attributes, and the parameters as nested dicts of NumPy arrays, ready for
-        ``model.apply({"params": params}, ...)``.
+        ``model.apply({"params": params}, ...)``. Fields that were added to the study since have the values that its
+        config in `configs` marks as `Absent`.
 
     Raises:
         RunError: if the directory holds no such run, or several; the message lists those there are.
@@ -59,46 +48,61 @@ def load(
 
 
 def load_run(workdir: str | Path, run: str | None = None, seed: int | None = None, step: int | None = None) -> Loaded:
-    """As `load`, and says which run and step that is."""
+    """As `load`, and says which run that is."""
     path = Path(workdir)
     record = read_config(path)
-    config = SimpleNamespace(**record["config"])
     if not (path / FINISHED).is_dir():
         raise RunError(f"{path}: no checkpoint has been saved there")
     with CheckpointStore(path / RUNNING) as running, CheckpointStore(path / FINISHED) as finished:
         found = _find(running, finished, path)
         wanted = {*(run.split(",") if run else ()), *(() if seed is None else (f"seed={seed}",))}
-        chosen = {at: where for at, where in found.items() if wanted <= {*at[0].split(",")} and step in (None, at[1])}
-        available = ", ".join(f"{name} at step {step}" for name, step in found) or "none"
+        chosen = [one for one in found if wanted <= {*one.run.split(",")} and step in (None, one.step)]
+        available = ", ".join(dict.fromkeys(f"{one.run} at step {one.step}" for one in found)) or "none"
         if not chosen:
             raise RunError(f"{path}: no such run has been saved; there are: {available}")
-        if len({name for name, _ in chosen}) > 1:
+        if len({one.run for one in chosen}) > 1:
             raise RunError(f"{path}: which run? Give its seed or its name (run); there are: {available}")
-        (name, last), (store, number, place) = max(chosen.items(), key=lambda one: one[0][1])
+        name, _, store, number, place = max(chosen, key=lambda one: one.step)
         arrays, _ = store.read(number)
-    params = jax.tree.map(lambda x: x[place], subtree(arrays, "params"))
-    for field, values in record.get("sweep", {}).items():
-        vars(config)[field] = next((v for v in values if f"{field}={v!r}" in name.split(",")), None)
-    return Loaded(config, params, name, last)
+    params = jax.tree.map(lambda x: x[place], unflatten_dict(arrays, sep="/")["params"])
+    swept = {
+        field: next((v for v in values if f"{field}={v!r}" in name.split(",")), None)
+        for field, values in record.get("sweep", {}).items()
+    }
+    return Loaded(SimpleNamespace(**_complete_fields(record) | swept), params, name)
 
 
-def _find(
-    running: CheckpointStore, finished: CheckpointStore, path: Path
-) -> dict[tuple[str, int], tuple[CheckpointStore, int, int]]:
-    """By run and step, where sound checkpoints have parameters: store, number and place; the newest first."""
-    found: dict[tuple[str, int], tuple[CheckpointStore, int, int]] = {}
-    rejected = []
+def _complete_fields(record: dict[str, Any]) -> dict[str, Any]:
+    """The config's fields, with those that were added later if the study's config is at hand."""
+    try:
+        schema = importlib.import_module(f"configs.{record.get('study')}").Config
+    except (ImportError, AttributeError):
+        return dict(record["config"])
+    return saved_fields(schema, record["config"])
+
+
+class _Place(NamedTuple):
+    """Where the parameters of a run after a step are: a checkpoint, and the place along the first axis."""
+
+    run: str
+    step: int
+    store: CheckpointStore
+    number: int
+    place: int
+
+
+def _find(running: CheckpointStore, finished: CheckpointStore, path: Path) -> list[_Place]:
+    """What sound checkpoints have; the newest first."""
+    found, rejected = [], []
     for checkpoint in newest_first(running):
-        if isinstance(checkpoint, CheckpointError):
-            rejected.append(str(checkpoint))
-            continue
-        meta = checkpoint.meta
+        if checkpoint.reason:
+            rejected.append(checkpoint.reason)
         # The parameters by which a run is judged come before those after its last step.
-        for saved in sorted(meta.saved, key=lambda saved: saved.row is None):
-            found.setdefault((saved.run, saved.step), (finished, saved.checkpoint, 0))
-        for i, run in enumerate(meta.places):
+        saved = sorted(checkpoint.meta.saved, key=lambda saved: saved.row is None)
+        found += [_Place(one.run, one.step, finished, one.checkpoint, 0) for one in saved]
+        for i, run in enumerate(checkpoint.meta.places):
             if run and (step := int(checkpoint.arrays["step"][i])):  # The one to take next.
-                found.setdefault((run, step - 1), (running, checkpoint.number, i))
+                found.append(_Place(run, step - 1, running, checkpoint.number, i))
     if rejected and not found:
         raise CheckpointError(f"{path}: no checkpoint is sound: {'; '.join(rejected)}")
     return found

@@ -45,20 +45,21 @@ class Meta(pydantic.BaseModel, extra="forbid"):
 
 
 class Found(NamedTuple):
-    """A sound checkpoint of the runs in training."""
+    """A checkpoint of the runs in training, and why it cannot be used; empty for a sound one."""
 
     number: int
     arrays: Arrays
     meta: Meta
+    reason: str = ""
 
 
-def newest_first(running: CheckpointStore) -> Iterator[Found | CheckpointError]:
-    """The checkpoints of the runs in training, or why each cannot be used."""
+def newest_first(running: CheckpointStore) -> Iterator[Found]:
+    """The checkpoints of the runs in training."""
     for number in reversed(running.numbers()):
         try:
             arrays, meta = running.read(number)
             yield Found(number, arrays, Meta.model_validate(meta))
         except CheckpointError as error:
-            yield error
+            yield Found(number, {}, Meta(), str(error))
         except pydantic.ValidationError:
-            yield CheckpointError(f"checkpoint {number} was saved by another version of jaxrnn")
+            yield Found(number, {}, Meta(), f"checkpoint {number} was saved by another version of jaxrnn")

@@ -1,4 +1,7 @@
-"""Sessions: studies and trainings that are started, resumed and made sure of in a run directory."""
+"""Sessions: studies and trainings that are started, resumed and made sure of in a run directory.
+
+A study is a `jaxrnn.study.study.Study`. That package is a room above this one, so `study` has no type here.
+"""
 
 import dataclasses
 import functools
@@ -10,9 +13,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxrnn.rundir.directory import FORMAT, Rows, RunDirectory, RunError, is_complete, read_config, read_results
+from jaxrnn.rundir.directory import CONFIG, Listener, RunDirectory, RunError, is_complete, read_config, read_results
 from jaxrnn.rundir.fields import make_config, marked, saved_fields
-from jaxrnn.rundir.provenance import provenance
+from jaxrnn.rundir.provenance import make_record
 from jaxrnn.rundir.recorder import DirectoryRecorder
 from jaxrnn.training import loop
 from jaxrnn.training.definition import ConfigError, Run, Training, product
@@ -20,44 +23,24 @@ from jaxrnn.training.loop import Progress
 from jaxrnn.training.placement import Plan, make_plan
 from jaxrnn.training.signals import catch_signals
 
-_ORIGIN = ("host", "versions", "commit", "device")
 _OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|Out of memory")
 
 Sweep = Mapping[str, Sequence[float]]
+Rows = list[dict[str, Any]]
 
 
-Study = Any
-"""A `jaxrnn.study.study.Study`, which is a room above: its name, config, build, measure, check, data and finish."""
-
-
-class Caller(NamedTuple):
-    """Who started a session.
-
-    Attributes:
-        progress: called after each call of the compiled program.
-        listener: called with the name of a ``.jsonl`` file and its new rows.
-        command: the arguments with which the process was started, for ``config.json``.
-    """
+class Hooks(NamedTuple):
+    """What the starter of a session wants to hear of it: each call of the compiled program, new rows of files."""
 
     progress: Callable[[Progress], None] | None = None
-    listener: Callable[[str, Rows], None] | None = None
-    command: Sequence[str] = ()
+    listener: Listener | None = None
 
 
-NO_CALLER = Caller()
+NO_HOOKS = Hooks()
 
 
-def start(
-    study: Study, config: Any, path: Path, sweep: Sweep | None = None, caller: Caller = NO_CALLER
-) -> list[dict[str, Any]]:
-    """Carries out a study in a directory that holds no runs.
-
-    Args:
-        study: what is done.
-        config: its config.
-        path: the directory, which is created.
-        sweep: values of fields that differ between runs; there is a run for each seed and each setting.
-        caller: who started it.
+def start(study: Any, config: Any, path: Path, sweep: Sweep | None = None, hooks: Hooks = NO_HOOKS) -> Rows:
+    """Carries out a study in a directory that is new or holds no runs: a run for each seed and each setting of `sweep`.
 
     Returns:
         The rows of ``results.json``.
@@ -67,68 +50,55 @@ def start(
         Interrupted: by a signal; all is saved.
         RunError, CheckpointError: files cannot be read or written.
     """
-    sweep = _check(study, config, sweep or {})
-    return _carry_out(study, config, sweep, path, _record(study, config, sweep, caller), caller, is_new=True)
+    return _open_and_run(study, config, _checked_sweep(study, config, sweep or {}), path, hooks)
 
 
 def resume(
-    study: Study,
+    study: Any,
     path: Path,
     changes: Mapping[str, Any] | None = None,
     sweep: Sweep | None = None,
-    caller: Caller = NO_CALLER,
-) -> list[dict[str, Any]]:
-    """Goes on with the study in a directory, with its own config.
+    hooks: Hooks = NO_HOOKS,
+) -> Rows:
+    """Goes on with the study in a directory, with its own config; returns and raises as `start`.
 
-    Args:
-        study: what is done.
-        path: the directory.
-        changes: fields that have other values now: those marked as `Growing` may grow, as `Changeable` may change.
-        sweep: the values of a swept field, behind which there may be more now.
-        caller: who started it.
-
-    Returns, raises:
-        As in `start`; a ConfigError for what may not change.
+    Of the fields in `changes`, those marked as `Growing` may grow, and as `Changeable` may change. A swept field may
+    have more values behind those that it had.
     """
     record = read_record(path, study.name)
     saved, changes = saved_fields(study.config, record["config"]), changes or {}
     config = make_config(study.config, {**saved, **changes})
+    changeable, growing = (marked(study.config, mark) for mark in ("Changeable", "Growing"))
     for name in changes:
-        _check_change(study.config, name, saved.get(name), getattr(config, name))
-    sweep = _check(study, config, _grown(record["sweep"], sweep or {}))
-    return _go_on(study, config, sweep, path, record, caller)
+        before, now = saved.get(name), getattr(config, name)
+        if now != before and name not in changeable and not (name in growing and now > before):
+            rule = "may only grow" if name in growing else "--resume keeps"
+            raise ConfigError(name, now, f"the run was started with {before!r}, which {rule}")
+    sweep = _checked_sweep(study, config, _grown(record["sweep"], sweep or {}))
+    return _open_and_run(study, config, sweep, path, hooks, record)
 
 
-def ensure(study: Study, config: Any, path: Path, caller: Caller = NO_CALLER) -> list[dict[str, Any]]:
+def ensure(study: Any, config: Any, path: Path, hooks: Hooks = NO_HOOKS) -> Rows:
     """Sees to it that the runs of a config are in a directory: starts them, goes on with them, or finds them complete.
 
-    Runs that are there keep how they were placed, and where there are more seeds, all of them are carried out.
-
-    Returns:
-        As in `start`.
-
-    Raises:
-        RunError: the directory holds other runs, and not these with fewer steps or seeds.
+    Where there are more seeds, all of them are carried out. Returns and raises as `start`; a RunError, too, if the
+    directory holds other runs.
     """
-    if not (path / "config.json").exists():
-        return start(study, config, path, caller=caller)
-    record = read_record(path, study.name)
-    saved = make_config(study.config, saved_fields(study.config, record["config"]))
-    arranged = marked(study.config, "Bookkeeping").keys() & marked(study.config, "Changeable").keys()
-    config = dataclasses.replace(config, **{name: getattr(saved, name) for name in arranged})
-    if hasattr(saved, "num_seeds"):
-        config = dataclasses.replace(config, num_seeds=max(config.num_seeds, saved.num_seeds))
-    study.check(config)
-    before, now = dataclasses.asdict(saved), dataclasses.asdict(config)
-    changed = {name for name, value in now.items() if before[name] != value}
-    grows = changed <= marked(study.config, "Growing").keys() and all(now[name] > before[name] for name in changed)
-    if record["sweep"] or not grows:
-        difference = _difference(before, now) or "has a sweep"
-        raise RunError(f"{path}: holds a run with another config: {difference}; take another --workdir")
-    return _go_on(study, config, {}, path, record, caller)
+    if not (path / CONFIG).exists():
+        return start(study, config, path, hooks=hooks)
+    if read_record(path, study.name)["sweep"]:
+        raise RunError(f"{path}: holds a sweep; take another --workdir")
+    saved = dataclasses.asdict(saved_config(study, path))
+    changes = {name: value for name, value in dataclasses.asdict(config).items() if value != saved[name]}
+    if "num_seeds" in changes and changes["num_seeds"] < saved["num_seeds"]:
+        del changes["num_seeds"]
+    try:
+        return resume(study, path, changes, hooks=hooks)
+    except ConfigError as error:
+        raise RunError(f"{path}: holds other runs: {error}; take another --workdir") from error
 
 
-def saved_config(study: Study, path: Path) -> Any:
+def saved_config(study: Any, path: Path) -> Any:
     """The config of the runs in a directory.
 
     Raises:
@@ -158,41 +128,42 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or bool(is_of_xla)
 
 
+def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What differs, in words; empty if nothing does."""
+    changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return ", ".join(f"{name} was {before.get(name)!r} and is {now.get(name)!r}" for name in changed)
+
+
 # --- A study in a directory -------------------------------------------------------------------------------------------
 
 
-def _go_on(
-    study: Study, config: Any, sweep: Sweep, path: Path, saved: dict[str, Any], caller: Caller
-) -> list[dict[str, Any]]:
-    before = saved_fields(study.config, saved["config"]), saved["sweep"]
-    if is_complete(path) and (dataclasses.asdict(config), sweep) == before:
+def _open_and_run(
+    study: Any, config: Any, sweep: Sweep, path: Path, hooks: Hooks, saved: dict[str, Any] | None = None
+) -> Rows:
+    """Carries out what is left of the runs, and what follows when all have ended; `saved` is their ``config.json``."""
+    now = dataclasses.asdict(config), sweep
+    if saved and is_complete(path) and now == (saved_fields(study.config, saved["config"]), saved["sweep"]):
         rows = read_results(path)
-        study.finish(path, rows)  # Anew, as it may have been interrupted just before this.
-        return rows
-    record = _record(study, config, sweep, caller)
-    if saved["data"] != record["data"]:
-        raise RunError(f"{path}: the run was started on other data: {_difference(saved['data'], record['data'])}")
-    return _carry_out(study, config, sweep, path, {**record, **_origin(saved, record)}, caller, is_new=False)
-
-
-def _carry_out(
-    study: Study, config: Any, sweep: Sweep, path: Path, record: dict[str, Any], caller: Caller, *, is_new: bool
-) -> list[dict[str, Any]]:
-    with jax.default_matmul_precision(config.precision):
-        carry_out = _prepare(study, config, sweep, caller)
-        with RunDirectory.create(path, record) if is_new else RunDirectory.resume(path) as directory:
-            directory.record, directory.listener = record, caller.listener
-            try:
-                rows = carry_out(directory)
-            except Exception as error:
-                if is_new and is_out_of_memory(error):
-                    directory.discard()  # So that the same command works with smaller sizes.
-                raise
-    study.finish(path, rows)
+    else:
+        record = make_record(study.name, *now, study.data(config), saved)
+        if saved and saved["data"] != record["data"]:
+            different = difference(saved["data"], record["data"])
+            raise RunError(f"{path}: the run was started on other data: {different}")
+        with jax.default_matmul_precision(config.precision):
+            run_in = _prepare(study, config, sweep, hooks)
+            with RunDirectory(path, None if saved else record) as directory:
+                directory.record, directory.listener = record, hooks.listener
+                try:
+                    rows = run_in(directory)
+                except Exception as error:
+                    if not saved and is_out_of_memory(error):
+                        directory.discard()  # So that the same command works with smaller sizes.
+                    raise
+    study.finish(path, rows)  # Also of complete runs: it may have been interrupted just before this.
     return rows
 
 
-def _prepare(study: Study, config: Any, sweep: Sweep, caller: Caller) -> Callable[[RunDirectory], list[dict[str, Any]]]:
+def _prepare(study: Any, config: Any, sweep: Sweep, hooks: Hooks) -> Callable[[RunDirectory], Rows]:
     """What needs no directory: building, and what can be refused before anything is written."""
     if study.build is None:
         for field in sweep:
@@ -208,26 +179,24 @@ def _prepare(study: Study, config: Any, sweep: Sweep, caller: Caller) -> Callabl
             raise ConfigError(field, sweep[field], "has the same value twice")
     runs = product(range(config.first_seed, config.first_seed + config.num_seeds), sweep)
     plan = make_plan(training, len(runs), config.runs_per_program, config.data_devices)
-    return functools.partial(train_in, training, runs, plan, caller)
+    return functools.partial(train_in, training, runs, plan, hooks)
 
 
-def train_in(
-    training: Training, runs: Sequence[Run], plan: Plan, caller: Caller, directory: RunDirectory
-) -> list[dict[str, Any]]:
+def train_in(training: Training, runs: Sequence[Run], plan: Plan, hooks: Hooks, directory: RunDirectory) -> Rows:
     """Trains, or goes on, in an open directory; SIGINT and SIGTERM save."""
     with DirectoryRecorder.open(directory, training.callback.files) as recorder, catch_signals() as interrupted:
-        return loop.train(training, runs, plan, recorder, progress=caller.progress, interrupted=interrupted)
+        return loop.train(training, runs, plan, recorder, progress=hooks.progress, interrupted=interrupted)
 
 
-def _measure(study: Study, config: Any, directory: RunDirectory) -> list[dict[str, Any]]:
+def _measure(study: Any, config: Any, directory: RunDirectory) -> Rows:
     directory.write_results([], complete=False)
     directory.write_config()
-    rows: list[dict[str, Any]] = study.measure(config, directory)
+    rows: Rows = study.measure(config, directory)
     directory.write_results(rows, complete=True, indent=None)
     return rows
 
 
-def _check(study: Study, config: Any, sweep: Sweep) -> dict[str, list[float]]:
+def _checked_sweep(study: Any, config: Any, sweep: Sweep) -> dict[str, list[float]]:
     """The sweep with plain values; refuses configs that no training can have."""
     study.check(config)
     checked = {}
@@ -237,47 +206,11 @@ def _check(study: Study, config: Any, sweep: Sweep) -> dict[str, list[float]]:
     return checked
 
 
-def _check_change(schema: type[Any], name: str, before: Any, now: Any) -> None:
-    if now == before or name in marked(schema, "Changeable"):
-        return
-    if name not in marked(schema, "Growing"):
-        raise ConfigError(name, now, f"the run was started with {before!r}, which --resume keeps")
-    if now < before:
-        raise ConfigError(name, now, f"the run was started with {before!r}, which may only grow")
-
-
 def _grown(saved: Sweep, given: Sweep) -> Sweep:
     """The values of each swept field, and those that were added."""
     for field, values in given.items():
         before = list(saved.get(field, ()))
         if not before or list(values)[: len(before)] != before:
-            raise ConfigError(
-                field, values, f"the sweep was started with {before or 'no values'}, and may only get more behind"
-            )
+            was = before or "no values"
+            raise ConfigError(field, values, f"the sweep was started with {was}, and may only get more behind")
     return {**saved, **given}
-
-
-def _record(study: Study, config: Any, sweep: Sweep, caller: Caller) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "study": study.name,
-        "config": dataclasses.asdict(config),
-        "sweep": dict(sweep),
-        "data": study.data(config),
-        **provenance(caller.command),
-        "precision": config.precision,
-    }
-
-
-def _origin(saved: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """What ``config.json`` says of a resumed run besides: its first start, and "earlier" where it was."""
-    then, here = ({name: one.get(name) for name in _ORIGIN} for one in (saved, now))
-    earlier = saved.get("earlier", [])
-    if then not in (here, *earlier):
-        earlier = [*earlier, then]
-    return {"command": saved["command"], "start": saved["start"], **({"earlier": earlier} if earlier else {})}
-
-
-def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    return ", ".join(f"{name} was {before.get(name)!r} and is {now.get(name)!r}" for name in changed)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import ValidationError
 
 from jaxrnn.rundir.fields import marked, saved_fields
 from jaxrnn.rundir.read import Curve, Directory, Run, describe
@@ -27,12 +26,12 @@ class Arm:
     """Runs of one setting.
 
     Attributes:
-        title: what it is, in words.
         setting: every field but the bookkeeping.
         source: archived and own runs never share an arm.
         runs: in the order of their seeds.
         data: what they were trained on, as ``config.json`` has it.
         is_complete: False while runs are in training: such an arm is shown, and never judged.
+        asked: how many runs the directories ask for, begun or not.
     """
 
     title: str
@@ -41,6 +40,7 @@ class Arm:
     runs: Sequence[Run]
     data: Mapping[str, Any] = field(default_factory=dict)
     is_complete: bool = True
+    asked: int = 0
 
     @property
     def paths(self) -> list[Path]:
@@ -58,27 +58,32 @@ class Arm:
         ended = [run.result for run in self.runs if run.result is not None]
         failed = sum(result.get("failed_at") is not None for result in ended)
         if not self.is_complete:
-            return f"{len(ended)} of {len(self.runs)} have ended"
+            return f"{len(ended)} of {self.asked} have ended"
         return f"{len(ended)}" + (f", {failed} met a NaN" if failed else "")
 
 
+def with_values(text: str, setting: Setting, names: Iterable[str]) -> str:
+    """A text, which may be empty, and behind it the values of some fields: `LSTM, hidden_size=32`."""
+    return ", ".join(filter(None, [text, *(f"{name}={setting[name]}" for name in names)]))
+
+
 @dataclass(frozen=True, eq=False)
-class Arms:
+class ArmScheme:
     """How a study tells its arms apart.
 
     Attributes:
-        config: the config's dataclass.
-        named: the fields that a title is made of.
-        title: a title from these fields.
+        named: the fields that a label is made of.
+        label: a short text from these fields, with which a title begins.
         problem: fields that say what is solved: only arms that agree in them are compared.
         paper: the paper's arms, each by the fields that are not at their defaults.
-        defaults: the config that a setting is held against, for the fields that a title does not name.
+        defaults: ``defaults(fields) -> config``: what is usual for an arm with these named fields; a title lists the
+            other fields only where they differ from it. The defaults of the config's class, if it is None.
         normalize: a setting in which values that mean the same are the same.
     """
 
     config: type[Any]
     named: Sequence[str] = ()
-    title: Callable[[Setting], str] = lambda setting: ""
+    label: Callable[[Setting], str] = lambda setting: ""
     problem: Sequence[str] = ()
     paper: Sequence[Setting] = ()
     defaults: Callable[[Setting], Any] | None = None
@@ -109,17 +114,28 @@ class Arms:
         return self.setting({**dataclasses.asdict(defaults), **fields})
 
     def differences(self, setting: Setting) -> list[str]:
-        """The fields that no title names and that are not at their defaults."""
+        """The fields that no label names and that are not at their defaults."""
         usual = self.of_fields({name: setting[name] for name in self.named})
         return [name for name, value in setting.items() if value != usual[name]]
 
     def name(self, setting: Setting) -> str:
-        """The title, with the other fields that are not at their defaults."""
-        return ", ".join([self.title(setting), *(f"{name}={setting[name]}" for name in self.differences(setting))])
+        """The title: the label, with the other fields that are not at their defaults."""
+        return with_values(self.label(setting), setting, self.differences(setting))
+
+    def count_changes(self, config: Mapping[str, Any]) -> int:
+        """How many fields of a config, as a file has them, are not at the defaults of the config's class."""
+        values, bookkeeping = saved_fields(self.config, config), marked(self.config, "Bookkeeping")
+        fields = [one for one in dataclasses.fields(self.config) if one.name not in bookkeeping]
+        return sum(values.get(one.name, one.default) != one.default for one in fields)
+
+    def off_paper(self, setting: Setting) -> dict[str, Any]:
+        """What the nearest of the paper's arms has where it differs from a setting; the paper has to have arms."""
+        papers = [self.of_fields(fields) for fields in self.paper]
+        return min(({k: paper[k] for k in paper if paper[k] != setting[k]} for paper in papers), key=len)
 
     def is_paper(self, arm: Arm) -> bool:
         """Whether the arm has the setting of one of the paper's."""
-        return any(arm.setting == self.of_fields(fields) for fields in self.paper)
+        return bool(self.paper) and not self.off_paper(arm.setting)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,84 +143,95 @@ class Found:
     """The arms in some directories.
 
     Attributes:
-        how: how they were told apart.
         arms: complete ones, the paper's first, then those in training.
-        remarks: what was left out or put together, and why.
+        remarks: what was left out or put together, and why, each with the source of what it is about.
     """
 
-    how: Arms
+    scheme: ArmScheme
     arms: Sequence[Arm]
-    remarks: Sequence[str] = ()
+    remarks: Sequence[tuple[Source, str]] = ()
 
     def arm(self, fields: Setting, source: Source | None = None) -> Arm | None:
         """The complete arm with these fields, the archived one unless another source is asked for."""
-        setting = self.how.of_fields(fields)
+        setting = self.scheme.of_fields(fields)
         found = [a for a in self.arms if a.is_complete and a.setting == setting and source in (None, a.source)]
         return min(found, key=lambda arm: arm.source) if found else None
 
     def title(self, fields: Setting) -> str:
         """The title of the arm with these fields, whether it is there or not."""
-        return self.how.name(self.how.of_fields(fields))
+        return self.scheme.name(self.scheme.of_fields(fields))
 
 
-def find_arms(how: Arms, directories: Iterable[tuple[Directory, Source]], check: Callable[[Run], Any]) -> Found:
+def find_arms(scheme: ArmScheme, directories: Iterable[tuple[Directory, Source]], check: Callable[[Run], Any]) -> Found:
     """Puts the runs of one study's directories together that differ in nothing but the seed.
 
-    Args:
-        how: tells arms apart.
-        directories: of this study, each with its source.
-        check: raises an error for a run that has ended without what the study asks of it.
+    The arms of a directory are in the order of its sweep. The directory whose config is nearest its defaults comes
+    first; equally near ones stay in the order given.
+
+    ``check(run)`` raises an error for a run that has ended without what the study asks of it.
     """
-    groups: dict[str, list[tuple[Arm, Directory]]] = {}
-    remarks = []
-    for directory, source in directories:
+
+    def arm_of(run: Run, directory: Directory, source: Source) -> Arm:
+        setting = scheme.setting({**directory.config, **run.swept})
+        if run.result is not None:
+            check(run)
+        run = replace(run, curve=whole_curve(run, directory.config.get("eval_every")))
+        return Arm(scheme.name(setting), setting, source, [run], directory.data, directory.complete)
+
+    groups: dict[str, list[tuple[Directory, Arm]]] = {}
+    remarks: list[tuple[Source, str]] = []
+    for directory, source in sorted(directories, key=lambda one: (one[1], scheme.count_changes(one[0].config))):
         try:
-            for run in directory.runs:
-                setting = how.setting({**directory.config, **run.swept})
-                if run.result is not None:
-                    check(run)
-                run = replace(run, curve=whole_curve(run, directory.config.get("eval_every")))
-                arm = Arm(how.name(setting), setting, source, [run], directory.data, directory.complete)
-                key = json.dumps([source, directory.complete, setting, directory.data], sort_keys=True)
-                groups.setdefault(key, []).append((arm, directory))
-        except (ValidationError, ValueError, KeyError, TypeError) as error:
+            alone = [arm_of(run, directory, source) for run in directory.runs]
+        except (ValueError, KeyError, TypeError) as error:
             reason = f"has no {error}" if isinstance(error, KeyError) else describe(error)
-            remarks.append(f"`{directory.path}`: {reason}: left out")
+            remarks.append((source, f"`{directory.path}`: {reason}: left out"))
+            continue
+        for arm in alone:
+            key = json.dumps([source, arm.is_complete, arm.setting, arm.data], sort_keys=True)
+            groups.setdefault(key, []).append((directory, arm))
     arms = []
     for group in groups.values():
-        runs: dict[int, Run] = {}
-        for arm, _ in group:
-            first = runs.setdefault(arm.runs[0].seed, arm.runs[0])
-            if first is not arm.runs[0]:
-                alike = "" if first.result == arm.runs[0].result else ", though their results differ"
-                taken = f"`{first.path}`, not `{arm.runs[0].path}`, is taken"
-                remarks.append(f"{arm.title}, {first.name}: {taken}{alike}")
-        arms.append(replace(group[0][0], runs=[runs[seed] for seed in sorted(runs)]))
-        origins = dict.fromkeys(origin for _, directory in group for origin in directory.origins)
+        first, runs = group[0][1], dict[int, Run]()
+        for _, arm in group:
+            (run,) = arm.runs
+            taken = runs.setdefault(run.seed, run)
+            if taken is not run:
+                alike = "" if taken.result == run.result else ", though their results differ"
+                which = f"`{taken.path}`, not `{run.path}`, is taken"
+                remarks.append((arm.source, f"{arm.title}, {run.name}: {which}{alike}"))
+        origins = dict.fromkeys(origin for directory, _ in group for origin in directory.origins)
         if len(origins) > 1:
-            remarks.append(f"{group[0][0].title}: its runs were made with {' and '.join(origins)}")
-    titles = dict.fromkeys(arm.title for arm in arms)
-    data = {title: {json.dumps(arm.data, sort_keys=True) for arm in arms if arm.title == title} for title in titles}
-    remarks += [f"{title}: the same setting, but other data: kept apart" for title in titles if len(data[title]) > 1]
-    arms.sort(key=lambda arm: (not arm.is_complete, not how.is_paper(arm)))
-    return Found(how, arms, remarks)
+            remarks.append((first.source, f"{first.title}: its runs were made with {' and '.join(origins)}"))
+        asked = {seed for directory, _ in group for seed in _seeds(directory.config)}
+        arms.append(replace(first, runs=[runs[seed] for seed in sorted(runs)], asked=len(asked | runs.keys())))
+    for title in dict.fromkeys(arm.title for arm in arms):
+        same = [arm for arm in arms if arm.title == title]
+        if len({json.dumps(arm.data, sort_keys=True) for arm in same}) > 1:
+            source = max(arm.source for arm in same)  # The reader's, if any is.
+            remarks.append((source, f"{title}: the same setting, but other data: kept apart"))
+    arms.sort(key=lambda arm: (not arm.is_complete, not scheme.is_paper(arm)))
+    return Found(scheme, arms, remarks)
+
+
+def _seeds(config: Mapping[str, Any]) -> range:
+    first = config.get("first_seed", 0)
+    return range(first, first + config.get("num_seeds", 0))
 
 
 def whole_curve(run: Run, every: int | None) -> Curve | None:
     """The run's curve up to a NaN, or as far as the training is; None where an evaluation is missing.
 
-    Args:
-        run: the run.
-        every: steps from one evaluation to the next, where the study has such a thing.
+    `every` is the number of steps from one evaluation to the next, where the study has such a thing.
     """
     curve = run.curve
     if curve is None or every is None:
         return curve
     result = run.result or {"last_step": curve.steps[-1]}
     failed_at = result.get("failed_at")
-    keep = np.ones(len(curve.steps), bool) if failed_at is None else curve.steps < failed_at
-    curve = Curve(curve.steps[keep], {name: values[keep] for name, values in curve.metrics.items()})
     end = result["last_step"] + 1 if failed_at is None else failed_at
+    keep = curve.steps < end
+    curve = Curve(curve.steps[keep], {name: values[keep] for name, values in curve.metrics.items()})
     finite = all(len(values) and np.isfinite(values[0]) for values in curve.metrics.values())
-    evaluations = np.count_nonzero((curve.steps % every == 0) & (curve.steps >= 0) & (curve.steps < end))
+    evaluations = np.count_nonzero((curve.steps % every == 0) & (curve.steps >= 0))
     return curve if finite and evaluations == -(-end // every) else None

@@ -5,9 +5,9 @@ by which rule; its finding is on the claim's side, on the other side, or on neit
 studies, fixed before the runs.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from math import inf, isinf
 
 from jaxrnn.study import stats
 from jaxrnn.study.arms import Arm, Found, Setting
@@ -16,9 +16,6 @@ from jaxrnn.study.quantities import Quantity, Share
 
 ALPHA = 0.05
 """Of a family of parts, after Holm's correction."""
-
-Verdict = Literal["holds", "does not hold", "undecided"]
-_VERDICTS: Mapping[int | None, str] = {1: "holds", -1: "does not hold", 0: "undecided", None: NONE}
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +39,7 @@ class Finding:
     @property
     def verdict(self) -> str:
         """The side in words."""
-        return _VERDICTS[self.side]
+        return {1: "holds", -1: "does not hold", 0: "undecided", None: NONE}[self.side]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,13 +61,7 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Claim:
-    """A claim: it holds if all parts do, does not hold if one does not, and is undecided otherwise.
-
-    Attributes:
-        key: its letter.
-        text: what is claimed.
-        parts: as above.
-    """
+    """A claim, by its letter: it holds if all parts do, does not hold if one does not, and is undecided otherwise."""
 
     key: str
     text: str
@@ -79,11 +70,16 @@ class Claim:
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
-    """A claim's verdict, with the findings in the order of its parts."""
+    """A claim with the findings in the order of its parts."""
 
     claim: Claim
-    verdict: Verdict
     findings: Sequence[Finding]
+
+    @property
+    def verdict(self) -> str:
+        """The claim's, from its parts'."""
+        sides = [finding.side for finding in self.findings if finding.side is not None]
+        return "does not hold" if -1 in sides else "undecided" if 0 in sides or not sides else "holds"
 
 
 def judge(claims: Sequence[Claim], found: Found) -> list[Judgement]:
@@ -91,28 +87,22 @@ def judge(claims: Sequence[Claim], found: Found) -> list[Judgement]:
     findings = {part: part.find(found) for claim in claims for part in claim.parts}
     for family in {part.family for part in findings if part.family}:
         members = [part for part in findings if part.family == family]
-        tests = {str(i): findings[part].p_value for i, part in enumerate(members)}
-        adjusted = stats.holm({i: 1.0 if p is None else p for i, p in tests.items()})
-        for part, p in zip(members, adjusted.values(), strict=True):
+        tests = [findings[part].p_value for part in members]
+        adjusted = stats.holm([1.0 if p is None else p for p in tests])
+        for part, p in zip(members, adjusted, strict=True):
             one = findings[part]
             if one.p_value is not None:
                 evidence = f"{one.evidence}, after Holm {format_p(p)}"
                 findings[part] = replace(one, side=one.side if p < ALPHA else 0, evidence=evidence)
-    return [_judgement(claim, [findings[part] for part in claim.parts]) for claim in claims]
+    return [Judgement(claim, [findings[part] for part in claim.parts]) for claim in claims]
 
 
-def _judgement(claim: Claim, findings: Sequence[Finding]) -> Judgement:
-    sides = [finding.side for finding in findings if finding.side is not None]
-    verdict: Verdict = "does not hold" if -1 in sides else "undecided" if 0 in sides or not sides else "holds"
-    return Judgement(claim, verdict, findings)
-
-
-def side_of(estimate: stats.Estimate, low: float, high: float | None = None) -> int:
-    """1 where the whole interval lies above `low` (and below `high`), -1 where it lies wholly outside, else 0."""
+def side_of(estimate: stats.Estimate, low: float, high: float = inf) -> int:
+    """1 where the whole interval lies above `low` and below `high`, -1 where it lies wholly outside, else 0."""
     if estimate.low is None or estimate.high is None:
         return 0
-    inside = estimate.low > low and (high is None or estimate.high < high)
-    outside = estimate.high < low or (high is not None and estimate.low > high)
+    inside = low < estimate.low and estimate.high < high
+    outside = estimate.high < low or high < estimate.low
     return int(inside) - int(outside)
 
 
@@ -121,55 +111,42 @@ def side_of(estimate: stats.Estimate, low: float, high: float | None = None) -> 
 
 def above(quantity: Quantity, arm: Setting, threshold: float) -> Part:
     """The quantity's interval lies above a threshold."""
-    rule = f"{quantity.name}: the 95 % interval lies above {threshold:g}"
-    return _of_arms([arm], rule, lambda a: _interval(quantity, a, threshold, None, sign=1))
-
-
-def below(quantity: Quantity, arm: Setting, threshold: float) -> Part:
-    """The quantity's interval lies below a threshold."""
-    rule = f"{quantity.name}: the 95 % interval lies below {threshold:g}"
-    return _of_arms([arm], rule, lambda a: _interval(quantity, a, threshold, None, sign=-1))
+    return within(quantity, arm, threshold, inf)
 
 
 def within(quantity: Quantity, arm: Setting, low: float, high: float) -> Part:
-    """The quantity's interval lies in a range."""
-    rule = f"{quantity.name}: the 95 % interval lies in {low} to {high}"
-    return _of_arms([arm], rule, lambda a: _interval(quantity, a, low, high, sign=1))
+    """The quantity's interval lies in a range, of which one end may be infinite."""
+    where = f"above {low:g}" if isinf(high) else f"below {high:g}" if isinf(low) else f"in {low} to {high}"
 
+    def find(arm: Arm) -> Finding:
+        estimate = quantity.estimate(arm)
+        side, seeds = side_of(estimate, low, high), None
+        if side == 0 and isinstance(quantity, Share) and estimate.value is not None:
+            # Only runs that count help, and of these there will be as many among new seeds.
+            counted = quantity.counts(arm)[1]
+            clear = stats.seeds_to_clear(estimate.value, high if isinf(low) else low)
+            seeds = None if clear is None else -(-clear * len(arm.runs) // counted)
+        shown = ", ".join(quantity.cells(arm).values())
+        return Finding(side, f"{arm.title}, {arm.count} seeds: {shown}", seeds=seeds, arms=[arm])
 
-def _interval(quantity: Quantity, arm: Arm, low: float, high: float | None, sign: int) -> Finding:
-    estimate = quantity.estimate(arm)
-    side = sign * side_of(estimate, low, high)
-    seeds = None
-    if side == 0 and isinstance(quantity, Share) and estimate.value is not None:
-        # Only runs that count help, and of these there will be as many among new seeds.
-        counted = quantity.counts(arm)[1]
-        clear = stats.seeds_to_clear(estimate.value, low)
-        seeds = None if clear is None else -(-clear * len(arm.runs) // counted)
-    shown = ", ".join(quantity.cells(arm).values())
-    return Finding(side, f"{arm.title}, {arm.count} seeds: {shown}", seeds=seeds, arms=[arm])
+    return _of_arms([arm], f"{quantity.name}: the 95 % interval lies {where}", find)
 
 
 def larger(quantity: Quantity, a: Setting, b: Setting, family: str, tests: int) -> Part:
-    """The quantity is larger in one arm than in the other, by its test.
+    """The quantity is larger in the first arm than in the other, by its test.
 
-    Args:
-        quantity: what is compared.
-        a: the arm in which it is larger.
-        b: the other arm.
-        family: as in `Part`.
-        tests: how many there are in the family: the strictest level of the correction decides how many seeds it takes.
+    The `family` has so many `tests`: the strictest level of its correction decides how many seeds it takes.
     """
 
     def find(first: Arm, second: Arm) -> Finding:
         test = quantity.compare(first, second)
-        if test is None:
-            return Finding(0, f"{first.title} and {second.title} have nothing in common to compare")
-        difference = quantity.format(stats.Estimate(test.difference, test.low, test.high), signed=True)
-        shown = [f"{quantity.name}, {first.title} minus {second.title}: {difference}, {format_p(test.p_value)}"]
-        shown += [note for note in (test.note, quantity.describe_pair(first, second)) if note]
-        seeds = quantity.seeds_to_decide(first, second, ALPHA / tests)
-        return Finding(1 if test.difference > 0 else -1, "; ".join(shown), test.p_value, seeds, [first, second])
+        if isinstance(test, str):
+            return Finding(0, f"{first.title} and {second.title}: {test}")
+        note = f"; {test.note}" if test.note else ""
+        shown = f"{quantity.format(test)}, {format_p(test.p_value)}{note}"
+        evidence = f"{quantity.name}, {first.title} minus {second.title}: {shown}"
+        seeds = test.seeds(ALPHA / tests)
+        return Finding(1 if test.difference > 0 else -1, evidence, test.p_value, seeds, [first, second])
 
     rule = f"{quantity.name}: larger in the first arm, p < {ALPHA} after Holm's correction"
     return _of_arms([a, b], rule, find, family)

@@ -19,32 +19,27 @@ MOST_PAIRS = 6
 def compare_arms(quantity: Quantity, arms: Mapping[str, Arm], reference: str = "") -> Table:
     """All pairs of a few arms by title, else each against the reference; p-values are corrected over the rows (Holm).
 
-    Args:
-        quantity: what is compared.
-        arms: two or more, by title.
-        reference: a part of the title of the arm that the others are compared with; the first arm by default.
+    `reference` is a part of the title of the arm that the others are compared with; by default it is the first arm.
     """
     titles = list(arms)
     first = next((title for title in titles if reference and reference in title), titles[0])
     pairs = [(title, first) for title in titles if title != first]
     if len(arms) <= MOST_PAIRS and not reference:
         pairs = [(b, a) for a, b in itertools.combinations(titles, 2)]
-    tests = {pair: quantity.compare(arms[pair[0]], arms[pair[1]]) for pair in pairs}
-    adjusted = stats.holm({str(pair): test.p_value for pair, test in tests.items() if test})
+    tests = {(a, b): quantity.compare(arms[a], arms[b]) for a, b in pairs}
+    found = {pair: test for pair, test in tests.items() if not isinstance(test, str)}
+    adjusted = dict(zip(found, stats.holm([test.p_value for test in found.values()]), strict=True))
     rows = []
     for (a, b), test in tests.items():
-        if test is None:
-            rows.append([f"{a} minus {b}", "cannot be compared", *[NONE] * 4])
+        if isinstance(test, str):
+            rows.append([f"{a} minus {b}", "cannot be compared", *[NONE] * 3, test])
             continue
-        p = adjusted[str((a, b))]
-        verdict = f"{a if test.difference > 0 else b} is larger"
-        if p >= ALPHA:
-            verdict = "no difference seen"
-        if quantity.smallest_p(arms[a], arms[b]) * len(adjusted) >= ALPHA:
+        p = adjusted[a, b]
+        verdict = f"{a if test.difference > 0 else b} is larger" if p < ALPHA else "no difference seen"
+        if test.smallest_p * len(found) >= ALPHA:
             verdict = "no p-value can reach .05 with so few seeds"
-        difference = quantity.format(stats.Estimate(test.difference, test.low, test.high), signed=True)
-        beside = "; ".join(note for note in (test.note, quantity.describe_pair(arms[a], arms[b])) if note)
-        rows.append([f"{a} minus {b}", difference, f"{test.p_value:.2g}", f"{p:.2g}", verdict, beside or NONE])
+        p_values = f"{test.p_value:.2g}", f"{p:.2g}"
+        rows.append([f"{a} minus {b}", quantity.format(test), *p_values, verdict, test.note or NONE])
     caption = f"{quantity.name}: differences with 95 % intervals; p after Holm's correction over these rows"
     return Table(caption, ["arms", "difference", "p", "p, corrected", "verdict", "beside it"], rows)
 
@@ -61,6 +56,6 @@ class Differences:
         problems: dict[str, dict[str, Arm]] = {}
         for title, arm in evidence.rows(self.settings):
             if arm:
-                key = [arm.source, arm.data, *(arm.setting[name] for name in evidence.found.how.problem)]
+                key = [arm.source, arm.data, *(arm.setting[name] for name in evidence.found.scheme.problem)]
                 problems.setdefault(str(key), {})[title] = arm
         return [compare_arms(self.quantity, arms) for arms in problems.values() if len(arms) > 1]

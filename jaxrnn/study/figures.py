@@ -3,15 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from numpy.typing import NDArray
 
 from jaxrnn.rundir.read import Curve
-from jaxrnn.study import plots, stats
+from jaxrnn.study import plots, survival
 from jaxrnn.study.arms import Arm, Setting
 from jaxrnn.study.page import Figure
 from jaxrnn.study.quantities import Quantity, TimeToEvent
-from jaxrnn.study.study import Evidence, Which
+from jaxrnn.study.study import ArmChoice, Evidence
 
 _COLUMNS = 3
 """Arms beside each other in one picture."""
@@ -28,8 +27,6 @@ class SeedCurves:
     """Each run's metrics against the step, a column for each arm.
 
     Attributes:
-        name: of the file.
-        caption: what it shows.
         metrics: by name in the file, as the axis has it.
         settings: of the arms, or which arms; all by default.
         step: what a step is.
@@ -40,7 +37,7 @@ class SeedCurves:
     name: str
     caption: str
     metrics: Mapping[str, str]
-    settings: Which = None
+    settings: ArmChoice = None
     step: str = "training step"
     is_band: bool = False
     file: str = ""
@@ -54,9 +51,6 @@ class SeedCurves:
                 continue
             steps = [curve.steps for curve in curves.values()]
             metrics = {shown: [c.metrics[key] for c in curves.values()] for key, shown in self.metrics.items()}
-            if self.is_band:
-                metrics = {shown: list(hold_last(steps, values)[1]) for shown, values in metrics.items()}
-                steps = [np.unique(np.concatenate(steps))] * len(steps)
             columns.append(plots.Curves(title, [f"seed {seed}" for seed in curves], steps, metrics))
         figures = []
         for first in range(0, len(columns), _COLUMNS):
@@ -66,24 +60,6 @@ class SeedCurves:
             name = self.name + (f"_{first // _COLUMNS + 1}" if first else "")
             figures.append(Figure(name, plots.svg(plot), self.caption, alt))
         return figures
-
-
-def hold_last(steps: Sequence[NDArray], curves: Sequence[NDArray]) -> tuple[NDArray, NDArray[np.float64]]:
-    """Curves on the grid `[k]` of all their steps, `[n, k]`; between and behind its steps each keeps its last value.
-
-    Values that are not finite are passed over.
-
-    Raises:
-        ValueError: if a curve has no finite value at the first step of all.
-    """
-    grid = np.unique(np.concatenate(steps))
-    held = np.full((len(curves), len(grid)), np.nan)
-    for row, at, values in zip(held, steps, curves, strict=True):
-        finite = np.isfinite(values)
-        if not finite.any() or at[finite][0] > grid[0]:
-            raise ValueError("a curve needs a finite first value")
-        row[:] = values[finite][np.searchsorted(at[finite], grid, side="right") - 1]
-    return grid, held
 
 
 @dataclass(frozen=True)
@@ -108,7 +84,7 @@ def survival_figure(name: str, quantity: TimeToEvent, panels: Mapping[str, Seque
     if not panels:
         return []
     drawn = {
-        title: {f"{label}, {len(arm.runs)} runs": stats.survival_curve(quantity.sample(arm)) for label, arm in arms}
+        title: {f"{label}, {len(arm.runs)} runs": survival.survival_curve(quantity.sample(arm)) for label, arm in arms}
         for title, arms in panels.items()
     }
     caption = "Share of runs not yet converged (Kaplan-Meier), with 95 % intervals"
@@ -121,8 +97,6 @@ class Dots:
     """Each run's value and the estimate, a row for each arm and a panel for each quantity.
 
     Attributes:
-        name: of the file.
-        caption: what it shows.
         quantities: by the title of the axis.
         settings: of the arms.
         published: of an arm, what others found; drawn as a stroke.
@@ -155,13 +129,13 @@ class Dots:
 
 def comparison_curves(name: str, arms: Mapping[str, Arm], metrics: Sequence[str]) -> list[Figure]:
     """The arms' mean curves on the same axes; a run that has ended keeps its last value."""
-    panels: dict[str, dict[str, tuple[NDArray, NDArray]]] = {}
+    panels: dict[str, dict[str, tuple[list[NDArray], list[NDArray]]]] = {}
     for metric in metrics:
         for title, arm in arms.items():
             curves = [*curves_with(arm, [metric]).values()]
             if curves:
-                held = hold_last([c.steps for c in curves], [c.metrics[metric] for c in curves])
-                panels.setdefault(metric, {})[f"{title}, {len(curves)} runs"] = held
+                shown = [c.steps for c in curves], [c.metrics[metric] for c in curves]
+                panels.setdefault(metric, {})[f"{title}, {len(curves)} runs"] = shown
     if not panels:
         return []
     caption = "Learning curves: mean and one standard deviation over seeds; a run that has ended keeps its last value"

@@ -16,13 +16,7 @@ from jaxrnn.study.style import PAGE
 
 @dataclass(frozen=True)
 class Table:
-    """A table; cells are Markdown.
-
-    Attributes:
-        caption: what it shows.
-        columns: their headings; the first column names the row.
-        rows: as many cells each.
-    """
+    """A table; caption, headings and cells are Markdown, and the first column names the row."""
 
     caption: str
     columns: Sequence[str]
@@ -31,14 +25,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture.
-
-    Attributes:
-        name: of its file, without folder and ending.
-        svg: the file's text; it follows the reader's choice of light or dark.
-        caption: Markdown.
-        alt: what it shows, for those who cannot see it.
-    """
+    """A picture: the name and text of its file, a caption in Markdown, and what it shows for who cannot see it."""
 
     name: str
     svg: str
@@ -51,7 +38,6 @@ class Section:
     """A part of the page under a heading.
 
     Attributes:
-        title: the heading.
         blocks: what it holds: Markdown, tables, figures and further sections.
         is_folded: closed on the HTML page until the reader opens it.
         name: what its anchor is made from; the title by default.
@@ -84,11 +70,12 @@ def write_page(title: str, sections: Sequence[Section], out_dir: Path) -> tuple[
         OSError: if a file cannot be written.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
-    for figure in _figures(sections):
-        path = out_dir / "figures" / f"{figure.name}.svg"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(figure.svg, encoding="utf-8")
-    text = "\n\n".join([f"# {title}", *(part for section in sections for part in _markdown(section, 2))])
+    for figure in leaves(sections):
+        if isinstance(figure, Figure):
+            path = out_dir / "figures" / f"{figure.name}.svg"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(figure.svg, encoding="utf-8")
+    text = "\n\n".join([f"# {title}", *(part for section in sections for part in markdown_parts(section, 2))])
     first, *others = sections
     page = PAGE.substitute(
         title=html.escape(title),
@@ -102,12 +89,13 @@ def write_page(title: str, sections: Sequence[Section], out_dir: Path) -> tuple[
     return paths
 
 
-def _figures(blocks: Iterable[Block]) -> Iterator[Figure]:
+def leaves(blocks: Iterable[Block]) -> Iterator[str | Table | Figure]:
+    """All that is no section, in the order of the page."""
     for block in blocks:
-        if isinstance(block, Figure):
+        if isinstance(block, Section):
+            yield from leaves(block.blocks)
+        else:
             yield block
-        elif isinstance(block, Section):
-            yield from _figures(block.blocks)
 
 
 # --- Markdown ---------------------------------------------------------------------------------------------------------
@@ -120,7 +108,8 @@ def table_markdown(table: Table) -> str:
     return "\n".join([f"*{table.caption}*", "", *lines])
 
 
-def _markdown(block: Block, level: int) -> Iterator[str]:
+def markdown_parts(block: Block, level: int) -> Iterator[str]:
+    """The Markdown of a block, part by part; the title of a section is a heading of this level."""
     match block:
         case Table():
             yield table_markdown(block)
@@ -129,7 +118,7 @@ def _markdown(block: Block, level: int) -> Iterator[str]:
         case Section():
             yield f"{'#' * level} {block.title}"
             for part in block.blocks:
-                yield from _markdown(part, level + 1)
+                yield from markdown_parts(part, level + 1)
         case _:
             yield block
 
@@ -175,17 +164,12 @@ def _figure(figure: Figure) -> str:
 
 
 def _table(table: Table) -> str:
-    """A cell has its heading as a label: a narrow screen shows a row as a list of these, without cells of no label."""
     columns = zip(table.columns, *table.rows, strict=True)
     kinds = [' class="number"' if all(map(_NUMBER.match, cells)) else "" for _, *cells in columns]
-    names = [f' data-label="{html.escape(name)}"' for name in table.columns]
     heads = [f'<th scope="col"{kind}>{_inline(name)}</th>' for name, kind in zip(table.columns, kinds, strict=True)]
     rows = []
     for first, *others in table.rows:
-        cells = [
-            f"<td{name if cell.strip('-') else ''}{kind}><div>{_inline(cell)}</div></td>"
-            for name, kind, cell in zip(names[1:], kinds[1:], others, strict=True)
-        ]
+        cells = [f"<td{kind}><div>{_inline(cell)}</div></td>" for kind, cell in zip(kinds[1:], others, strict=True)]
         rows.append(f'<tr><th scope="row"{kinds[0]}>{_inline(first)}</th>{"".join(cells)}</tr>')
     head = f"<caption>{_inline(table.caption)}</caption><thead><tr>{''.join(heads)}</tr></thead>"
     return "\n".join(['<div class="wide"><table>', head, "<tbody>", *rows, "</tbody></table></div>"])

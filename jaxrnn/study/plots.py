@@ -20,7 +20,8 @@ from matplotlib.legend import Legend
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from jaxrnn.study.stats import Estimate, SurvivalCurve
+from jaxrnn.study.stats import Estimate
+from jaxrnn.study.survival import SurvivalCurve
 
 # Okabe and Ito (2008), "Color Universal Design": told apart with any colour vision, on light and on dark.
 BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
@@ -54,26 +55,26 @@ class Curves:
 def seed_curves(columns: Sequence[Curves], step: str = "training step", *, is_band: bool = False) -> Figure:
     """Each run's metrics against the step, which has the name `step`.
 
-    Up to six runs get a colour and a name each, more share one colour. A band instead, of runs that share their steps,
-    is their mean with one standard deviation on either side.
+    Up to six runs get a colour and a name each, more share one colour. A band instead is their mean with one standard
+    deviation on either side.
     """
     width = len(columns)
     panels = [("", (column, metric)) for metric in columns[0].metrics for column in columns]
     figure, drawn = _panels(panels, 4.6, 2.7, columns=width, sharex="col", sharey="row")
-    for axes, (column, metric) in drawn:
+    for i, (axes, (column, metric)) in enumerate(drawn):
         runs = "1 run" if len(column.labels) == 1 else f"{len(column.labels)} runs"
         if is_band:
             style = {"color": BLUE, "label": f"mean ± 1 std. dev., {runs}"}
-            _band(axes, column.steps[0], np.array(column.metrics[metric]), **style)
+            _band(axes, column.steps, column.metrics[metric], **style)
         else:
             _runs(axes, column, metric, runs)
-    for axes, (column, _) in drawn[:width]:
-        _legend_above(axes, column.title, 3)
+        if i < width:
+            _legend_above(axes, column.title, 3)
+        if i >= len(drawn) - width:
+            _step_axis(axes, step)
     for axes, (_, metric) in drawn[::width]:
         axes.set_ylabel(metric)
         _limit(axes, metric)
-    for axes, _ in drawn[-width:]:
-        _step_axis(axes, step)
     return figure
 
 
@@ -87,10 +88,24 @@ def _runs(axes: Axes, column: Curves, metric: str, count: str) -> None:
         style["label"] = None
 
 
-def _band(axes: Axes, steps: NDArray, values: NDArray[np.float64], **style: Any) -> None:
-    mean, deviation = values.mean(axis=0), values.std(axis=0)
-    axes.fill_between(steps, mean - deviation, mean + deviation, color=style["color"], alpha=0.2, linewidth=0)
-    axes.plot(steps, mean, linewidth=1.8, **style)
+def hold_last(steps: Sequence[NDArray], curves: Sequence[NDArray]) -> tuple[NDArray, NDArray[np.float64]]:
+    """Curves on the grid `[k]` of all their steps, `[n, k]`; between and behind its steps each keeps its last value.
+
+    Values that are not finite are passed over; before its first finite value a curve is NaN.
+    """
+    grid = np.unique(np.concatenate(steps))
+    held = []
+    for at, values in zip(steps, curves, strict=True):
+        finite = np.isfinite(values)
+        held.append(np.append(np.nan, values[finite])[np.searchsorted(at[finite], grid, side="right")])
+    return grid, np.array(held)
+
+
+def _band(axes: Axes, steps: Sequence[NDArray], values: Sequence[NDArray], **style: Any) -> None:
+    grid, held = hold_last(steps, values)
+    mean, deviation = held.mean(axis=0), held.std(axis=0)
+    axes.fill_between(grid, mean - deviation, mean + deviation, color=style["color"], alpha=0.2, linewidth=0)
+    axes.plot(grid, mean, linewidth=1.8, **style)
 
 
 def _limit(axes: Axes, metric: str) -> None:
@@ -99,16 +114,16 @@ def _limit(axes: Axes, metric: str) -> None:
     axes.set_ylim(low, high)
 
 
-def _step_axis(axes: Axes, step: str) -> None:
+def _step_axis(axes: Axes, step: str = "training step") -> None:
     axes.set_xlabel(step)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))  # Long numbers have room.
 
 
-def mean_curves(panels: Mapping[str, Mapping[str, tuple[NDArray, NDArray]]], step: str = "training step") -> Figure:
+def mean_curves(panels: Mapping[str, Mapping[str, tuple[Sequence[NDArray], Sequence[NDArray]]]]) -> Figure:
     """The mean over each arm's runs with a band of one standard deviation.
 
-    The panels have, by metric and arm, `[k]` steps and the `[n, k]` values of n runs.
+    The panels have, by metric and arm, each run's steps and its values there.
     """
     labels = list(dict.fromkeys(label for arms in panels.values() for label in arms))
     figure, drawn = _panels(panels.items(), 5.2, 3.4 + 0.2 * len(labels) / len(panels))
@@ -116,7 +131,7 @@ def mean_curves(panels: Mapping[str, Mapping[str, tuple[NDArray, NDArray]]], ste
         for label, (steps, values) in arms.items():
             _band(axes, steps, values, **_style_of(labels.index(label)), label=_wrapped(label))
         _limit(axes, metric)
-        _step_axis(axes, step)
+        _step_axis(axes)
     # One legend for all panels, which have the same arms.
     lines = drawn[0][0].get_legend_handles_labels()
     figure.legend(*lines, frameon=False, fontsize="small", loc="outside upper left", ncols=len(panels))
@@ -133,11 +148,10 @@ def survival_curves(panels: Mapping[str, Mapping[str, SurvivalCurve]]) -> Figure
     figure, drawn = _panels(panels.items(), 4.4, 3.2 + 0.2 * max(map(len, panels.values())), sharey=True)
     for (axes, arms), title in zip(drawn, panels, strict=True):
         for i, (label, curve) in enumerate(arms.items()):
-            style = _style_of(i)
-            ends = curve.low, curve.high
-            axes.fill_between(curve.steps, *ends, step="post", color=style["color"], alpha=0.15, linewidth=0)
+            style, band = _style_of(i), (curve.steps, curve.low, curve.high)
+            axes.fill_between(*band, step="post", color=style["color"], alpha=0.15, linewidth=0)
             axes.step(curve.steps, curve.not_converged, where="post", linewidth=1.8, label=_wrapped(label), **style)
-        _step_axis(axes, "training step")
+        _step_axis(axes)
         axes.set_ylim(-0.02, 1.02)
         _legend_above(axes, title, 1)
     drawn[0][0].set_ylabel("share of runs not yet converged")
@@ -224,10 +238,8 @@ def dots_and_intervals(panels: Mapping[str, Sequence[Dots]], *, from_zero: bool 
     at zero, or with the data.
     """
     arms = next(iter(panels.values()))
-    lines = [arm.label.splitlines() for arm in arms]
-    width = 3.8 + max(1.6, 0.085 * max(len(line) for label in lines for line in label)) / len(panels)
-    height = 1.0 + max(0.6, 0.18 * max(map(len, lines))) * len(arms)
-    figure, drawn = _panels(panels.items(), width, height, columns=len(panels), sharey=True)
+    width = 3.8 + max(1.6, 0.085 * max(len(arm.label) for arm in arms)) / len(panels)
+    figure, drawn = _panels(panels.items(), width, 1 + 0.6 * len(arms), columns=len(panels), sharey=True)
     for axes, panel in drawn:
         for y, arm in enumerate(panel):
             colour = COLOURS[y % len(COLOURS)]
@@ -258,7 +270,7 @@ def _below(values: Sequence[float], row: float) -> NDArray[np.float64]:
 class Points:
     """Classified points in the plane: one panel of a figure.
 
-    Each has its class, counted from 0; those at the places in `ringed` get a ring. Classes may have names.
+    Each has its class, counted from 0; those at the places in `ringed` get a ring.
     """
 
     title: str
@@ -266,7 +278,6 @@ class Points:
     y: Sequence[float]
     classes: Sequence[int]
     ringed: Sequence[int]
-    names: Sequence[str] = ()
 
 
 def points_by_class(panels: Sequence[Points], ring: str) -> Figure:
@@ -283,8 +294,7 @@ def points_by_class(panels: Sequence[Points], ring: str) -> Figure:
         for one in np.unique(classes):
             at = x[classes == one], y[classes == one]
             marker, colour = MARKERS[one % len(MARKERS)], colours[one % len(colours)]
-            name = _literal(panel.names[one]) if panel.names else f"class {one}"
-            axes.scatter(*at, s=size, color=colour, marker=marker, label=name, **style)
+            axes.scatter(*at, s=size, color=colour, marker=marker, label=f"class {one}", **style)
         ringed = np.array(panel.ringed, int)
         if ringed.size:
             style = {"facecolors": "none", "edgecolors": "black", "linewidths": 0.6}

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from jaxrnn.rundir.read import Run
-from jaxrnn.study import stats
+from jaxrnn.study import stats, survival
 from jaxrnn.study.arms import Arm, Setting
 from jaxrnn.study.format import NONE, format_estimate, format_p, format_share
+from jaxrnn.study.stats import Comparison
 
-Comparison = stats.Comparison
+_NO_VALUES = "one of them has no values"
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,12 @@ class Quantity:
     Attributes:
         name: in words, with its unit.
         value: of a run; None where the run does not have it.
+        form: how a number is printed.
     """
 
     name: str
     value: Callable[[Run], float | None]
+    form: str = ".4f"
 
     def values(self, arm: Arm) -> list[float]:
         """Of the runs that have one, in the order of their seeds."""
@@ -39,87 +42,64 @@ class Quantity:
         """What the arm's runs say together."""
         raise NotImplementedError
 
-    def compare(self, a: Arm, b: Arm) -> Comparison | None:
-        """The first arm minus the second; None where there is nothing to compare."""
+    def compare(self, a: Arm, b: Arm) -> Comparison | str:
+        """The first arm minus the second, or the reason why they cannot be compared."""
         raise NotImplementedError
-
-    def smallest_p(self, a: Arm, b: Arm) -> float:
-        """The smallest p-value that the test can reach with so many runs."""
-        return stats.smallest_p(len(self.values(a)), len(self.values(b)))
-
-    def seeds_to_decide(self, a: Arm, b: Arm, alpha: float) -> int | None:
-        """Seeds an arm that would tell the two apart, were what was seen the truth; None where nobody can say."""
-        del a, b, alpha
-        return None
-
-    def describe_pair(self, a: Arm, b: Arm) -> str:
-        """What else is known of the difference."""
-        del a, b
-        return ""
 
     def cells(self, arm: Arm) -> dict[str, str]:
         """Columns of a table of arms."""
-        return {self.name: self.format(self.estimate(arm))}
+        return {self.name: self.cell(arm, self.estimate(arm))}
 
-    def format(self, estimate: stats.Estimate, signed: bool = False) -> str:
-        """An estimate, or a difference of two (`signed`), in words."""
-        raise NotImplementedError
+    def cell(self, arm: Arm, estimate: stats.Estimate, beyond: str = NONE) -> str:
+        """An arm's estimate with its note, which says why an end is missing; that there is one seed the table says."""
+        note = f" ({estimate.note})" if estimate.note and len(arm.runs) > 1 else ""
+        return format_estimate(estimate, self.form, beyond) + note
+
+    def format(self, estimate: stats.Estimate | Comparison) -> str:
+        """An estimate, or a difference of two, which has its sign."""
+        if isinstance(estimate, stats.Estimate):
+            return format_estimate(estimate, self.form)
+        difference = stats.Estimate(estimate.difference, estimate.low, estimate.high)
+        return format_estimate(difference, f"+{self.form}")
 
 
 @dataclass(frozen=True)
 class TimeToEvent(Quantity):
-    """Steps until a run has stopped by its rule; a run that has not is censored at the horizon.
+    """Steps until a run has stopped by its rule; one that has not is censored at the horizon of its setting."""
 
-    Attributes:
-        horizon: the last step that a setting allows.
-    """
-
+    form: str = ".0f"
     horizon: Callable[[Setting], int] = lambda setting: int(setting["max_steps"])
 
     def values(self, arm: Arm) -> list[float]:
         """Of all runs; a censored one has the horizon."""
         return [float(value) for value in self.sample(arm).steps]
 
-    def sample(self, arm: Arm) -> stats.StepsSample:
-        """The arm's runs for the functions of `jaxrnn.study.stats`."""
-        steps = [None if value is None else int(value) for value in map(self.value, arm.runs)]
-        return stats.steps_sample(steps, self.horizon(arm.setting))
+    def sample(self, arm: Arm) -> survival.StepsSample:
+        """The arm's runs for the functions of `jaxrnn.study.survival`."""
+        return survival.steps_sample([self.value(run) for run in arm.runs], self.horizon(arm.setting))
 
     def estimate(self, arm: Arm) -> stats.Estimate:
         """The restricted mean, with a bootstrap interval."""
-        return stats.restricted_mean(self.sample(arm))
+        return survival.restricted_mean(self.sample(arm))
 
-    def compare(self, a: Arm, b: Arm) -> Comparison | None:
-        """The difference of restricted means, with a permutation test."""
-        if self.horizon(a.setting) != self.horizon(b.setting):
-            return None
-        return stats.compare_restricted_means(self.sample(a), self.sample(b))
-
-    def seeds_to_decide(self, a: Arm, b: Arm, alpha: float) -> int | None:
-        """As in `jaxrnn.study.stats.seeds_to_decide`."""
-        return stats.seeds_to_decide(self.values(a), self.values(b), alpha=alpha)
-
-    def describe_pair(self, a: Arm, b: Arm) -> str:
-        """The log-rank test."""
-        test = stats.log_rank(self.sample(a), self.sample(b))
-        if test.z is None or test.p_value is None:
-            return f"log-rank {test.note}"
-        return f"log-rank z = {test.z:.2f}, {format_p(test.p_value)}"
+    def compare(self, a: Arm, b: Arm) -> Comparison | str:
+        """The difference of restricted means, with a permutation test, and beside it the log-rank test."""
+        horizons = [self.horizon(arm.setting) for arm in (a, b)]
+        if horizons[0] != horizons[1]:
+            return f"they have other horizons: {horizons[0]} and {horizons[1]} steps"
+        ranks = survival.log_rank(self.sample(a), self.sample(b))
+        said = f"z = {ranks[0]:.2f}, {format_p(ranks[1])}" if ranks else "undefined, no step tells them apart"
+        return stats.compare_means(self.values(a), self.values(b)).noting(f"log-rank {said}")
 
     def cells(self, arm: Arm) -> dict[str, str]:
         """Converged runs, restricted mean and median."""
         sample = self.sample(arm)
-        mean = stats.restricted_mean(sample)
         beyond = NONE if sample.converged.all() else f"> {sample.horizon}"
         return {
             "converged": format_share(int(sample.converged.sum()), len(sample.steps)),
-            f"{self.name}, restricted mean": self.format(mean) + (f" ({mean.note})" if mean.note else ""),
-            "median": format_estimate(stats.median_steps(sample), ".0f", beyond=beyond),
+            f"{self.name}, restricted mean": self.cell(arm, survival.restricted_mean(sample)),
+            "median": self.cell(arm, survival.median_steps(sample), beyond),
         }
-
-    def format(self, estimate: stats.Estimate, signed: bool = False) -> str:
-        """Whole steps."""
-        return format_estimate(estimate, "+.0f" if signed else ".0f")
 
 
 @dataclass(frozen=True)
@@ -127,13 +107,11 @@ class Mean(Quantity):
     """A number whose mean over seeds counts.
 
     Attributes:
-        form: how it is printed.
         within: what it can be at all.
         paired: runs of the same seed share what is random, such as a split: arms are compared seed by seed.
         deviation: show the standard deviation too.
     """
 
-    form: str = ".4f"
     within: tuple[float, float] = (-inf, inf)
     paired: bool = False
     deviation: bool = False
@@ -148,24 +126,17 @@ class Mean(Quantity):
         pairs = [(first[seed], second.get(seed)) for seed in first]
         return [x - y for x, y in pairs if x is not None and y is not None]
 
-    def compare(self, a: Arm, b: Arm) -> Comparison | None:
+    def compare(self, a: Arm, b: Arm) -> Comparison | str:
         """By pairs with a sign-flip test, else by the difference of means with a permutation test."""
-        if self.paired:
-            differences = self.differences(a, b)
-            return stats.compare_paired(differences) if differences else None
-        first, second = self.values(a), self.values(b)
-        return stats.compare_means(first, second) if first and second else None
-
-    def describe_pair(self, a: Arm, b: Arm) -> str:
-        """By pairs, in how many the first is larger."""
-        differences = self.differences(a, b) if self.paired else []
-        larger, ties = sum(d > 0 for d in differences), sum(d == 0 for d in differences)
+        if not self.paired:
+            first, second = self.values(a), self.values(b)
+            return stats.compare_means(first, second) if first and second else _NO_VALUES
+        pairs = self.differences(a, b)
+        if not pairs:
+            return "they have no seed in common"
+        larger, ties = sum(d > 0 for d in pairs), sum(d == 0 for d in pairs)
         alike = f", {ties} alike" if ties else ""
-        return f"the first is larger in {larger} of {len(differences)} seeds{alike}" if differences else ""
-
-    def smallest_p(self, a: Arm, b: Arm) -> float:
-        """Of the sign-flip test, or the permutation test."""
-        return stats.smallest_p_paired(len(self.differences(a, b))) if self.paired else super().smallest_p(a, b)
+        return stats.compare_paired(pairs).noting(f"the first is larger in {larger} of {len(pairs)} seeds{alike}")
 
     def cells(self, arm: Arm) -> dict[str, str]:
         """The mean, and the standard deviation where it is asked for."""
@@ -175,14 +146,12 @@ class Mean(Quantity):
             found["standard deviation"] = f"{np.std(values, ddof=1):.2f}" if len(values) > 1 else NONE
         return found
 
-    def format(self, estimate: stats.Estimate, signed: bool = False) -> str:
-        """With the quantity's digits."""
-        return format_estimate(estimate, ("+" if signed else "") + self.form)
-
 
 @dataclass(frozen=True)
 class Share(Quantity):
     """A share of runs: `value` is true or false, or None for a run that does not count."""
+
+    form: str = ".2f"
 
     def counts(self, arm: Arm) -> tuple[int, int]:
         """Successes and trials."""
@@ -193,27 +162,14 @@ class Share(Quantity):
         """The share, with Clopper and Pearson's interval."""
         return stats.proportion(*self.counts(arm))
 
-    def compare(self, a: Arm, b: Arm) -> Comparison | None:
+    def compare(self, a: Arm, b: Arm) -> Comparison | str:
         """The difference, with Newcombe's interval and Fisher's exact test."""
         first, second = self.counts(a), self.counts(b)
-        return stats.difference_of_proportions(*first, *second) if first[1] and second[1] else None
-
-    def smallest_p(self, a: Arm, b: Arm) -> float:
-        """Of Fisher's test, where all runs of one arm succeed and none of the other."""
-        return stats.fisher_exact(0, self.counts(a)[1], self.counts(b)[1], self.counts(b)[1])
-
-    def seeds_to_decide(self, a: Arm, b: Arm, alpha: float) -> int | None:
-        """As in `jaxrnn.study.stats.seeds_to_decide_proportions`."""
-        shares = [successes / trials for successes, trials in (self.counts(a), self.counts(b))]
-        return stats.seeds_to_decide_proportions(*shares, alpha=alpha)
+        return stats.difference_of_proportions(*first, *second) if first[1] and second[1] else _NO_VALUES
 
     def cells(self, arm: Arm) -> dict[str, str]:
         """The count and the share."""
         return {self.name: format_share(*self.counts(arm))}
-
-    def format(self, estimate: stats.Estimate, signed: bool = False) -> str:
-        """Two digits."""
-        return format_estimate(estimate, "+.2f" if signed else ".2f")
 
 
 def result(key: str, factor: float = 1, optional: bool = False) -> Callable[[Run], float | None]:
@@ -254,12 +210,11 @@ def at_best(metric: str, by: str, file: str) -> Callable[[Run], float | None]:
     """
 
     def value(run: Run) -> float | None:
-        curve = run.curve_in(file)
-        values = curve.metrics.get(by, np.empty(0)) if curve else np.empty(0)
-        if curve is None or not np.isfinite(values).any() or metric not in {"step", *curve.metrics} or _has_failed(run):
+        curve = None if _has_failed(run) else run.curve_in(file)
+        if curve is None or not np.isfinite(curve.metrics.get(by, ())).any():
             return None
-        best = np.nanargmin(values)
-        return float(curve.steps[best] if metric == "step" else curve.metrics[metric][best])
+        values = {"step": curve.steps, **curve.metrics}.get(metric)
+        return None if values is None else float(values[np.nanargmin(curve.metrics[by])])
 
     return value
 

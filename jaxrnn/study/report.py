@@ -1,31 +1,26 @@
 """The sections of the page: what studies find in run directories, and what the reader's own runs say of each other."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
-from jaxrnn.rundir.read import Directory, Run, describe
-from jaxrnn.study.arms import Arm, Found, Source, find_arms
+from jaxrnn.rundir.read import Directory, describe
+from jaxrnn.study.arms import Arm, Found, Source, find_arms, with_values
 from jaxrnn.study.claims import Judgement, judge
 from jaxrnn.study.compare import compare_arms
 from jaxrnn.study.figures import comparison_curves, survival_figure
 from jaxrnn.study.format import NONE, code
-from jaxrnn.study.page import Block, Figure, Section, Table
+from jaxrnn.study.page import Block, Figure, Section, Table, leaves
 from jaxrnn.study.quantities import TimeToEvent
 from jaxrnn.study.study import Evidence, Measured, Study
 
-SUMMARY, YOURS = "What was found", "Your runs"
-
 
 def make_sections(
-    studies: Iterable[Study], directories: Sequence[tuple[Directory, Source]], reference: str = ""
+    studies: Sequence[Study], directories: Sequence[tuple[Directory, Source]], reference: str = ""
 ) -> list[Section]:
     """The page's sections, the summary first.
 
-    Args:
-        studies: all there are.
-        directories: each with its source.
-        reference: a part of the title of the arm that others are compared with; the first arm by default.
+    `reference` is as in `compare_arms`.
     """
     numbers = {directory.path: i for i, (directory, _) in enumerate(directories, start=1)}
 
@@ -34,69 +29,66 @@ def make_sections(
 
     yours: list[Block] = []
     brief: list[Block] = []
-    sections = []
+    sections, remarks = [], _own_remarks(directories, {study.name for study in studies})
     for study in sorted(studies, key=lambda study: (-len(study.claims), study.title)):
         mine = [(directory, source) for directory, source in directories if directory.study == study.name]
         if not mine:
             continue
         evidence = _read_evidence(study, mine, cite)
-        is_of_paper = not study.arms.paper or any(map(study.arms.is_paper, evidence.found.arms))
-        judged = judge(study.claims, evidence.found) if is_of_paper else []
-        content = _declared(study, evidence, judged) if is_of_paper else []
-        own = _own_runs(study, evidence, reference)
-        if own:
-            yours.append(Section(f"{YOURS}: {study.title}", own))
-        if is_of_paper and (headline := [*study.headline(evidence), *_verdicts(study, judged)]):
-            brief.append(Section(f"In brief: {study.title}", headline))
-        remarks = [f"- {remark}" for remark in evidence.found.remarks]
-        content += [Section("Remarks", ["\n".join(remarks)], True, f"{study.name} remarks")] if remarks else []
+        content: list[Block] = []
+        if not study.arms.paper or any(map(study.arms.is_paper, evidence.found.arms)):
+            judged = judge(study.claims, evidence.found)
+            content = _declared(study, evidence, judged)
+            if headline := [*study.headline(evidence), *_verdicts(study, judged)]:
+                brief.append(Section(f"In brief: {study.title}", headline))
+        if own := _own_runs(study, evidence, reference):
+            yours.append(Section(f"Your runs: {study.title}", own))
+        remarks += [remark for source, remark in evidence.found.remarks if source == "own"]
+        archived = [remark for source, remark in evidence.found.remarks if source == "archive"]
+        content += [Section("Remarks", _list(archived), True, f"{study.name} remarks")] if archived else []
         if content:
             sections.append(Section(study.title, content))
-    figures = [figure for section in sections for figure in _figures(section)]
-    if not yours and figures:
-        brief.insert(1, figures[0])
+    if not yours:
+        brief[1:1] = [block for block in leaves(sections) if isinstance(block, Figure)][:1]
     summary = [*yours, *brief] or ["No run has been found."]
-    return [Section(SUMMARY, [*_own_remarks(directories), *summary]), *sections, _sources(directories)]
+    return [Section("What was found", [*_list(remarks), *summary]), *sections, _sources(directories)]
 
 
-def _own_remarks(directories: Iterable[tuple[Directory, Source]]) -> list[str]:
-    """A list of the reader's own directories that are damaged or unfinished: what they lack is missing below."""
-    items = [
-        f"- {code(directory.path)}: {'; '.join(directory.remarks)}"
-        for directory, source in directories
-        if source == "own" and directory.remarks
-    ]
-    return ["\n".join(items)] if items else []
+def _list(items: Sequence[str]) -> list[str]:
+    return ["\n".join(f"- {item}" for item in items)] if items else []
+
+
+def _own_remarks(directories: Iterable[tuple[Directory, Source]], studies: Collection[str]) -> list[str]:
+    """On the reader's own directories that are damaged, unfinished or of no known study: what they lack is missing."""
+    remarks = []
+    for directory, source in directories:
+        unknown = f"is of {code(directory.study)}, which is none of the studies here: left out"
+        found = [*directory.remarks, *([unknown] if directory.study and directory.study not in studies else [])]
+        if source == "own" and found:
+            remarks.append(f"{code(directory.path)}: {'; '.join(found)}")
+    return remarks
 
 
 def _read_evidence(
     study: Study, directories: Sequence[tuple[Directory, Source]], cite: Callable[[Sequence[Path]], str]
 ) -> Evidence:
-    def check(run: Run) -> None:
-        for quantity in study.quantities:
-            quantity.value(run)
-
     every = [directory for directory, _ in directories]
     if study.row is None:
-        return Evidence(find_arms(study.arms, directories, check), every, cite)
+        found = find_arms(study.arms, directories, lambda run: [one.value(run) for one in study.quantities])
+        return Evidence(found, every, cite)
     measured: list[Measured] = []
-    remarks = []
-    for directory in every:
+    remarks: list[tuple[Source, str]] = []
+    for directory, source in directories:
         try:
             config = study.arms.read(directory.config)
             rows = [study.row.model_validate(run.result) for run in directory.runs if run.result is not None]
         except ValueError as error:
-            remarks.append(f"{code(directory.path)}: {describe(error)}: left out")
+            remarks.append((source, f"{code(directory.path)}: {describe(error)}: left out"))
             continue
         if directory.complete and all(run.curve for run in directory.runs):
             suffix = f"_{len(measured) + 1}" if measured else ""
             measured.append(Measured(directory, config, rows, cite([directory.path]), suffix))
     return Evidence(Found(study.arms, [], remarks), every, cite, measured)
-
-
-def _figures(section: Section) -> list[Figure]:
-    inner = [figure for block in section.blocks if isinstance(block, Section) for figure in _figures(block)]
-    return [*(block for block in section.blocks if isinstance(block, Figure)), *inner]
 
 
 # --- What a study declares --------------------------------------------------------------------------------------------
@@ -124,8 +116,7 @@ decide it, were what was seen the truth."""
 
 def _verdicts(study: Study, judged: Sequence[Judgement]) -> list[str]:
     """A list of the claims, each with a link to its evidence."""
-    items = [f"- [({one.claim.key})](#{_claim_id(study, one)}) {one.claim.text}: **{one.verdict}**" for one in judged]
-    return ["\n".join(items)] if items else []
+    return _list([f"[({j.claim.key})](#{_claim_id(study, j)}) {j.claim.text}: **{j.verdict}**" for j in judged])
 
 
 def _claim_id(study: Study, one: Judgement) -> str:
@@ -155,20 +146,46 @@ def _claim(study: Study, one: Judgement, evidence: Evidence) -> Section:
 
 def _own_runs(study: Study, evidence: Evidence, reference: str) -> list[Block]:
     """The reader's own arms: those that solve the same problem beside each other."""
+    own = [arm for arm in evidence.found.arms if arm.source == "own"]
     problems: dict[str, list[Arm]] = {}
-    for arm in evidence.found.arms:
-        if arm.source == "own":
-            problem = ", ".join(f"{name}={arm.setting[name]}" for name in study.arms.problem)
-            problems.setdefault(problem, []).append(arm)
-    return [block for item in problems.items() for block in _one_problem(study, evidence, *item, reference)]
+    for arm in own:
+        problems.setdefault(with_values("", arm.setting, study.arms.problem), []).append(arm)
+    blocks = _off_paper(study, own)
+    for problem, arms in problems.items():
+        blocks += _one_problem(study, evidence, problem, arms, reference)
+    return blocks
+
+
+def _off_paper(study: Study, arms: Sequence[Arm]) -> list[Block]:
+    """Why the paper's tables and verdicts are not about these arms, where that is so."""
+    if not (study.arms.paper and arms) or any(map(study.arms.is_paper, arms)):
+        return []
+    arm, off = min(((arm, study.arms.off_paper(arm.setting)) for arm in arms), key=lambda one: len(one[1]))
+    nearest = f"The nearest, {arm.title}, would be one with {with_values('', off, off)}"
+    return [f"None of your arms is one of the paper's, so what is said of the paper is not about them. {nearest}."]
 
 
 def _one_problem(study: Study, evidence: Evidence, problem: str, group: Sequence[Arm], reference: str) -> list[Block]:
     """The arms with what sets them apart, their differences, their curves."""
-    arms, shared = _short_titles(study, group)
+    settings = [arm.setting for arm in group]
+    varies = [name for name in settings[0] if any(setting[name] != settings[0][name] for setting in settings)]
+    arms: dict[str, Arm] = {}
+    for arm in group:
+        others = [name for name in study.arms.differences(arm.setting) if name in varies]
+        title = with_values(study.arms.label(arm.setting), arm.setting, others)
+        title += "" if arm.is_complete else " (in training)"
+        arms[title if title not in arms else f"{title} ({code(arm.paths[0].name)})"] = arm
+    shared = [n for n in study.arms.differences(settings[0]) if n not in {*varies, *study.arms.named}]
+    about = with_values("Your arms", settings[0], [*study.arms.problem, *shared])
+    rows = []
+    for title, arm in arms.items():
+        cells = {**{name: str(arm.setting[name]) for name in varies}, "seeds": arm.count}
+        # While others are in training, those runs that end first are no fair sample of all.
+        for quantity in study.quantities if arm.is_complete else ():
+            cells |= quantity.cells(arm)
+        rows.append((title, arm, cells))
+    blocks: list[Block] = [evidence.table(f"{about}; brackets are 95 % intervals over seeds", rows)]
     complete = {title: arm for title, arm in arms.items() if arm.is_complete}
-    about = ", ".join(part for part in (problem, shared) if part)
-    blocks: list[Block] = [_arms_table(study, evidence, about, arms)]
     primary = next(iter(study.quantities), None)
     if primary and len(complete) > 1:
         if not any(reference in title for title in complete):
@@ -179,45 +196,6 @@ def _one_problem(study: Study, evidence: Evidence, problem: str, group: Sequence
     if isinstance(primary, TimeToEvent) and complete:
         blocks += survival_figure(f"survival_{name}", primary, {problem: list(complete.items())})
     return blocks
-
-
-def _short_titles(study: Study, arms: Sequence[Arm]) -> tuple[dict[str, Arm], str]:
-    """The arms by titles without what they share, and what they share that is not at its default."""
-    named, settings = study.arms.named, [arm.setting for arm in arms]
-    varies = {name for name in settings[0] if any(setting[name] != settings[0][name] for setting in settings)}
-    titles: dict[str, Arm] = {}
-    for arm in arms:
-        others = [f"{name}={arm.setting[name]}" for name in study.arms.differences(arm.setting) if name in varies]
-        title = ", ".join([study.arms.title(arm.setting), *others]) + ("" if arm.is_complete else " (in training)")
-        titles[title if title not in titles else f"{title} ({code(arm.paths[0].name)})"] = arm
-    shared = [name for name in study.arms.differences(settings[0]) if name not in {*varies, *named}]
-    return titles, ", ".join(f"{name}={settings[0][name]}" for name in shared)
-
-
-def _arms_table(study: Study, evidence: Evidence, about: str, arms: Mapping[str, Arm]) -> Table:
-    settings = [arm.setting for arm in arms.values()]
-    apart = [name for name in settings[0] if any(setting[name] != settings[0][name] for setting in settings)]
-    quantities = [_cells(study, arm) for arm in arms.values()]
-    heads = list(dict.fromkeys(head for cells in quantities for head in cells))
-    rows = [
-        [
-            title,
-            *(str(arm.setting[name]) for name in apart),
-            arm.count,
-            *(cells.get(head, NONE) for head in heads),
-            evidence.cite(arm.paths),
-        ]
-        for (title, arm), cells in zip(arms.items(), quantities, strict=True)
-    ]
-    caption = ", ".join(part for part in ("Your arms", about) if part)
-    return Table(f"{caption}; brackets are 95 % intervals over seeds", ["arm", *apart, "seeds", *heads, "source"], rows)
-
-
-def _cells(study: Study, arm: Arm) -> dict[str, str]:
-    """What the quantities say of a complete arm: those runs that end first are no fair sample of all."""
-    if not arm.is_complete:
-        return {}
-    return {head: cell for quantity in study.quantities for head, cell in quantity.cells(arm).items()}
 
 
 # --- Sources ----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from jaxrnn.rundir.read import Curve, Directory, Run
-from jaxrnn.study.arms import Arm, Arms, Found, Setting, Source
+from jaxrnn.study.arms import Arm, ArmScheme, Found, Setting, Source
 from jaxrnn.study.claims import Claim
 from jaxrnn.study.format import NONE, NOT_RUN
 from jaxrnn.study.page import Block, Table
@@ -20,20 +20,15 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 """A run's row of ``results.json``."""
-Which = Sequence[Setting] | Callable[[Arm], bool] | None
+ArmChoice = Sequence[Setting] | Callable[[Arm], bool] | None
 """Arms by their settings, or those for which a function is true; None for all."""
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A complete directory of a study that trains nothing.
+    """A complete directory of a study that trains nothing, with its config and its rows of ``results.json``.
 
-    Attributes:
-        directory: as it was read.
-        config: of the study's dataclass.
-        rows: of ``results.json``, of the study's model.
-        source: a numbered link to it.
-        suffix: ends the names of its figures; empty for the first directory.
+    `source` is a numbered link to it, and `suffix` ends the names of its figures; it is empty for the first directory.
     """
 
     directory: Directory
@@ -53,7 +48,6 @@ class Evidence:
     """What a study's tables and figures are made from.
 
     Attributes:
-        found: the arms.
         directories: of this study, in the order of their paths.
         cite: numbered links to the run directories at these paths.
         measured: of a study that trains nothing, its complete directories.
@@ -69,18 +63,28 @@ class Evidence:
         """Archive and own, as far as there are arms of them."""
         return sorted({arm.source for arm in self.found.arms})
 
-    def rows(self, which: Which = None) -> list[tuple[str, Arm | None]]:
+    def rows(self, choice: ArmChoice = None) -> list[tuple[str, Arm | None]]:
         """Titles and arms, from each source; complete arms only.
 
         A setting that no directory has comes once, without an arm.
         """
-        if which is None or callable(which):
-            return [(self.title(arm), arm) for arm in self.found.arms if arm.is_complete and (not which or which(arm))]
+        if choice is None or callable(choice):
+            chosen = [arm for arm in self.found.arms if arm.is_complete and (choice is None or choice(arm))]
+            return [(self.title(arm), arm) for arm in chosen]
         rows: list[tuple[str, Arm | None]] = []
-        for setting in which:
+        for setting in choice:
             arms = [arm for source in self.sources if (arm := self.found.arm(setting, source))]
             rows += [(self.title(arm), arm) for arm in arms] or [(self.found.title(setting), None)]
         return rows
+
+    def table(self, caption: str, rows: Sequence[tuple[str, Arm | None, Mapping[str, str]]]) -> Table:
+        """A table of titles, cells by heading, and links to the arms' directories; a row may lack some cells."""
+        heads = list(dict.fromkeys(head for _, _, cells in rows for head in cells))
+        table = [
+            [title, *(cells.get(head, NONE) for head in heads), self.cite(arm.paths if arm else [])]
+            for title, arm, cells in rows
+        ]
+        return Table(caption, ["arm", *heads, "source"], table)
 
     def title(self, arm: Arm) -> str:
         """The arm's title; with its source where there are two."""
@@ -102,36 +106,38 @@ class ArmTable:
     """A table with a row for each arm.
 
     Attributes:
-        caption: what it shows.
-        columns: by heading, a cell of an arm; or several, by heading, from one function without a heading of its own.
+        columns: a pair is one column, its heading and a function from an arm to its cell; a function alone gives one or
+            more columns, their cells by heading, as `Quantity.cells` does.
         settings: of the rows, or which arms; all by default.
-        published: by heading, the published cell of each setting, in their order.
+        published: by heading, a column that others found: a cell for each of the `settings`, which have to be listed.
     """
 
     caption: str
     columns: Sequence[tuple[str, Callable[[Arm], str]] | Callable[[Arm], Mapping[str, str]]]
-    settings: Which = None
+    settings: ArmChoice = None
     published: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuses published cells of nobody knows which arms."""
+        if self.published and (self.settings is None or callable(self.settings)):
+            raise ValueError(f"{self.caption}: published cells need a list of settings, which they are of")
 
     def __call__(self, evidence: Evidence) -> list[Table]:
         """The table, if there is any arm."""
-        rows = evidence.rows(self.settings)
-        settings = () if self.settings is None or callable(self.settings) else self.settings
-        titles = [evidence.found.title(setting) for setting in settings]
-        by_title = {title: {head: cells[i] for head, cells in self.published.items()} for i, title in enumerate(titles)}
-        made = [self._cells(arm) if arm else {"seeds": NOT_RUN} for _, arm in rows]
-        heads = list(dict.fromkeys([*self.published, *(head for cells in made for head in cells)]))
-        cells = [
-            [
-                title,
-                *({**by_title.get(arm.title if arm else title, {}), **one}.get(head, NONE) for head in heads),
-                evidence.cite(arm.paths) if arm else "",
-            ]
-            for (title, arm), one in zip(rows, made, strict=True)
+        settings = self.settings if self.published and isinstance(self.settings, Sequence) else ()
+        published = {
+            evidence.found.title(setting): {head: cells[i] for head, cells in self.published.items()}
+            for i, setting in enumerate(settings)
+        }
+        rows = [
+            (title, arm, published.get(arm.title if arm else title, {}) | self._cells(arm))
+            for title, arm in evidence.rows(self.settings)
         ]
-        return [Table(self.caption, ["arm", *heads, "source"], cells)] if any(arm for _, arm in rows) else []
+        return [evidence.table(self.caption, rows)] if any(arm for _, arm, _ in rows) else []
 
-    def _cells(self, arm: Arm) -> dict[str, str]:
+    def _cells(self, arm: Arm | None) -> dict[str, str]:
+        if arm is None:
+            return {"seeds": NOT_RUN}
         found = {"seeds": arm.count}
         for column in self.columns:
             found |= {column[0]: column[1](arm)} if isinstance(column, tuple) else column(arm)
@@ -144,9 +150,7 @@ class Study:
 
     Attributes:
         name: as in ``config.json``, and of its modules in `experiments` and `configs`.
-        title: in words.
         config: the dataclass of its config.
-        arms: how its arms are told apart.
         build: ``build(config) -> Training``; or
         measure: ``measure(config, directory) -> rows``, for a study that trains nothing.
         row: the model of these rows.
@@ -157,7 +161,6 @@ class Study:
         metrics: of the learning curves, as they are named in ``metrics.jsonl``.
         claims: of the paper, fixed before the runs.
         headline: the table that stands at the top of the page.
-        sections: by title, what is shown.
         note: how the numbers are to be read.
         tiny: fields of a config whose runs take seconds, for the contract test of studies; never empty. What is trained
             has two seeds there, 0 and 1.
@@ -166,7 +169,7 @@ class Study:
     name: str
     title: str
     config: type[Any]
-    arms: Arms
+    arms: ArmScheme
     build: "Callable[[Any], Training] | None" = None
     measure: "Callable[[Any, RunDirectory], list[dict[str, Any]]] | None" = None
     row: type[BaseModel] | None = None

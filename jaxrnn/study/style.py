@@ -51,18 +51,10 @@ thead th { border-bottom-width: 2px; vertical-align: bottom; }
 figure { display: inline-block; vertical-align: top; width: min(100%, var(--width)); margin: 1rem 0; }
 img { display: block; width: 100%; height: auto; }
 
+/* On a narrow screen tables and pictures scroll, so that letters stay large enough. */
 @media (max-width: 44rem) {
-  thead { display: block; position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-  table, tbody, caption, tr, tbody th { display: block; }
-  tr { border-bottom: 2px solid var(--line); padding: .4rem 0; }
-  th, td, .number { border: 0; padding: .12rem 0; max-width: none; text-align: left; }
-  td { display: grid; grid-template-columns: minmax(6rem, 38%) 1fr; gap: .8rem; }
-  td::before { content: attr(data-label); color: var(--faint); line-height: 1.3; }
-  td:not([data-label]) { display: none; }
-  td > div { min-width: 0; overflow-wrap: anywhere; }
-  details details > div { padding-left: 0; }
-  /* Letters of a picture stay large enough: it scrolls. */
   img { width: max(100%, .85 * var(--width)); }
+  details details > div { padding-left: 0; }
 }
 </style></head>
 <body><main>
@@ -74,15 +66,8 @@ $sections
 <a class="up" href="#contents">Contents</a>
 <script>
 const unfoldAll = () => document.querySelectorAll("details").forEach(fold => fold.open = true);
-const unfold = () => {
-  const target = document.getElementById(location.hash.slice(1));
-  for (let node = target; node; node = node.parentElement) if (node.localName === "details") node.open = true;
-  target?.scrollIntoView();
-};
-addEventListener("hashchange", unfold);
 addEventListener("beforeprint", unfoldAll);
 document.querySelector("nav").insertAdjacentHTML("beforeend", "<button type=button>Open all sections</button>");
 document.querySelector("nav button").onclick = unfoldAll;
-unfold();
 </script></body></html>
 """)

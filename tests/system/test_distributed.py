@@ -119,7 +119,7 @@ def test_a_signal_to_one_process_saves_in_all_at_the_same_step(binaries, tmp_pat
     job[signalled].terminate()
     assert end(job) == [75, 75], [process.stderr for process in job]
     assert time.monotonic() - started < 30
-    assert "saved; go on with --resume" in job[0].stderr
+    assert "saved; go on with python -m experiments.palindrome --resume" in job[0].stderr
     last = json.loads((path / "metrics.jsonl").read_text().splitlines()[-1])["step"]
     # 10 evaluations later the training is stopped again, by whoever goes on with it.
     more = ("--resume", f"--workdir={path}")

@@ -125,7 +125,7 @@ def test_sigterm_saves_says_how_to_go_on_and_exits_75(call, start, finished, tmp
     assert process.wait() == 75, process.stderr
     assert process.stderr.splitlines() == [
         "warning: SIGTERM: stopping once all is saved; once more to stop at once",
-        f"saved; go on with --resume --workdir={path}",
+        f"saved; go on with python -m experiments.palindrome --resume --workdir={path}",
     ]
     assert len(rows(path)) < len(rows(finished))
     assert call("--resume", f"--workdir={path}").returncode == 0
@@ -242,6 +242,9 @@ BAD = [
     ({}, ["--sweep=learning_rate=0.1,x"], "--sweep=learning_rate=0.1,x", "number"),
     ({}, ["stray"], "'stray'", "--NAME=VALUE"),
     ({}, ["--config=missing.py:one"], "--config=missing.py:one: there is no file", "missing.py"),
+    ({}, ["--config="], "--config=: there is no file", "''"),
+    ({}, ["--config.cell", "--config.digits=2"], "--config.cell: needs a value", "--config.cell=VALUE"),
+    ({}, ["--flagfile=missing.txt"], "missing.txt", "No such file"),
     ({}, ["--nonsense=3"], "nonsense", "flag"),
 ]
 
@@ -254,6 +257,13 @@ def test_bad_flags_are_one_clear_line_and_nothing_is_written(call, tmp_path, fie
     assert names in done.stderr
     assert hint in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_flag_file_goes_with_a_config(call, tmp_path):
+    (tmp_path / "flags").write_text("--config=missing.py\n--config.digits=0\n")
+    done = call(f"--flagfile={tmp_path}/flags", "--config=configs/palindrome.py", f"--workdir={tmp_path}/run")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "--config.digits=0: " in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -334,7 +344,7 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback(binaries, finished):
 
 def test_help_lists_the_fields(call, binaries):
     done = call("--help")
-    assert done.stderr == ""
+    assert (done.returncode, done.stderr) == (0, "")
     assert "hidden_size=256" in done.stdout
     assert "Steps in one call of the compiled program" in done.stdout  # Of a field that all configs share.
     for flag in ("--workdir", "--[no]resume", "--sweep", "--[no]tensorboard", "--[no]distributed", "--coordinator"):

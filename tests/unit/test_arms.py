@@ -12,7 +12,7 @@ from configs.base import Absent, Bookkeeping
 from configs.palindrome import Config as Palindrome
 from experiments import palindrome
 from jaxrnn.rundir.read import read_directories
-from jaxrnn.study.arms import Arms, find_arms
+from jaxrnn.study.arms import ArmScheme, find_arms
 
 
 @dataclass(frozen=True, config=Schema(strict=True, extra="forbid"))
@@ -29,11 +29,11 @@ class Newer(Config):
 
 
 def arms(config=Config, **kwargs):
-    return Arms(config, ["cell"], lambda setting: setting["cell"].upper(), paper=[{"cell": "lstm"}], **kwargs)
+    return ArmScheme(config, ["cell"], lambda setting: setting["cell"].upper(), paper=[{"cell": "lstm"}], **kwargs)
 
 
-def find(tmp_path, how, source="own"):
-    return find_arms(how, [(one, source) for one in read_directories(tmp_path)], lambda run: run.result["value"])
+def find(tmp_path, scheme, source="own"):
+    return find_arms(scheme, [(one, source) for one in read_directories(tmp_path)], lambda run: run.result["value"])
 
 
 def write(path, seeds, config=(), **kwargs):
@@ -53,10 +53,10 @@ def test_a_new_field_changes_no_arm_and_another_value_is_one_of_its_own(tmp_path
     write(tmp_path / "old", [0, 1])
     write(tmp_path / "default", [2], {"decay": 0.0})
     write(tmp_path / "decayed", [3], {"decay": 0.3})
-    how = arms(Newer)
-    old, decayed = find(tmp_path, how).arms
-    assert ([run.seed for run in old.runs], how.is_paper(old)) == ([0, 1, 2], True)
-    assert (decayed.title, how.is_paper(decayed)) == ("LSTM, decay=0.3", False)
+    scheme = arms(Newer)
+    old, decayed = find(tmp_path, scheme).arms
+    assert ([run.seed for run in old.runs], scheme.is_paper(old)) == ([0, 1, 2], True)
+    assert (decayed.title, scheme.is_paper(decayed)) == ("LSTM, decay=0.3", False)
 
 
 def test_every_field_of_the_paper_is_at_its_default_unless_it_is_named(tmp_path):
@@ -85,7 +85,7 @@ def test_archived_and_own_runs_other_data_and_unfinished_runs_are_kept_apart(tmp
     assert [arm.is_complete for arm in found.arms] == [True] * 4 + [False] * 2
     assert found.arm({"cell": "lstm"}).source == "archive"
     assert found.arm({"cell": "lstm"}, "own").source == "own"
-    assert any("other data" in remark for remark in found.remarks)
+    assert [source for source, remark in found.remarks if "other data" in remark] == ["own"]
 
 
 def test_a_seed_that_is_there_twice_counts_once(tmp_path):
@@ -93,7 +93,30 @@ def test_a_seed_that_is_there_twice_counts_once(tmp_path):
     write(tmp_path / "b", [0, 1])
     found = find(tmp_path, arms())
     assert found.arms[0].count == "2"
-    assert "seed=0" in found.remarks[0]
+    assert "seed=0" in found.remarks[0][1]
+
+
+def test_arms_come_in_the_order_of_the_sweep_and_of_how_near_a_config_is_to_its_defaults(tmp_path):
+    write(tmp_path / "a", [0], {"cell": "gru", "size": 9})
+    write(tmp_path / "b", [0], {"cell": "gru"})
+    rows = [row(0, value=1.0, cell=cell) | {"run": f"seed=0,cell={cell}"} for cell in ("rnn", "cell")]
+    write_directory(tmp_path / "c", "tiny", dataclasses.asdict(Config()), rows, sweep={"cell": ["rnn", "cell"]})
+    scheme = ArmScheme(Config, ["cell"], lambda setting: setting["cell"].upper())
+    assert [arm.title for arm in find(tmp_path, scheme).arms] == ["RNN", "CELL", "GRU", "GRU, size=9"]
+
+
+def test_runs_that_have_not_begun_count_as_asked_for(tmp_path):
+    write(tmp_path / "a", [0], {"num_seeds": 3}, complete=False)
+    write(tmp_path / "b", [0, 1], {"num_seeds": 4}, complete=False)
+    (arm,) = find(tmp_path, arms()).arms
+    assert arm.count == "2 of 4 have ended"
+
+
+def test_the_nearest_of_the_papers_arms_is_named_by_what_differs():
+    scheme = ArmScheme(Config, paper=[{"cell": "lstm"}, {"cell": "gru", "size": 4}])
+    assert scheme.off_paper(scheme.of_fields({"cell": "gru", "size": 5})) == {"size": 4}
+    assert scheme.off_paper(scheme.of_fields({"rate": 0.2})) == {"rate": 0.1}
+    assert scheme.off_paper(scheme.of_fields({})) == {}
 
 
 @pytest.mark.parametrize("config", [{"size": "large"}, {"unknown": 1}, {"cell": 3}])
@@ -107,7 +130,7 @@ def test_a_result_without_what_the_study_asks_for_is_left_out(tmp_path):
     write_directory(tmp_path / "a", "tiny", dataclasses.asdict(Config()), [row(0)])
     found = find(tmp_path, arms())
     assert (found.arms, len(found.remarks)) == ([], 1)
-    assert "value" in found.remarks[0]
+    assert "value" in found.remarks[0][1]
 
 
 def test_curves_end_before_a_nan_and_need_every_evaluation(tmp_path):
@@ -122,6 +145,6 @@ def test_curves_end_before_a_nan_and_need_every_evaluation(tmp_path):
 
 
 def test_values_that_mean_the_same_are_the_same():
-    how = palindrome.STUDY.arms
-    assert how.of_fields({"digits": 20, "embedding_size": 162}) == how.of_fields({"digits": 20})
-    assert how.name(how.of_fields({"digits": 20, "embedding_size": 40})) == "LSTM T=20, embedding_size=40"
+    scheme = palindrome.STUDY.arms
+    assert scheme.of_fields({"digits": 20, "embedding_size": 162}) == scheme.of_fields({"digits": 20})
+    assert scheme.name(scheme.of_fields({"digits": 20, "embedding_size": 40})) == "LSTM T=20, embedding_size=40"

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrnn.rundir.checkpoint import CheckpointError, CheckpointStore, flatten, subtree, unflatten
+from jaxrnn.rundir.checkpoint import CheckpointError, CheckpointStore, flatten, unflatten
 
 TREE = {"params": {"head": {"kernel": jnp.arange(600.0).reshape(20, 30)}}, "step": (jnp.array([3]), jnp.array([True]))}
 
@@ -36,7 +36,6 @@ def test_round_trip_and_the_newest_stay(tmp_path):
     restored = unflatten(TREE, arrays)
     np.testing.assert_array_equal(restored["params"]["head"]["kernel"], TREE["params"]["head"]["kernel"])
     assert restored["step"][1].dtype == bool
-    np.testing.assert_array_equal(subtree(arrays, "params")["head"]["kernel"], TREE["params"]["head"]["kernel"])
 
 
 def test_without_arrays(tmp_path):
@@ -103,9 +102,9 @@ def test_another_shape_names_the_leaf():
     other = {"params": {"head": {"kernel": jnp.zeros((20, 31))}}, "step": TREE["step"]}
     with pytest.raises(CheckpointError, match=r"params/head/kernel is float32\[20, 30\], not float32\[20, 31\]"):
         unflatten(other, arrays)
-    with pytest.raises(CheckpointError, match="has no params/head/bias"):
+    with pytest.raises(CheckpointError, match=r"params/head/bias is missing, not float32\[3\]"):
         unflatten({**TREE, "params": {"head": {**TREE["params"]["head"], "bias": jnp.zeros(3)}}}, arrays)
-    with pytest.raises(CheckpointError, match="has step/1, which is not part of this model"):
+    with pytest.raises(CheckpointError, match=r"step/1 is bool\[1\], not part of this model"):
         unflatten({**TREE, "step": (TREE["step"][0],)}, arrays)
 
 

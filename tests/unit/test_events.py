@@ -7,18 +7,17 @@ import pytest
 from events import scalars
 
 from jaxrnn.rundir.directory import FORMAT, RunDirectory, RunError
-from jaxrnn.rundir.events import Events
+from jaxrnn.rundir.events import record_events
 
 ROW = {"run": "a", "seed": 1, "step": 3, "loss": 0.5}
 
 
 def create(path):
-    return RunDirectory.create(path, {"format": FORMAT, "study": "x", "config": {}})
+    return RunDirectory(path, {"format": FORMAT, "study": "x", "config": {}})
 
 
 def test_numbers_are_events_and_texts_are_left_out(tmp_path):
-    with create(tmp_path / "run") as directory, Events(directory.path) as events:
-        directory.listener = events.add
+    with create(tmp_path / "run") as directory, record_events(directory.path) as directory.listener:
         directory.append("metrics.jsonl", [ROW])
         directory.append("samples.jsonl", [{**ROW, "tau": 2.0, "text": "so"}])
         directory.append("validation.jsonl", [{**ROW, "loss": 0.75}])
@@ -31,29 +30,29 @@ def test_numbers_are_events_and_texts_are_left_out(tmp_path):
 
 
 def test_what_a_file_has_is_told_anew_on_resume(tmp_path):
-    with create(tmp_path / "run") as directory, Events(directory.path) as events:
-        directory.listener = events.add
+    with create(tmp_path / "run") as directory, record_events(directory.path) as directory.listener:
         directory.append("metrics.jsonl", [ROW, {**ROW, "step": 4}])
     for _ in range(2):
-        with RunDirectory.resume(tmp_path / "run") as directory, Events(directory.path) as events:
-            directory.listener = events.add
+        with RunDirectory(tmp_path / "run") as directory, record_events(directory.path) as directory.listener:
             directory.truncate({"metrics.jsonl": len(json.dumps(ROW)) + 1})
-            directory.replay("metrics.jsonl")
-        assert scalars(tmp_path / "run/tensorboard") == {"a": {"loss": [(3, 0.5)]}}
+            directory.append("metrics.jsonl", [{**ROW, "step": 5}])
+        assert scalars(tmp_path / "run/tensorboard") == {"a": {"loss": [(3, 0.5), (5, 0.5)]}}
 
 
 def test_events_of_others_in_the_folder_are_left_alone(tmp_path):
-    theirs = tmp_path / "tensorboard/a/events.out.tfevents.1.host"
+    theirs = tmp_path / "run/tensorboard/a/events.out.tfevents.1.host"
     theirs.parent.mkdir(parents=True)
     theirs.write_bytes(b"theirs")
-    for _ in range(2):
-        with Events(tmp_path) as events:
-            events.add("metrics.jsonl", [ROW])
-        assert theirs.read_bytes() == b"theirs"
-        assert len(list(theirs.parent.iterdir())) == 2
+    with create(tmp_path / "run") as directory:
+        for _ in range(2):
+            with record_events(directory.path) as directory.listener:
+                directory.append("metrics.jsonl", [ROW])
+            assert theirs.read_bytes() == b"theirs"
+            assert len(list(theirs.parent.iterdir())) == 2
 
 
 def test_what_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "tensorboard").write_text("")
-    with pytest.raises(RunError, match=r"/tensorboard: cannot be written: "), Events(tmp_path) as events:
-        events.add("metrics.jsonl", [ROW])
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(ROW))
+    with pytest.raises(RunError, match=r"/tensorboard: cannot be written: "), record_events(tmp_path) as listen:
+        listen("metrics.jsonl", [ROW])

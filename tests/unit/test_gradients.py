@@ -19,8 +19,9 @@ from jaxrnn.cells import CELLS
 from jaxrnn.data.formal import TASKS
 from jaxrnn.rundir import session
 from jaxrnn.rundir.directory import RunDirectory, read_results
-from jaxrnn.rundir.read import read_lines
+from jaxrnn.rundir.read import read_directory, read_lines
 from jaxrnn.study.page import Figure, Table
+from jaxrnn.study.report import make_sections
 from jaxrnn.training.definition import ConfigError
 from jaxrnn.training.seeds import Stream, stream_key
 from jaxrnn.training.signals import Interrupted
@@ -241,4 +242,4 @@ def test_damaged_files_leave_the_rest_of_the_page(finished, tmp_path):
     saved["runs"][2]["shares"] = [None]
     (path / "results.json").write_text(json.dumps(saved))
     assert blocks(path, Figure) == []
-    assert "shares" in "".join(blocks(path, str))
+    assert "shares" in make_sections([STUDY], [(read_directory(path), "own")])[0].blocks[0]

@@ -10,6 +10,7 @@ from configs.palindrome import Config
 from experiments import formal, report
 from jaxrnn.rundir.read import read_directories
 from jaxrnn.study.report import make_sections
+from jaxrnn.study.study import ArmTable
 
 CURVE = [(0, {"loss": 1.0, "accuracy": 0.5}), (60, {"loss": 0.1, "accuracy": 0.9})]
 
@@ -45,10 +46,10 @@ def test_two_arms_of_ones_own_are_compared_on_the_first_screen(two_arms, capsys)
     text = page(two_arms)
     first = text.partition("\n## ")[2].partition("\n## ")[0]
     arms = table(first, "Your arms")
-    assert [one["cell"] for one in arms] == ["gru", "lstm"]
+    assert [one["cell"] for one in arms] == ["lstm", "gru"]
     assert all(re.search(r"\[\d+, \d+\]", one["steps until convergence, restricted mean"]) for one in arms)
     (difference,) = table(first, "steps until convergence: differences")
-    assert difference["difference"].startswith("-240 [")
+    assert difference["difference"].startswith("+240 [")
     assert difference["p"] == "0.0022"  # 2 of 12 choose 6 divisions.
     assert difference["verdict"] == "GRU T=4 is larger"
     assert "figures/curves_" in first
@@ -66,7 +67,7 @@ def test_the_reference_is_compared_with_all_others(two_arms):
     write(two_arms / "runs/rnn", [600] * 6, cell="rnn")
     assert len(table(page(two_arms), "steps until convergence: differences")) == 3
     rows = table(page(two_arms, reference="RNN"), "steps until convergence: differences")
-    assert [one["arms"] for one in rows] == ["GRU T=4 minus Vanilla RNN T=4", "LSTM T=4 minus Vanilla RNN T=4"]
+    assert [one["arms"] for one in rows] == ["LSTM T=4 minus Vanilla RNN T=4", "GRU T=4 minus Vanilla RNN T=4"]
     assert "The name of no arm here has" in page(two_arms, reference="Elman")
 
 
@@ -94,7 +95,7 @@ def test_runs_in_training_are_shown_and_not_judged(two_arms):
     write(two_arms / "runs/rnn", [600], complete=False, cell="rnn")
     text = page(two_arms)
     (rnn,) = [one for one in table(text, "Your arms") if "in training" in one["arm"]]
-    assert rnn["seeds"] == "1 of 1 have ended"
+    assert rnn["seeds"] == "1 of 3 have ended"
     assert rnn["steps until convergence, restricted mean"] == "-"
     assert len(table(text, "steps until convergence: differences")) == 1
 
@@ -119,6 +120,38 @@ def test_what_is_damaged_is_said_before_all_else(two_arms, capsys):
     assert len(table(text, "Your arms")) == 1
 
 
+def test_directories_of_no_known_study_and_what_was_put_together_are_said_first(two_arms):
+    write_directory(two_arms / "runs/strange", "strange", {}, [])
+    write(two_arms / "runs/again", [60])
+    first = page(two_arms).partition("## What was found\n\n")[2].partition("\n\n")[0]
+    assert re.search(r"/strange`: is of `strange`, which is none of the studies here", first)
+    assert re.search(r"LSTM T=4.*, seed=0: `.*/again`, not `.*/lstm`, is taken", first)
+
+
+def test_runs_that_are_no_arm_of_the_paper_say_why(tmp_path):
+    write(tmp_path / "runs/a", [60] * 3, digits=10, eval_every=60)
+    assert "The nearest, LSTM T=10, hidden_size=32, would be one with hidden_size=256." in page(tmp_path)
+    write(tmp_path / "runs/b", [60] * 3, digits=10, eval_every=60, hidden_size=256)
+    assert "The nearest" not in page(tmp_path)
+
+
+def test_why_arms_cannot_be_compared_and_an_interval_has_no_end_is_said(tmp_path):
+    write(tmp_path / "runs/a", [60, 120, 180])
+    write(tmp_path / "runs/b", [60, 120, 180], max_steps=6000)
+    text = page(tmp_path)
+    (one,) = table(text, "steps until convergence: differences")
+    assert one["difference"] == "cannot be compared"
+    assert one["beside it"] == "they have other horizons: 6000 and 3000 steps"
+    arm, _ = table(text, "Your arms")
+    assert arm["median"] == "120 [60, -] (with so few seeds it has no upper end)"
+    assert arm["mean test accuracy"] == "1.0000 (all values alike; no interval)"
+
+
+def test_published_cells_need_the_settings_that_they_are_of():
+    with pytest.raises(ValueError, match="list of settings"):
+        ArmTable("A table", [], published={"published": ["1"]})
+
+
 def test_sources_are_numbered_and_linked(two_arms):
     text = page(two_arms)
     links = set(re.findall(r"\(#(source-\d)\)", text))
@@ -130,8 +163,9 @@ def test_sources_are_numbered_and_linked(two_arms):
 
 
 def test_a_study_without_quantities_and_problems_shows_its_arms_and_curves(two_arms):
-    how = dataclasses.replace(formal.ARMS, problem=(), defaults=lambda setting: Config(eval_every=3000, hidden_size=32))
-    study = dataclasses.replace(formal.STUDY, name="palindrome", arms=how, quantities=())
+    at_defaults = Config(eval_every=3000, hidden_size=32)
+    scheme = dataclasses.replace(formal.ARMS, problem=(), defaults=lambda setting: at_defaults)
+    study = dataclasses.replace(formal.STUDY, name="palindrome", arms=scheme, quantities=())
     found = [(directory, "own") for directory in read_directories(two_arms / "runs")]
     ((yours,), *_) = (section.blocks for section in make_sections([study], found))
     arms, *figures = yours.blocks

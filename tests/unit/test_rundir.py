@@ -14,7 +14,7 @@ RECORD = {"format": FORMAT, "study": "tiny", "config": {"digits": 3}, "data": {}
 
 
 def create(path):
-    return RunDirectory.create(path, RECORD)
+    return RunDirectory(path, RECORD)
 
 
 def test_a_directory_with_a_run_is_refused_and_left_alone(tmp_path):
@@ -22,7 +22,7 @@ def test_a_directory_with_a_run_is_refused_and_left_alone(tmp_path):
         pass
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(RunError, match="--resume"):
-        RunDirectory.create(tmp_path / "a", RECORD)
+        RunDirectory(tmp_path / "a", RECORD)
     assert sorted(tmp_path.rglob("*")) == before
     assert read_config(tmp_path / "a") == RECORD
 
@@ -32,15 +32,13 @@ def test_files_of_others_are_refused_and_left_alone(tmp_path, name):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine")
     with pytest.raises(RunError, match="files of another run"):
-        RunDirectory.create(tmp_path, RECORD)
+        RunDirectory(tmp_path, RECORD)
     assert (tmp_path / name).read_text() == "mine"
     assert not (tmp_path / "config.json").exists()
 
 
 def test_two_processes_never_share_a_directory(tmp_path):
-    script = (
-        f"from pathlib import Path; from jaxrnn.rundir.directory import *; RunDirectory.resume(Path({str(tmp_path)!r}))"
-    )
+    script = f"from pathlib import Path; from jaxrnn.rundir.directory import *; RunDirectory(Path({str(tmp_path)!r}))"
     command = [sys.executable, "-W", "ignore", "-c", script]
     with create(tmp_path):
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
@@ -94,9 +92,9 @@ def test_a_full_disk_is_one_clear_line_and_the_old_file_stays(tmp_path):
 
 def test_nothing_to_resume(tmp_path):
     with pytest.raises(RunError, match="holds no run"):
-        RunDirectory.resume(tmp_path)
+        RunDirectory(tmp_path)
     with pytest.raises(RunError, match="no such directory"):
-        RunDirectory.resume(tmp_path / "missing")
+        RunDirectory(tmp_path / "missing")
     assert list(tmp_path.iterdir()) == []
 
 

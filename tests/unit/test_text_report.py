@@ -13,7 +13,6 @@ from configs.text import Config
 from experiments.text.records import BOOK, CENSUS, COMPLETIONS, FOLDER, PROMPTS, RANDOM, Completions, Kind, Texts
 from experiments.text.report import ARMS, CLAIMS, GRIMM, NARROW, STUDY, WIDE
 from jaxrnn.rundir.read import Run, read_directories
-from jaxrnn.study import stats
 from jaxrnn.study.arms import Arm, Found, find_arms
 from jaxrnn.study.claims import judge
 from jaxrnn.study.format import visible
@@ -21,12 +20,6 @@ from jaxrnn.study.page import Section, Table
 from jaxrnn.study.report import make_sections
 
 NUM = 100
-
-
-@pytest.fixture(autouse=True)
-def fewer_resamples(monkeypatch):
-    """Enough for what is asked here."""
-    monkeypatch.setattr(stats, "RESAMPLES", 999)
 
 
 def texts(kind, *, looping=NUM, period=30, words=(10,), known=(0.9,), num=NUM):

@@ -240,6 +240,10 @@ def test_files_that_cannot_be_written_or_opened(torch, tmp_path):
     with raises("model.pt: cannot be written: File exists"):
         write_state_dict(tmp_path / "model.pt", state_dict())
     assert (tmp_path / "model.pt").read_text() == "mine"
+    (tmp_path / ".full.pt.tmp").symlink_to("/dev/full")
+    with raises("full.pt: cannot be written: No space left on device"):
+        write_state_dict(tmp_path / "full.pt", state_dict())
+    assert not (tmp_path / "full.pt").exists()
     with raises("cannot be written", "No such file or directory"):
         write_state_dict(tmp_path / "nowhere" / "model.pt", state_dict())
     for path, reason in [(tmp_path / "none.pt", "No such file or directory"), (tmp_path, "Is a directory")]:
