@@ -15,9 +15,7 @@ from jaxrnn.cells import CELLS as PLAIN_CELLS
 from jaxrnn.cells import graph_cell
 
 NUM_TAPS = 3
-GRAPH_CELLS = {
-    f"graph_{name}": graph_cell(PLAIN_CELLS[name], NUM_TAPS) for name in ("rnn", "peephole", "gers_peephole", "gru")
-}
+GRAPH_CELLS = {f"graph_{name}": graph_cell(PLAIN_CELLS[name], NUM_TAPS) for name in ("gers_peephole", "gru")}
 CELLS = PLAIN_CELLS | GRAPH_CELLS
 
 
@@ -143,8 +141,6 @@ CELL_ORACLES = {
     "mgu": CellOracle(mgu, lambda D, H: 2 * H * (D + H + 1)),
     "min_gru": CellOracle(min_gru, lambda D, H: 2 * H * (D + 1)),
     "min_lstm": CellOracle(min_lstm, lambda D, H: 3 * H * (D + 1)),
-    "graph_rnn": CellOracle(on_nodes(rnn), lambda D, H: H * (NUM_TAPS * (D + H) + 1)),
-    "graph_peephole": CellOracle(on_nodes(peephole), lambda D, H: NUM_TAPS * (4 * D * H + 3 * H * H) + 4 * H),
     "graph_gers_peephole": CellOracle(on_nodes(gers_peephole), lambda D, H: 4 * H * (NUM_TAPS * (D + H) + 1) + 3 * H),
     "graph_gru": CellOracle(on_nodes(gru), lambda D, H: 3 * H * (NUM_TAPS * (D + H) + 1) + H),
 }

@@ -186,6 +186,21 @@ def torch_classifier(name: str, config: Config, flops: int) -> Variant:
     return _variant(name, config.cell, config, flops, _trainer(torch, config, model, loss))
 
 
+def torch_layer(name: str, xs: Any, hidden_size: int, flops: int) -> Variant:
+    """``nn.LSTM`` or ``nn.GRU`` on dense inputs ``[T, B, D]``: forward pass, and gradient of parameters and inputs."""
+    torch = _torch()
+    layer = getattr(torch.nn, name.upper())(xs.shape[-1], hidden_size).to(_device(torch))
+    inputs = torch.tensor(xs, device=_device(torch), requires_grad=True)
+
+    def step() -> None:
+        layer.zero_grad()
+        inputs.grad = None
+        (layer(inputs)[0] ** 2).mean().backward()
+        inputs.grad.sum().item()  # Waits for the device.
+
+    return Variant(f"PyTorch nn.{name.upper()}", name, step, 1, flops)
+
+
 def _tensors(torch: Any, *arrays: Any) -> list[Any]:
     return [torch.tensor(np.asarray(array), dtype=torch.int64, device=_device(torch)) for array in arrays]
 
@@ -214,18 +229,20 @@ def torch_continuations(torch: Any, model: Any, start_b: Any, length: int) -> An
 
 
 def torch_text(config: configs.text.Config, tokens: np.ndarray, num_characters: int, flops: int) -> Variant:
-    """The character LSTM's step, with windows at random offsets."""
+    """The character LSTM's step, with windows at random offsets; bfloat16 is PyTorch's autocast."""
     torch = _torch()
+    is_low = config.compute_dtype == "bfloat16"
     model = torch_char_lm(torch, config, num_characters)
     corpus, window = _tensors(torch, tokens, np.arange(config.seq_length + 1)[:, None])
 
     def loss() -> Any:
         offsets = torch.randint(len(corpus) - config.seq_length, (config.batch_size,), device=corpus.device)
         drawn = corpus[offsets + window]
-        logits_tbv, _ = torch_logits(model, drawn[:-1])
-        return torch.nn.functional.cross_entropy(logits_tbv.flatten(0, 1), drawn[1:].flatten())
+        with torch.autocast(_device(torch), torch.bfloat16, enabled=is_low):
+            logits_tbv, _ = torch_logits(model, drawn[:-1])
+        return torch.nn.functional.cross_entropy(logits_tbv.float().flatten(0, 1), drawn[1:].flatten())
 
-    return _variant(TORCH_LSTM, config.cell, config, flops, _trainer(torch, config, model, loss))
+    return _variant(TORCH_LSTM + (", bfloat16" if is_low else ""), config.cell, config, flops, _trainer(torch, config, model, loss))
 
 
 def torch_sampling(

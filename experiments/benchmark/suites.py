@@ -14,6 +14,7 @@ from configs.formal import Config
 from experiments import formal, nodes, text
 from experiments.benchmark import peers
 from experiments.benchmark.harness import ENDLESS, OURS, PRECISION, Comparison, Variant, compile_timed, training_variant
+from experiments.benchmark.scan import scan
 from jaxrnn.cells import CELLS, ProductCell
 from jaxrnn.data import nodes as node_data
 from jaxrnn.data.formal import TASKS
@@ -25,6 +26,8 @@ from jaxrnn.training.placement import ONE_RUN, make_plan
 
 NOT_SHARED, PLAIN = "jaxrnn, padding not shared", "jaxrnn, the batch not divided either"
 """Without what placement does to a batch on a CPU."""
+LOW = "jaxrnn, bfloat16"
+"""Products alone; the limit is still that of float32."""
 _RECURRENT = Config(digits=20, chunk_steps=4)
 _RECURRENT_GATES = {"lstm": 4, "peephole": 3}
 _SEEDS = {
@@ -114,13 +117,14 @@ def text_training(config: configs.text.Config = _TEXT, num_characters: int = 87)
     tokens = np.random.default_rng(0).integers(num_characters, size=500_000, dtype=np.uint8)
     corpus = Corpus("".join(map(chr, range(num_characters))), tokens, sha256="")
     flops = 6 * config.seq_length * config.batch_size * products_per_character(config, num_characters)
-    flax = peers.FlaxCharLM(config, num_characters)
+    flax, low = peers.FlaxCharLM(config, num_characters), dataclasses.replace(config, compute_dtype="bfloat16")
     variants = [
         training_variant(OURS, config.cell, text.build.build(config, corpus=corpus), flops),
         training_variant(peers.FLAX, config.cell, text.build.build(config, flax, corpus), flops),
+        training_variant(LOW, config.cell, text.build.build(low, corpus=corpus), flops),
     ]
     if peers.version("torch"):
-        variants.append(peers.torch_text(config, tokens, num_characters, flops))
+        variants += [peers.torch_text(one, tokens, num_characters, flops) for one in (config, low)]
     title = f"Character LSTM training step, T={config.seq_length}, B={config.batch_size}, "
     title += f"{_text_sizes(config, num_characters)}, {config.chunk_steps} steps a call"
     yield Comparison("text", title, variants, "step", _CHARACTER_PRODUCTS)
@@ -219,4 +223,5 @@ SUITES: dict[str, Callable[[], Iterator[Comparison]]] = {
     "sampling": sampling,
     "seeds": seeds,
     "graphs": graphs,
+    "scan": scan,
 }
