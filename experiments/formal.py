@@ -49,7 +49,7 @@ def check_recurrent_dropout(config: Any) -> None:
 def build_model(config: Any) -> SequenceClassifier:
     """The classifier of a config: a `Config`, or what `jaxrnn.load` returns."""
     task = TASKS[config.task]
-    vocabulary_size, num_classes = task.symbols(max(config.digits, *config.test_lengths))
+    vocabulary_size, num_classes = task.symbols(max([config.digits, *config.test_lengths]))
     return SequenceClassifier(
         cell=CELLS[config.cell],
         vocabulary_size=vocabulary_size,

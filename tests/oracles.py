@@ -165,7 +165,7 @@ def unroll(name, params, xs, carry, mask=None, reset=None, reverse=False):
     xs, params, carry = np.float64(xs), jax.tree.map(np.float64, params), jax.tree.map(np.float64, carry)
     mask = np.ones(xs.shape[:-1], bool) if mask is None else np.asarray(mask)
     reset = np.zeros(xs.shape[:-1], bool) if reset is None else np.asarray(reset)
-    start = CELLS[name].initial_carry(carry.h.shape[-1], xs.shape[1:-1], np.float64)
+    start = jax.tree.map(np.float64, CELLS[name].initial_carry(carry.h.shape[-1], xs.shape[1:-1]))
     last = jax.tree.map(np.copy, carry)
     ys = np.zeros((*xs.shape[:-1], carry.h.shape[-1]))
     nodes = (slice(None),) if name in GRAPH_CELLS else ()

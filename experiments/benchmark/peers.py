@@ -242,7 +242,9 @@ def torch_text(config: configs.text.Config, tokens: np.ndarray, num_characters: 
             logits_tbv, _ = torch_logits(model, drawn[:-1])
         return torch.nn.functional.cross_entropy(logits_tbv.float().flatten(0, 1), drawn[1:].flatten())
 
-    return _variant(TORCH_LSTM + (", bfloat16" if is_low else ""), config.cell, config, flops, _trainer(torch, config, model, loss))
+    return _variant(
+        TORCH_LSTM + (", bfloat16" if is_low else ""), config.cell, config, flops, _trainer(torch, config, model, loss)
+    )
 
 
 def torch_sampling(

@@ -33,8 +33,11 @@ def scan(
             for name, gates in _GATES.items()
         }
         ours = {name: (cell, _draw(cell, input_size, hidden_size)) for name, cell in CELLS.items() if name in _GATES}
-        variants = [_variant(OURS, name, _unroll(cell), params, xs, flops[name]) for name, (cell, params) in ours.items()]
+        variants = [
+            _variant(OURS, name, _unroll(cell), params, xs, flops[name]) for name, (cell, params) in ours.items()
+        ]
         linear, params = ours["min_gru"]
+        assert isinstance(linear, LinearCell)
         for method in METHODS:
             fixed = dataclasses.replace(linear, scan=method)
             variants.append(_variant(f"jaxrnn, {method}", "min_gru", _unroll(fixed), params, xs, flops["min_gru"]))

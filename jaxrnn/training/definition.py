@@ -81,8 +81,8 @@ class Training(NamedTuple):
         loss: ``loss(params, memory, batch, key, data) -> (loss, (metrics, memory))``; the key is for dropout, and
             "loss" joins the metrics.
         optimizer: ``optimizer(hyper) -> optax.GradientTransformation``, complete with the learning rate.
-        test: ``test(params, memory, seed, data) -> {name: scalar or array}``, once, when a run has ended otherwise than by a
-            NaN; the parameters are those that the stop rule chooses.
+        test: ``test(params, memory, seed, data) -> {name: scalar or array}``, once, when a run has ended otherwise than
+            by a NaN; the parameters are those that the stop rule chooses.
         hyper: the fields that may differ between the runs of a program, and their values where they do not; `optimizer`
             gets them as float32 arrays.
         max_steps: index of the last step: at most ``max_steps + 1`` updates, as in the code of Soons (2020).

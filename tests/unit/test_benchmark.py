@@ -14,7 +14,7 @@ import configs.text
 from configs.formal import Config
 from experiments import _cli, nodes, text
 from experiments.benchmark import __main__ as binary
-from experiments.benchmark import peers, speed, suites, tables
+from experiments.benchmark import peers, scan, speed, suites, tables
 from experiments.benchmark.harness import Comparison, Variant, large_product, measure, training_variant
 from experiments.torch_weights import import_weights
 from jaxrnn.cells import CELLS, LSTMParams, PeepholeParams
@@ -79,8 +79,9 @@ def test_only_what_was_timed_in_the_same_turn_is_compared():
 
 def is_there(name):
     """Rows of libraries that are not installed are left out."""
-    package = "torch_geometric" if "Geometric" in name else "torch"
-    return "PyTorch" not in name or peers.version(package) is not None
+    packages = {"Geometric": "torch_geometric", "PyTorch": "torch", "memax": "memax"}
+    needed = next((package for part, package in packages.items() if part in name), None)
+    return needed is None or peers.version(needed) is not None
 
 
 def check_suite(comparison, rows, flops):
@@ -158,8 +159,23 @@ def test_a_call_takes_a_chunk_of_steps(monkeypatch):
 def test_the_text_suite():
     (comparison,) = suites.text_training(TINY_TEXT, num_characters=7)
     # T=5, B=2, three products a step.
-    rows = [("lstm", name) for name in ("jaxrnn", peers.FLAX, peers.TORCH_LSTM)]
-    check_suite(comparison, rows, 3 * [3 * 2 * 5 * 2 * TINY_PRODUCTS])
+    names = ("jaxrnn", peers.FLAX, suites.LOW, peers.TORCH_LSTM, f"{peers.TORCH_LSTM}, bfloat16")
+    check_suite(comparison, [("lstm", name) for name in names], 5 * [3 * 2 * 5 * 2 * TINY_PRODUCTS])
+
+
+def test_the_suite_of_long_scans():
+    (comparison,) = scan.scan([6], batch_size=2, input_size=3, hidden_size=4)
+    # T=6, B=2: three products of 2 T B (D + H) U, without H where the carry is not multiplied.
+    each = 3 * 2 * 6 * 2 * 4
+    flops = {"lstm": 4 * each * 7, "gru": 3 * each * 7, "min_gru": 2 * each * 3}
+    names = {
+        "gru": ["jaxrnn", "Flax nn.RNN(GRUCell)", "PyTorch nn.GRU"],
+        "lstm": ["jaxrnn", peers.FLAX, peers.TORCH_LSTM],
+        "min_gru": ["jaxrnn", *(f"jaxrnn, {method}" for method in scan.METHODS), scan.MEMAX],
+    }
+    rows = sorted((group, name) for group, of_group in names.items() for name in of_group)
+    comparison = comparison._replace(variants=sorted(comparison.variants, key=lambda one: (one.group, one.name)))
+    check_suite(comparison, rows, [flops[group] for group, _ in rows])
 
 
 def test_the_sampling_suite():

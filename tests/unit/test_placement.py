@@ -160,7 +160,7 @@ def trained(seeds, config=CONFIG, plan=placement.ONE_RUN, data_devices=1):
 
 
 @pytest.mark.usefixtures("all_optimizations")
-@pytest.mark.parametrize("cell", ["lstm", "gru_cho"])
+@pytest.mark.parametrize("cell", ["lstm", pytest.param("gru_cho", marks=pytest.mark.soak)])
 def test_a_run_whose_batch_two_devices_share_has_the_same_bits(cell):
     config = dataclasses.replace(CONFIG, cell=cell, digits=3, batch_size=64, max_steps=60, chunk_steps=61)
     plan = make_plan(formal.build(config), 2)
