@@ -26,6 +26,7 @@ class Cell:
         start: ``start(params, batch_shape, dtype) -> carry``: a NamedTuple of arrays ``[*batch, ...]``, of which ``h``
             is the hidden state. It reads the shapes of the parameters, and not their values.
         project: ``project(params, x [..., D]) -> z [..., Z]``: everything that does not depend on the carry.
+        projects_in_steps: dense inputs may be projected step by step, where that is faster.
         is_rowwise: `project` treats each vector ``x [D]`` alone; else the inputs of a step, ``[*batch, D]``, together.
     """
 
@@ -34,6 +35,7 @@ class Cell:
     start: Callable[[Any, Sequence[int], Any], Any]
     project: Callable[[Any, Array], Array]
     is_rowwise: bool = True
+    projects_in_steps: bool = True
 
     def step(self, params: Any, carry: Any, z: Array) -> tuple[Any, Array, dict[str, Array]]:
         """One time step: ``(carry, y [*batch, H], gates)`` from the carry and a projected input ``z [*batch, Z]``.
@@ -41,6 +43,10 @@ class Cell:
         The gates are activations to plot, by name.
         """
         raise NotImplementedError
+
+    def project_all(self, params: Any, xs: Array) -> Array:
+        """`project` of all steps at once, or of the rows of a table: ``z [T, *batch, Z]``."""
+        return self.project(params, xs) if self.is_rowwise else jax.vmap(self.project, (None, 0))(params, xs)
 
     def initial_carry(self, hidden_size: int, batch_shape: Sequence[int] = (), dtype: Any = jnp.float32) -> Any:
         """The carry with which sequences start, for parameters of this size."""
@@ -140,6 +146,7 @@ class ProductCell(Cell):
         source: ``source(carry) -> s [*batch, H]``.
         pointwise: ``pointwise(params, carry, z, u) -> (carry, y, gates)``.
         elementwise: names of the parameters that `pointwise` reads; it must not read others.
+        is_additive: whether `pointwise` reads z and u only as their sum.
         product: of the weights and the source.
         stacked_gradient: take the custom gradient (True) or plain autodiff; a static choice from the benchmark.
     """
@@ -148,6 +155,7 @@ class ProductCell(Cell):
     source: Callable[[Any], Array]
     pointwise: Callable[[Any, Any, Array, Array], tuple[Any, Array, dict[str, Array]]]
     elementwise: tuple[str, ...] = ()
+    is_additive: bool = False
     product: Product = MatrixProduct()
     stacked_gradient: bool = True
 
@@ -168,7 +176,7 @@ class LinearCell(Cell):
         coefficients: ``coefficients(params, z) -> (a, b)``: two carries, of each ``z`` alone.
         read: ``read(params, carry, z) -> (y, gates)``.
         scan: how steps are taken: "loop", "chunks" or "whole" (see `jaxrnn.recurrence.linear_scan`); "auto" is the
-            fastest by size and backend.
+            fastest by backend.
     """
 
     coefficients: Callable[[Any, Array], tuple[Any, Any]]

@@ -43,6 +43,7 @@ LSTM = ProductCell(
     weight=recurrent_matrix,
     source=hidden_state,
     pointwise=_lstm_pointwise,
+    is_additive=True,
 )
 
 
@@ -135,6 +136,7 @@ GERS_PEEPHOLE = ProductCell(
     weight=recurrent_matrix,
     source=hidden_state,
     pointwise=_gers_pointwise,
+    is_additive=True,
     elementwise=("p_i", "p_f", "p_o"),
 )
 

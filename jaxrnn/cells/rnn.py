@@ -41,6 +41,7 @@ def _rnn(activation: Callable[[Array], Array]) -> ProductCell:
         weight=recurrent_matrix,
         source=hidden_state,
         pointwise=_pointwise(activation),
+        is_additive=True,
     )
 
 

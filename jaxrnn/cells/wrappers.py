@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.arrays import Array, PyTree
-from jaxrnn.cells.base import Cell, MatrixProduct, Product, ProductCell, with_field
+from jaxrnn.cells.base import Cell, MatrixProduct, Product, ProductCell, affine, with_field
 
 
 @functools.cache
@@ -18,15 +18,34 @@ def in_dtype(cell: Cell, dtype: Any) -> Cell:
 
     Parameters, carries, sums and what is element-wise stay float32; so does the step of a cell whose product has no
     name.
+
+    Raises:
+        ValueError: the inputs are not projected by ``w_x`` and ``b`` alone, as those of a graph cell.
     """
+    product = MatrixProduct(dtype)
+
+    @jax.custom_vjp
+    def multiply(x: Array, w: Array) -> Array:
+        return product.apply(product.prepare(w), x)
+
+    def forward(x: Array, w: Array) -> tuple[Array, tuple[Array, Array]]:
+        return multiply(x, w), (x, w)
+
+    def backward(residuals: tuple[Array, Array], d_y: Array) -> tuple[Array, Array]:
+        x, w = residuals
+        return product.pull_source(product.prepare(w), x)(d_y).astype(x.dtype), product.pull_weight(w, x, d_y)
+
+    multiply.defvjp(forward, backward)
 
     def project(params: Any, x: Array) -> Array:
-        params, x = jax.tree.map(lambda leaf: leaf.astype(dtype), (params, x))
-        return cell.project(params, x).astype(jnp.float32)
+        return multiply(x, params.w_x) + params.b
 
-    if isinstance(cell, ProductCell) and isinstance(cell.product, MatrixProduct):
-        return dataclasses.replace(cell, project=project, product=MatrixProduct(dtype))
-    return dataclasses.replace(cell, project=project)
+    if cell.project is not affine:
+        raise ValueError("a cell in another precision is made of one whose inputs are projected by w_x and b")
+    changes: dict[str, Any] = {"project": project, "projects_in_steps": False}
+    if isinstance(cell, ProductCell):
+        changes["product"] = product
+    return dataclasses.replace(cell, **changes)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.linen.recurrent import flip_sequences
 
 from jaxrnn.arrays import Array, Initializer, PyTree
 from jaxrnn.cells import Cell, in_dtype, torch_uniform, with_dropout
@@ -87,19 +88,26 @@ def layer(model: Any, name: str, xs: Array, *, is_first: bool, reverse: bool = F
 class FlaxCell(nn.RNNCellBase):
     """A cell behind Flax's protocol, ``cell(carry, x) -> (carry, y)``; parameters are those of `Recurrent`.
 
-    ``nn.RNN(FlaxCell(CELLS["lstm"], 256))`` works wherever ``nn.RNN(nn.LSTMCell(256))`` does.
+    ``nn.RNN(FlaxCell(CELLS["lstm"], 256))`` works wherever ``nn.RNN(nn.LSTMCell(256))`` does; `RNN` is faster.
     """
 
     cell: Cell
     hidden_size: int
     initializer: Initializer = torch_uniform
 
-    @nn.compact
     def __call__(self, carry: PyTree, x: Array) -> tuple[PyTree, Array]:
         """One step from ``carry`` (fields ``[*batch, H]``) and ``x [*batch, D]`` to the next carry and ``y``."""
-        params = cell_params(self, self.cell, x.shape[-1], self.hidden_size, self.initializer)
+        params = self._params(x.shape[-1])
         carry, y, _ = self.cell.step(params, carry, self.cell.project(params, x))
         return carry, y
+
+    def unroll(self, xs: Array, **arguments: Any) -> tuple[PyTree, Array]:
+        """`jaxrnn.recurrence.unroll` of ``xs [T, *batch, D]``."""
+        return unroll(self.cell, self._params(xs.shape[-1]), xs, **arguments)
+
+    @nn.compact
+    def _params(self, input_size: int) -> Any:
+        return cell_params(self, self.cell, input_size, self.hidden_size, self.initializer)
 
     @nn.nowrap
     def initialize_carry(self, rng: Array, input_shape: tuple[int, ...]) -> PyTree:
@@ -111,6 +119,41 @@ class FlaxCell(nn.RNNCellBase):
     def num_feature_axes(self) -> int:
         """One: inputs are vectors."""
         return 1
+
+
+class RNN(nn.RNN):
+    """Flax's `nn.RNN` of a `FlaxCell`, by `jaxrnn.recurrence.unroll`: fields, parameters and results are the same.
+
+    Only what stands behind the end of a sequence differs: here it is zero. It also takes its place in
+    `nn.Bidirectional`.
+    """
+
+    def __call__(  # noqa: D102
+        self,
+        inputs: Array,
+        *,
+        initial_carry: PyTree | None = None,
+        init_key: Array | None = None,
+        seq_lengths: Array | None = None,
+        return_carry: bool | None = None,
+        time_major: bool | None = None,
+        reverse: bool | None = None,
+        keep_order: bool | None = None,
+    ) -> Any:
+        del init_key  # The carry starts as the cell says.
+        given = {"return_carry": return_carry, "time_major": time_major, "reverse": reverse, "keep_order": keep_order}
+        chosen = {name: getattr(self, name) if value is None else value for name, value in given.items()}
+        time_axis = 0 if chosen["time_major"] else inputs.ndim - 2
+        xs = jnp.moveaxis(inputs, time_axis, 0)
+        mask = None
+        if seq_lengths is not None:
+            positions = jnp.arange(len(xs)).reshape(-1, *[1] * (xs.ndim - 2))
+            mask = jnp.broadcast_to(positions < seq_lengths, xs.shape[:-1])
+        carry, ys = self.cell.unroll(xs, carry=initial_carry, mask=mask, reverse=chosen["reverse"])
+        if chosen["reverse"] and not chosen["keep_order"]:
+            ys = flip_sequences(ys, seq_lengths, num_batch_dims=xs.ndim - 2, time_major=True)
+        ys = jnp.moveaxis(ys, 0, time_axis)
+        return (carry, ys) if chosen["return_carry"] else ys
 
 
 def head(num_outputs: int, hidden_size: int, initializer: Initializer) -> nn.Dense:

@@ -66,19 +66,23 @@ def unroll(
 
     if embedding is not None and not cell.is_rowwise:
         xs, embedding = lookup(jnp.asarray(embedding), xs), None
-    project = cell.project if cell.is_rowwise else jax.vmap(cell.project, (None, 0))
+    # The custom gradient starts from the first product, and a sequence without steps has none.
+    is_stacked = isinstance(cell, ProductCell) and cell.stacked_gradient and len(xs) > 0
+    in_steps = is_stacked and embedding is None and cell.projects_in_steps
+    values = jnp.asarray(xs if embedding is None else embedding)
+    dtype = jax.eval_shape(cell.project_all, params, values).dtype
     # NumPy arrays project to a NumPy array: from here on, it is JAX's and has JAX's precision.
-    values = jnp.asarray(project(params, xs if embedding is None else embedding))
+    values = values if in_steps else jnp.asarray(cell.project_all(params, values))
     inputs = Inputs(values, None if embedding is None else xs)
-    start = cell.start(params, steps_shape[1:], values.dtype)
+    start = cell.start(params, steps_shape[1:], dtype)
     first = jax.tree.map(_cast_like, start if carry is None else carry, start)
     steps = Steps(inputs, mask, None if reset is None else ~reset.astype(bool))
     if isinstance(cell, LinearCell):
         return unroll_linear(cell, params, first, start, steps, reverse)
-    # The custom gradient starts from the first product, and a sequence without steps has none.
-    if isinstance(cell, ProductCell) and cell.stacked_gradient and len(xs) > 0:
+    if isinstance(cell, ProductCell) and is_stacked:
         elementwise = {name: getattr(params, name) for name in cell.elementwise}
-        return unroll_product(cell, reverse, Problem(elementwise, cell.weight(params), first, start, steps))
+        projection = params if in_steps else None
+        return unroll_product(cell, reverse, Problem(elementwise, cell.weight(params), projection, first, start, steps))
 
     def step(carry: PyTree, x: Step) -> tuple[PyTree, Array]:
         carry = where(x.goes_on, carry, start)

@@ -1,7 +1,8 @@
 """A product cell over time, with a gradient that keeps weight sums out of the loop.
 
 The transpose of a scan adds the whole weight cotangent at every step. Here the reverse scan stores only the cotangents
-of the step's product, ``du [T, *batch, U]``, and the weight gradient is one large product over time and batch.
+of the step's product, ``du [T, *batch, U]``, and the weight gradient is one large product over time and batch. Dense
+inputs are projected step by step: all at once, they would be written to fresh memory and read again.
 """
 
 import functools
@@ -17,10 +18,20 @@ from jaxrnn.recurrence.steps import Inputs, Step, Steps, lookup_backward, masked
 
 
 class Problem(NamedTuple):
-    """The arguments of the custom gradient; `elementwise` are the parameters that `pointwise` reads, by name."""
+    """The arguments of the custom gradient.
+
+    Attributes:
+        elementwise: the parameters that `pointwise` reads, by name.
+        weight: of the product.
+        projection: the parameters with which a step projects its input; None where the inputs are projected already.
+        first: the carry before the first step.
+        start: the carry with which a sequence begins.
+        steps: as in `Steps`.
+    """
 
     elementwise: dict[str, Array]
     weight: PyTree
+    projection: PyTree
     first: PyTree
     start: PyTree
     steps: Steps
@@ -37,15 +48,24 @@ def _pointwise(
 
 
 def _scan(cell: ProductCell, reverse: bool, problem: Problem, *, keep: bool) -> tuple[PyTree, tuple[Array, Any]]:
-    """The last carry, the ys and, with `keep`, every step's product and the carry before it."""
-    elementwise, weight, first, start, steps = problem
+    """The last carry, the ys and, with `keep`, what the gradient needs of every step.
+
+    That is the carry before it, its product u and, if it is projected here, its z; where only their sum counts, this
+    sum stands for u, and there is no z.
+    """
+    elementwise, weight, projection, first, start, steps = problem
     weight = cell.product.prepare(weight)
 
     def step(carry: PyTree, x: Step) -> tuple[PyTree, tuple[Array, Any]]:
         carry = where(x.goes_on, carry, start)
-        u = cell.product.apply(weight, cell.source(carry))
-        new_carry, y = _pointwise(cell, elementwise, carry, projected(steps.inputs, x), u, x.mask)
-        return new_carry, (y, (carry, u) if keep else None)
+        u, z = cell.product.apply(weight, cell.source(carry)), projected(steps.inputs, x)
+        kept: tuple[PyTree, Array, Array | None] = carry, u, None
+        if projection is not None:
+            z = cell.project(projection, z)
+            u, z = (u + z, jnp.zeros_like(z)) if cell.is_additive else (u, z)
+            kept = carry, u, None if cell.is_additive else z
+        new_carry, y = _pointwise(cell, elementwise, carry, z, u, x.mask)
+        return new_carry, (y, kept if keep else None)
 
     return jax.lax.scan(step, first, scanned(steps), reverse=reverse)
 
@@ -59,19 +79,24 @@ def unroll_product(cell: ProductCell, reverse: bool, problem: Problem) -> tuple[
 
 def _stacked_forward(cell: ProductCell, reverse: bool, problem: Problem) -> tuple[tuple[PyTree, Array], Any]:
     """Keeps carries and products, ``[T, *batch, 6 H]`` for an LSTM; the gates are recomputed."""
-    last, (ys, (carries, us)) = _scan(cell, reverse, problem, keep=True)
-    return (last, ys), (problem, carries, us)
+    last, (ys, kept) = _scan(cell, reverse, problem, keep=True)
+    return (last, ys), (problem, *kept)
 
 
 def _stacked_backward(cell: ProductCell, reverse: bool, residuals: Any, cotangents: tuple[PyTree, Array]) -> Any:
-    problem, carries, us = residuals
+    problem, carries, us, zs = residuals
     inputs = problem.steps.inputs
-    (d_elementwise, d_first), (d_us, d_zs) = _walk_back_in_place(cell, reverse, problem, carries, us, cotangents)
+    (d_elementwise, d_first), (d_us, d_zs) = _walk_back_in_place(cell, reverse, problem, carries, us, zs, cotangents)
     d_weight = cell.product.pull_weight(problem.weight, jax.vmap(cell.source)(carries), d_us)
-    d_zs = d_us if d_zs is None else d_zs
-    d_values = d_zs if inputs.indices is None else lookup_backward((inputs.values, inputs.indices), d_zs)[0]
+    d_values, d_projection = d_us if d_zs is None else d_zs, None
+    if problem.projection is not None:
+        _, pull_back = jax.vjp(cell.project_all, problem.projection, inputs.values)
+        d_projection, d_values = pull_back(d_values)
+    elif inputs.indices is not None:
+        d_values, _ = lookup_backward((inputs.values, inputs.indices), d_values)
     # The start of a sequence does not depend on the parameters' values.
-    return (Problem(d_elementwise, d_weight, d_first, None, Steps(Inputs(d_values, None), None, None)),)
+    d_steps = Steps(Inputs(d_values, None), None, None)
+    return (Problem(d_elementwise, d_weight, d_projection, d_first, None, d_steps),)
 
 
 def _walk_back(
@@ -81,14 +106,17 @@ def _walk_back(
     problem: Problem,
     carries: PyTree,
     us: Array,
+    zs: Array | None,
     cotangents: tuple[PyTree, Array],
 ) -> tuple[tuple[PyTree, PyTree], tuple[Array, Array | None]]:
     """The cotangents of the elementwise parameters, of the first carry, and, stacked, of every step's product and z.
 
     Where a cell only adds z and u, their cotangents are equal, and the one of z is None.
     """
-    elementwise, weight, first, _, steps = problem
+    elementwise, weight, projection, first, _, steps = problem
     d_last, d_ys = cotangents
+    if zs is not None:
+        steps = steps._replace(inputs=Inputs(zs, None))
     pull_product = cell.product.pull_source(cell.product.prepare(weight), cell.source(first))
 
     def step(state: tuple[PyTree, PyTree], x: Any) -> tuple[tuple[PyTree, PyTree], tuple[Array, Array | None]]:
@@ -98,7 +126,8 @@ def _walk_back(
         def pointwise(e: dict[str, Array], c: PyTree, z: Array, u: Array) -> tuple[PyTree, Array]:
             return _pointwise(cell, e, c, z, u, x_t.mask)
 
-        _, pull_back = jax.vjp(pointwise, elementwise, carry, projected(steps.inputs, x_t), u)
+        z = jnp.zeros_like(u) if projection is not None and cell.is_additive else projected(steps.inputs, x_t)
+        _, pull_back = jax.vjp(pointwise, elementwise, carry, z, u)
         more, d_carry, d_z, d_u = pull_back((d_carry, d_y))
         _, pull_source = jax.vjp(cell.source, carry)
         (d_source,) = pull_source(pull_product(d_u))

@@ -11,7 +11,7 @@ from flax import linen as nn
 from flax import nnx
 
 from jaxrnn.cells import CELLS, INITIALIZERS, in_dtype, with_dropout
-from jaxrnn.nn.modules import FlaxCell, Recurrent
+from jaxrnn.nn.modules import RNN, FlaxCell, Recurrent
 from jaxrnn.nn.nnx import NNXCell
 from jaxrnn.recurrence import unroll
 
@@ -62,6 +62,52 @@ def test_flaxs_rnn_and_bidirectional_give_what_unroll_gives(name, padded):
     for (carry, ys), expected in zip(flax, ours, strict=True):
         # Flax leaves something behind the end of a sequence.
         oracles.assert_close((carry, jnp.where(MASK[..., None], ys, 0) if padded else ys), expected, 1e-5)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"time_major": True, "return_carry": True},
+        {"reverse": True, "return_carry": True},
+        {"reverse": True, "keep_order": True, "time_major": True},
+    ],
+)
+def test_rnn_takes_the_place_of_flaxs(fields, padded):
+    params, carry, xs = draw("lstm", 0)
+    inputs = xs if fields.get("time_major") else np.swapaxes(xs, 0, 1)
+    lengths = LENGTHS if padded else None
+    ours, flax = (layer(FlaxCell(CELLS["lstm"], H), **fields) for layer in (RNN, nn.RNN))
+    variables = {"params": {"cell": params._asdict()}}
+    assert jax.tree.map(np.shape, ours.init(jax.random.key(0), inputs)) == jax.tree.map(np.shape, variables)
+    is_real = MASK if fields.get("time_major") else MASK.T
+
+    def without_padding(found):
+        if not fields.get("return_carry"):
+            return jnp.where(is_real[..., None], found, 0) if padded else found
+        return found[0], jnp.where(is_real[..., None], found[1], 0) if padded else found[1]
+
+    for given in ({}, {"initial_carry": carry}, {"return_carry": not fields.get("return_carry", False)}):
+        found, expected = (layer.apply(variables, inputs, seq_lengths=lengths, **given) for layer in (ours, flax))
+        if "return_carry" in given:
+            found, expected = (one[1] if given["return_carry"] else one for one in (found, expected))
+            found, expected = (jnp.where(is_real[..., None], one, 0) for one in (found, expected))
+            oracles.assert_close(found, expected, 1e-5)
+        else:
+            oracles.assert_close(without_padding(found), without_padding(expected), 1e-5)
+
+
+def test_rnn_in_both_directions_is_flaxs():
+    params, _, xs = draw("gru", 0)
+    variables = {"params": {f"{way}_rnn": {"cell": params._asdict()} for way in ("forward", "backward")}}
+    found, expected = (
+        nn.Bidirectional(*(layer(FlaxCell(CELLS["gru"], H), time_major=True) for _ in range(2)), time_major=True).apply(
+            variables, xs
+        )
+        for layer in (RNN, nn.RNN)
+    )
+    oracles.assert_close(found, expected, 1e-5)
 
 
 @pytest.mark.parametrize("name", CELLS)
