@@ -51,9 +51,11 @@ thead th { border-bottom-width: 2px; vertical-align: bottom; }
 figure { display: inline-block; vertical-align: top; width: min(100%, var(--width)); margin: 1rem 0; }
 img { display: block; width: 100%; height: auto; }
 
-/* On a narrow screen tables and pictures scroll, so that letters stay large enough. */
+/* On a narrow screen tables and pictures scroll, so that letters stay large enough; what they are about stays. */
 @media (max-width: 44rem) {
   img { width: max(100%, .85 * var(--width)); }
+  caption { position: sticky; left: 0; width: calc(100vw - 2rem); max-width: calc(100vw - 2rem); }
+  tbody th, thead th:first-child { position: sticky; left: 0; max-width: 8rem; background: var(--back); }
   details details > div { padding-left: 0; }
 }
 </style></head>
