@@ -16,9 +16,9 @@ from jaxrnn.data.formal import TASKS, padded_length
 from jaxrnn.nn import losses
 from jaxrnn.nn.sequence import SequenceClassifier
 from jaxrnn.recurrence import plan_phases
-from jaxrnn.study.arms import ArmScheme, Setting
+from jaxrnn.study.arms import Arm, ArmScheme, Setting
 from jaxrnn.study.quantities import Mean, TimeToEvent, result, steps_until_stop
-from jaxrnn.study.study import Study
+from jaxrnn.study.study import ArmTable, Study
 from jaxrnn.training.definition import ConfigError, Loss, Training, check_one_of
 from jaxrnn.training.seeds import Stream, stream_key
 from jaxrnn.training.stop import stop_when_loss_below
@@ -185,6 +185,21 @@ def normalize(setting: dict[str, Any]) -> dict[str, Any]:
     return {**setting, "embedding_size": width}
 
 
+def _accuracy_by_length(arm: Arm) -> dict[str, str]:
+    """By test length, the mean over seeds with its interval."""
+
+    def of_length(i: int) -> Mean:
+        return Mean("", lambda run: run.result["accuracy_by_length"][i] if run.result else None, within=(0, 1))
+
+    means = {f"length {length}": of_length(i) for i, length in enumerate(arm.setting["test_lengths"])}
+    return {head: mean.cell(arm, mean.estimate(arm)) for head, mean in means.items()}
+
+
+BY_LENGTH = ArmTable(
+    "Test accuracy at other lengths than the one that was trained on; brackets are 95 % intervals over seeds",
+    [_accuracy_by_length],
+    lambda arm: bool(arm.setting["test_lengths"]),
+)
 ARMS = ArmScheme(Config, ("task", "cell", "digits"), name_arm, ("task", "digits"), normalize=normalize)
 STUDY = Study(
     name="formal",
@@ -201,7 +216,8 @@ STUDY = Study(
         "`eval_every`. A restricted mean counts a run that has not converged with the last step that it may take, "
         "`max_steps`."
     ),
-    tiny=TINY,
+    sections={"Accuracy by length": [BY_LENGTH]},
+    tiny={**TINY, "test_lengths": (1, 3)},
 )
 
 if __name__ == "__main__":
