@@ -13,11 +13,11 @@ from jaxrnn.cells.base import Cell, MatrixProduct, Product, ProductCell, affine,
 
 
 @functools.cache
-def in_dtype(cell: Cell, dtype: Any) -> Cell:
+def in_dtype(cell: Cell, dtype: Any, *, is_table: bool = False) -> Cell:
     """The cell with the products of its inputs, and its recurrent product, in a lower precision such as bfloat16.
 
     Parameters, carries, sums and what is element-wise stay float32; so does the step of a cell whose product has no
-    name.
+    name, and, if the inputs are a table's (`is_table`), their product, which costs next to nothing.
 
     Raises:
         ValueError: the inputs are not projected by ``w_x`` and ``b`` alone, as those of a graph cell.
@@ -42,7 +42,7 @@ def in_dtype(cell: Cell, dtype: Any) -> Cell:
 
     if cell.project is not affine:
         raise ValueError("a cell in another precision is made of one whose inputs are projected by w_x and b")
-    changes: dict[str, Any] = {"project": project, "projects_in_steps": False}
+    changes: dict[str, Any] = {} if is_table else {"project": project, "projects_in_steps": False}
     if isinstance(cell, ProductCell):
         changes["product"] = product
     return dataclasses.replace(cell, **changes)

@@ -61,7 +61,7 @@ class Recurrent(nn.Module):
         """
         inputs = xs if embedding is None else embedding
         params = cell_params(self, self.cell, inputs.shape[-1], self.hidden_size, self.initializer)
-        cell = self.cell if self.compute_dtype == "float32" else in_dtype(self.cell, self.compute_dtype)
+        cell = in_precision(self.cell, self.compute_dtype, is_table=embedding is not None)
         if self.recurrent_dropout > 0 and not deterministic:
             cell = with_dropout(cell)
             shape = (*(xs.shape[1:-1] if embedding is None else xs.shape[1:]), self.hidden_size)
@@ -70,6 +70,11 @@ class Recurrent(nn.Module):
         if phases:
             return last_carry(cell, params, xs, embedding=inputs, phases=phases), None
         return unroll(cell, params, xs, embedding=embedding, carry=carry, mask=mask, reset=reset, reverse=self.reverse)
+
+
+def in_precision(cell: Cell, compute_dtype: str, *, is_table: bool) -> Cell:
+    """The cell with products of this precision, by `jaxrnn.cells.in_dtype`."""
+    return cell if compute_dtype == "float32" else in_dtype(cell, compute_dtype, is_table=is_table)
 
 
 def layer(model: Any, name: str, xs: Array, *, is_first: bool, reverse: bool = False, **arguments: Any) -> Any:

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxrnn.arrays import Array, Initializer, PyTree
-from jaxrnn.cells import Cell, in_dtype
-from jaxrnn.nn.modules import head, layer
+from jaxrnn.cells import Cell
+from jaxrnn.nn.modules import head, in_precision, layer
 
 
 class CharLM(nn.Module):
@@ -62,13 +62,13 @@ class CharLM(nn.Module):
 
         The embedding is projected here, once, into a table ``[V, .]``.
         """
-        cell = self.cell if self.compute_dtype == "float32" else in_dtype(self.cell, self.compute_dtype)
-        layers: list[Any] = [cell.params_type(**params[f"layer_{i}"]) for i in range(self.num_layers)]
-        table = cell.project(layers[0], jnp.asarray(params["embedding"]))
+        cells = [in_precision(self.cell, self.compute_dtype, is_table=i == 0) for i in range(self.num_layers)]
+        layers: list[Any] = [cell.params_type(**params[f"layer_{i}"]) for i, cell in enumerate(cells)]
+        table = cells[0].project(layers[0], jnp.asarray(params["embedding"]))
 
         def step(carries: tuple[PyTree, ...], token_b: Array) -> tuple[tuple[PyTree, ...], Array]:
             z, y, new = table[token_b], jnp.zeros(()), []
-            for i, (cell_params, carry) in enumerate(zip(layers, carries, strict=True)):
+            for i, (cell, cell_params, carry) in enumerate(zip(cells, layers, carries, strict=True)):
                 if i and self.layer_norm:
                     y = nn.LayerNorm().apply({"params": params[f"layer_{i}_norm"]}, y)
                 carry, y, _ = cell.step(cell_params, carry, cell.project(cell_params, y) if i else z)

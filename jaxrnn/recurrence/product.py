@@ -87,6 +87,7 @@ def _stacked_backward(cell: ProductCell, reverse: bool, residuals: Any, cotangen
     problem, carries, us, zs = residuals
     inputs = problem.steps.inputs
     (d_elementwise, d_first), (d_us, d_zs) = _walk_back_in_place(cell, reverse, problem, carries, us, zs, cotangents)
+    d_elementwise = jax.tree.map(lambda d, x: d.astype(x.dtype), d_elementwise, problem.elementwise)
     d_weight = cell.product.pull_weight(problem.weight, jax.vmap(cell.source)(carries), d_us)
     d_values, d_projection = d_us if d_zs is None else d_zs, None
     if problem.projection is not None:
@@ -135,8 +136,9 @@ def _walk_back(
         d_carry = where(x_t.goes_on, d_carry, jax.tree.map(jnp.zeros_like, d_carry))
         return (d_elementwise, d_carry), (d_u, None if d_z is d_u else d_z)
 
-    zeros = (jax.tree.map(jnp.zeros_like, elementwise), d_last)
-    return scan(step, zeros, (us, (scanned(steps), carries, d_ys)), reverse=not reverse)
+    # Sums over many steps are float32 at least.
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32)), elementwise)
+    return scan(step, (zeros, d_last), (us, (scanned(steps), carries, d_ys)), reverse=not reverse)
 
 
 def _scan_in_place(

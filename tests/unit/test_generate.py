@@ -15,8 +15,8 @@ from jaxrnn.nn.text import CharLM
 V, B, L = 11, 4, 25
 
 
-def model_and_params(cell="lstm", num_layers=2):
-    model = CharLM(CELLS[cell], V, 5, 16, num_layers, INITIALIZERS["torch"])
+def model_and_params(cell="lstm", num_layers=2, **fields):
+    model = CharLM(CELLS[cell], V, 5, 16, num_layers, INITIALIZERS["torch"], **fields)
     return model, model.init(jax.random.key(1), jnp.zeros((2, B), jnp.int32))["params"]
 
 
@@ -40,6 +40,15 @@ def test_logits_are_those_of_the_forward_pass(cell, num_layers):
     assert len(carries) == num_layers
     for b, length in enumerate(LENGTHS):
         np.testing.assert_array_equal(tokens[:length, b], PROMPTS[:length, b])
+
+
+@pytest.mark.parametrize(
+    ("fields", "tolerance"), [({"layer_norm": True, "dropout": 0.5}, 1e-5), ({"compute_dtype": "bfloat16"}, 1e-2)]
+)
+def test_generation_knows_norms_and_precision_of_the_layers(fields, tolerance):
+    model, params = model_and_params(**fields)
+    tokens, logits = continued(model, params, Sampler(0.5), PROMPTS, LENGTHS)
+    np.testing.assert_allclose(logits, model.apply({"params": params}, tokens[:-1])[1], atol=tolerance)
 
 
 def test_greedy_takes_the_largest_logit_behind_the_prompt():
