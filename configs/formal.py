@@ -23,7 +23,8 @@ class Config(Layers):
     digits: Annotated[int, Field(ge=1, le=1000)] = 10
     """The length that is trained on; T in Soons (2020)."""
     test_lengths: Annotated[tuple[Annotated[int, Field(ge=1, le=10_000)], ...], Absent(())] = ()
-    """Lengths at which the trained model is tested besides: results.json then has accuracy_by_length."""
+    """Lengths at which the trained model is tested besides: results.json then has accuracy_by_length. Of
+    random_combinations the model knows as many symbols as the longest one has."""
     cell: str = "lstm"
     """A name in `jaxrnn.cells.CELLS`."""
     bidirectional: bool = False

@@ -32,15 +32,18 @@ def check(config: Config) -> None:
     """Refuses names and sizes that do not exist."""
     for field, names in {"task": [*TASKS], "cell": [*CELLS], "initializer": [*INITIALIZERS]}.items():
         check_one_of(field, getattr(config, field), names)
-    check_recurrent_dropout(config)
+    check_layers(config)
     smallest = TASKS[config.task].min_length
     for field, lengths in {"digits": [config.digits], "test_lengths": config.test_lengths}.items():
         if min(lengths, default=smallest) < smallest:
             raise ConfigError(field, getattr(config, field), f"{config.task} should have at least {smallest}")
 
 
-def check_recurrent_dropout(config: Any) -> None:
-    """Refuses dropout within the recurrence of a cell that has no product."""
+def check_layers(config: Any) -> None:
+    """Refuses what stands between layers where there is one, and dropout in a recurrence that has no product."""
+    for field in ("dropout", "layer_norm"):
+        if config.num_layers == 1 and getattr(config, field):
+            raise ConfigError(field, getattr(config, field), "stands between layers: num_layers should be 2 or more")
     if config.recurrent_dropout and not isinstance(CELLS[config.cell], ProductCell):
         names = ", ".join(name for name, cell in CELLS.items() if isinstance(cell, ProductCell))
         raise ConfigError("recurrent_dropout", config.recurrent_dropout, f"should be 0, or the cell one of {names}")

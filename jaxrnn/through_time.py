@@ -14,7 +14,8 @@ from jax.flatten_util import ravel_pytree
 from numpy.typing import ArrayLike
 
 from jaxrnn.arrays import Array, PyTree
-from jaxrnn.cells import Cell
+from jaxrnn.cells import Cell, ProductCell
+from jaxrnn.cells.base import MatrixProduct
 
 Loss = Callable[[Array], Array]
 """From the last hidden state ``h [*batch, H]`` to a scalar."""
@@ -69,6 +70,8 @@ class Terms(NamedTuple):
 
 def weight_of(cell: Cell) -> Callable[[PyTree], Array] | None:
     """``weight(params) -> W [H, U]``, the recurrent matrix of a cell that has one."""
+    if isinstance(cell, ProductCell) and not isinstance(cell.product, MatrixProduct):
+        return None
     return getattr(cell, "weight", None)
 
 

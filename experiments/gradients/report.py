@@ -214,7 +214,8 @@ def _parameter_table(one: Measured) -> list[Table]:
             sizes, by_formula = f"D={d}, H={h}, C={c}", count(d, h) + h * c + c
             rows[_title(row.cell), f"{formula} + HC + C", sizes, str(by_formula), str(counted)] = None
     columns = ("cell", "formula", "sizes", "by the formula", "counted")
-    return [Table("Parameters of a cell and its head (Question 1.2b)", columns, [*map(list, rows)])]
+    caption = "Parameters of a cell and its head (Question 1.2b)"
+    return [Table(caption, columns, [*map(list, rows)])] if rows else []
 
 
 @each

@@ -11,7 +11,7 @@ import optax
 from tqdm import tqdm
 
 from configs.text import Config
-from experiments.formal import check_recurrent_dropout
+from experiments.formal import check_layers
 from jaxrnn.arrays import Array, Key, PyTree
 from jaxrnn.cells import CELLS, torch_uniform
 from jaxrnn.data import text
@@ -58,7 +58,7 @@ def describe_corpus(config: Config) -> dict[str, Any]:
 def check(config: Config) -> None:
     """Refuses names that do not exist, and a text that is too short for what is asked of it."""
     check_one_of("cell", config.cell, list(CELLS))
-    check_recurrent_dropout(config)
+    check_layers(config)
     corpus = load_corpus(config)
     try:
         splits = text.split(corpus.tokens, config.validation_fraction, config.test_fraction)

@@ -40,7 +40,8 @@ class Cell:
     def step(self, params: Any, carry: Any, z: Array) -> tuple[Any, Array, dict[str, Array]]:
         """One time step: ``(carry, y [*batch, H], gates)`` from the carry and a projected input ``z [*batch, Z]``.
 
-        The gates are activations to plot, by name.
+        The output y is the new carry's ``h``, which models read at the end of a sequence. The gates are activations to
+        plot, by name.
         """
         raise NotImplementedError
 
@@ -170,24 +171,24 @@ class ProductCell(Cell):
 class LinearCell(Cell):
     """A cell whose carry follows ``c_t = a_t * c_{t-1} + b_t``, with factors that do not depend on it.
 
-    So `jaxrnn.recurrence` may take many steps at once.
+    So `jaxrnn.recurrence` may take many steps at once. Its output is the carry's ``h``.
 
     Attributes:
         coefficients: ``coefficients(params, z) -> (a, b)``: two carries, of each ``z`` alone.
-        read: ``read(params, carry, z) -> (y, gates)``.
+        gates: ``gates(params, z) -> gates``, to plot.
         scan: how steps are taken: "loop", "chunks" or "whole" (see `jaxrnn.recurrence.linear_scan`); "auto" is the
             fastest by backend.
     """
 
     coefficients: Callable[[Any, Array], tuple[Any, Any]]
-    read: Callable[[Any, Any, Array], tuple[Array, dict[str, Array]]]
+    gates: Callable[[Any, Array], dict[str, Array]] = lambda params, z: {}
     scan: str = "auto"
 
     def step(self, params: Any, carry: Any, z: Array) -> tuple[Any, Array, dict[str, Array]]:
         """As in `Cell.step`."""
         a, b = self.coefficients(params, z)
         carry = jax.tree.map(lambda a, c, b: a * c + b, a, carry, b)
-        return carry, *self.read(params, carry, z)
+        return carry, carry.h, self.gates(params, z)
 
 
 def with_field(params_type: type[Any], prefix: str, field: str) -> Any:

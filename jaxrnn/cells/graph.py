@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.arrays import Array, Initializer, Key
-from jaxrnn.cells.base import Product, ProductCell, affine, with_field
+from jaxrnn.cells.base import MatrixProduct, Product, ProductCell, affine, with_field
 
 
 def graph_filter(weight: tuple[Array, Array], x: Array) -> Array:
@@ -23,6 +23,8 @@ def graph_filter(weight: tuple[Array, Array], x: Array) -> Array:
         x: ``[N, *batch, H]``.
     """
     taps, shift = weight
+    if shift is None:
+        raise ValueError("the parameters have no graph yet: params._replace(shift=S) gives them one")
     num_taps, rows, columns = taps.shape
 
     def shifted(x: Array) -> Array:
@@ -53,13 +55,16 @@ def graph_cell(cell: ProductCell, num_taps: int) -> ProductCell:
     """The cell with graph filters of K taps in place of its matrices.
 
     Its parameters are the cell's, each matrix ``[K, ., .]``, and a last one, ``shift``: None as `init` gives it, it is
-    set by ``params._replace(shift=S)``. A cell starts as K of the given ones, each matrix divided by ``sqrt(K)``.
+    set by ``params._replace(shift=S)``. It has a gradient, which a training that keeps its graph does not ask for. A
+    cell starts as K of the given ones, each matrix divided by ``sqrt(K)``.
 
     Raises:
-        ValueError: the cell does not project its inputs by ``w_x`` and ``b`` alone.
+        ValueError: the cell is no `ProductCell` whose inputs are projected by ``w_x`` and ``b`` alone, or K < 1.
     """
-    if cell.project is not affine:
-        raise ValueError("a graph cell is made of a cell whose inputs are projected by w_x and b")
+    if not isinstance(cell, ProductCell) or cell.project is not affine or cell.product != MatrixProduct():
+        raise ValueError("a graph cell is made of a ProductCell of matrices, inputs projected by w_x and b")
+    if num_taps < 1:
+        raise ValueError(f"a filter has at least one tap, not {num_taps}")
     params_type = with_field(cell.params_type, "Graph", "shift")
 
     def init(key: Key, input_size: int, hidden_size: int, initializer: Initializer) -> Any:

@@ -52,11 +52,13 @@ def _cell(gates: str, coefficients: Callable[[Array], tuple[Array, Array, dict[s
         a, b, _ = coefficients(z)
         return RNNCarry(a), RNNCarry(b)
 
-    def read(params: MinParams, carry: RNNCarry, z: Array) -> tuple[Array, dict[str, Array]]:
+    def gates_of(params: MinParams, z: Array) -> dict[str, Array]:
         del params
-        return carry.h, coefficients(z)[2]
+        return coefficients(z)[2]
 
-    return LinearCell(params_type=MinParams, init=init, start=start, project=affine, coefficients=of_carry, read=read)
+    return LinearCell(
+        params_type=MinParams, init=init, start=start, project=affine, coefficients=of_carry, gates=gates_of
+    )
 
 
 CELLS: dict[str, Cell] = {"min_gru": _cell("un", _min_gru), "min_lstm": _cell("fin", _min_lstm)}

@@ -16,8 +16,8 @@ from jaxrnn.cells.base import Cell, MatrixProduct, Product, ProductCell, affine,
 def in_dtype(cell: Cell, dtype: Any, *, is_table: bool = False) -> Cell:
     """The cell with the products of its inputs, and its recurrent product, in a lower precision such as bfloat16.
 
-    Parameters, carries, sums and what is element-wise stay float32; so does the step of a cell whose product has no
-    name, and, if the inputs are a table's (`is_table`), their product, which costs next to nothing.
+    Parameters, carries, sums and what is element-wise stay float32. So does a step that is not a `MatrixProduct` and, if
+    the inputs are a table's (`is_table`), their product, which costs next to nothing.
 
     Raises:
         ValueError: the inputs are not projected by ``w_x`` and ``b`` alone, as those of a graph cell.
@@ -40,10 +40,12 @@ def in_dtype(cell: Cell, dtype: Any, *, is_table: bool = False) -> Cell:
     def project(params: Any, x: Array) -> Array:
         return multiply(x, params.w_x) + params.b
 
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"products are of floating point numbers, not of {dtype}")
     if cell.project is not affine:
         raise ValueError("a cell in another precision is made of one whose inputs are projected by w_x and b")
     changes: dict[str, Any] = {} if is_table else {"project": project, "projects_in_steps": False}
-    if isinstance(cell, ProductCell):
+    if isinstance(cell, ProductCell) and cell.product == MatrixProduct():
         changes["product"] = product
     return dataclasses.replace(cell, **changes)
 
@@ -75,7 +77,12 @@ def with_dropout(cell: ProductCell) -> ProductCell:
 
     It is the dropout of Gal and Ghahramani (2016). ``keep`` is a further parameter, the last one, which gets no
     gradient: ``params_type(*params, keep)``.
+
+    Raises:
+        ValueError: the cell is no `ProductCell`.
     """
+    if not isinstance(cell, ProductCell):
+        raise ValueError("dropout within the recurrence needs a ProductCell")
     return dataclasses.replace(
         cell,
         params_type=with_field(cell.params_type, "Dropped", "keep"),

@@ -58,14 +58,20 @@ class Recurrent(nn.Module):
 
         With `phases`, `jaxrnn.recurrence.last_carry` gives the carry, and there are no ``ys``. Unless `deterministic`,
         `apply` needs ``rngs={"dropout": key}``.
+
+        Raises:
+            ValueError: besides, for phases together with a carry, a mask, a reset or `reverse`.
         """
+        if phases and (self.reverse or any(given is not None for given in (carry, mask, reset))):
+            raise ValueError("phases are of whole sequences, forwards: without a carry, a mask or a reset")
         inputs = xs if embedding is None else embedding
         params = cell_params(self, self.cell, inputs.shape[-1], self.hidden_size, self.initializer)
         cell = in_precision(self.cell, self.compute_dtype, is_table=embedding is not None)
         if self.recurrent_dropout > 0 and not deterministic:
             cell = with_dropout(cell)
             shape = (*(xs.shape[1:-1] if embedding is None else xs.shape[1:]), self.hidden_size)
-            keep = dropout(self.make_rng("dropout"), self.recurrent_dropout, jnp.ones(shape))
+            ones = jnp.ones(shape, jax.tree.leaves(params)[0].dtype)
+            keep = dropout(self.make_rng("dropout"), self.recurrent_dropout, ones)
             params = cell.params_type(*params, keep)
         if phases:
             return last_carry(cell, params, xs, embedding=inputs, phases=phases), None
@@ -129,8 +135,8 @@ class FlaxCell(nn.RNNCellBase):
 class RNN(nn.RNN):
     """Flax's `nn.RNN` of a `FlaxCell`, by `jaxrnn.recurrence.unroll`: fields, parameters and results are the same.
 
-    Only what stands behind the end of a sequence differs: here it is zero. It also takes its place in
-    `nn.Bidirectional`.
+    Two things differ: what stands behind the end of a sequence is zero, and a sequence without steps leaves the carry
+    as it is. It also takes its place in `nn.Bidirectional`.
     """
 
     def __call__(  # noqa: D102

@@ -15,7 +15,7 @@ def linear_scan(a: Array, b: Array, start: Array, *, reverse: bool = False, meth
     """All ``c_t = a_t * c_{t-1} + b_t``, ``[T, ...]``, from the `start` ``[...]`` on; the gradient keeps a and c.
 
     Args:
-        a: factors ``[T, ...]``.
+        a: factors ``[T, ...]``; one that is 0 forgets what was before, NaN included.
         b: summands ``[T, ...]``.
         start: what stands before the first step.
         reverse: walk from the last position to the first.
@@ -31,8 +31,11 @@ def linear_scan(a: Array, b: Array, start: Array, *, reverse: bool = False, meth
         method = "loop" if jax.default_backend() == "cpu" else "whole"
     if method not in _METHODS:
         raise ValueError(f"method {method!r} is none of {', '.join(_METHODS)}")
-    dtype = jnp.result_type(a, b, start)
-    return _linear_scan(reverse, method, a.astype(dtype), b.astype(dtype), start.astype(dtype))
+    dtype, shape = jnp.result_type(a, b, start), jnp.broadcast_shapes(jnp.shape(a), jnp.shape(b))
+    a, b, start = (jnp.asarray(x, dtype) for x in (a, b, start))
+    return _linear_scan(
+        reverse, method, jnp.broadcast_to(a, shape), jnp.broadcast_to(b, shape), jnp.broadcast_to(start, shape[1:])
+    )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -54,7 +57,7 @@ def _linear_backward(reverse: bool, method: str, residuals: Any, d_cs: Array) ->
     d_bs = _linear_scan(not reverse, method, beside(a, jnp.zeros_like(a[0]), step=1), d_cs, jnp.zeros_like(start))
     d_as = d_bs * beside(cs, start, step=-1)
     first = -1 if reverse else 0
-    return d_as, d_bs, a[first] * d_bs[first]
+    return d_as, d_bs, _times(a[first], d_bs[first])
 
 
 def _beside(x: Array, fill: Array, *, step: int, reverse: bool) -> Array:
@@ -67,10 +70,14 @@ def _beside(x: Array, fill: Array, *, step: int, reverse: bool) -> Array:
 _linear_scan.defvjp(_linear_forward, _linear_backward)
 
 
+def _times(a: Array, c: Array) -> Array:
+    return jnp.where(a == 0, 0, a * c)
+
+
 def _loop(a: Array, b: Array, start: Array, reverse: bool) -> Array:
     def step(c: Array, x: tuple[Array, Array]) -> tuple[Array, Array]:
         a, b = x
-        c = a * c + b
+        c = _times(a, c) + b
         return c, c
 
     return jax.lax.scan(step, start, (a, b), reverse=reverse)[1]
@@ -78,14 +85,14 @@ def _loop(a: Array, b: Array, start: Array, reverse: bool) -> Array:
 
 def _whole(a: Array, b: Array, start: Array, reverse: bool) -> Array:
     first = -1 if reverse else 0
-    b = b.at[first].add(a[first] * start) if len(b) else b
+    b = b.at[first].add(_times(a[first], start)) if len(b) else b
     return jax.lax.associative_scan(_compose, (a, b), reverse=reverse)[1]
 
 
 def _compose(before: tuple[Array, Array], after: tuple[Array, Array]) -> tuple[Array, Array]:
     """Two maps ``c -> a * c + b``, one after the other."""
     (a, b), (a_after, b_after) = before, after
-    return a * a_after, a_after * b + b_after
+    return a * a_after, _times(a_after, b) + b_after
 
 
 def _chunks(a: Array, b: Array, start: Array, reverse: bool) -> Array:
@@ -108,7 +115,7 @@ def _chunks(a: Array, b: Array, start: Array, reverse: bool) -> Array:
     zero = jnp.zeros_like(b[0])
     (a_chunk, b_chunk), (a, b) = jax.lax.scan(step, (jnp.ones_like(zero), zero), (a, b), reverse=reverse)
     ends = _loop(a_chunk, b_chunk, start, reverse)
-    cs = a * _beside(ends, start, step=-1, reverse=reverse) + b
+    cs = _times(a, _beside(ends, start, step=-1, reverse=reverse)) + b
     cs = jnp.moveaxis(cs, 0, 1).reshape(-1, *cs.shape[2:])
     return cs[padding:] if reverse else cs[:num_steps]
 
@@ -125,13 +132,11 @@ def unroll_linear(
     def of_steps(tree: PyTree) -> PyTree:
         return tree if inputs.indices is None else jax.tree.map(lambda x: lookup(x, inputs.indices), tree)
 
-    zs = of_steps(inputs.values)
     a, b = of_steps(cell.coefficients(params, inputs.values))
     a, b = where(mask, (a, b), (jax.tree.map(jnp.ones_like, a), jax.tree.map(jnp.zeros_like, b)))
     from_start = jax.tree.map(lambda a, s, b: a * s + b, a, start, b)
     a, b = where(goes_on, (a, b), (jax.tree.map(jnp.zeros_like, a), from_start))
     scan = functools.partial(linear_scan, reverse=reverse, method=cell.scan)
     carries = jax.tree.map(scan, a, b, first)
-    ys, _ = cell.read(params, carries, zs)
-    last = first if not len(zs) else jax.tree.map(lambda cs: cs[0 if reverse else -1], carries)
-    return last, where(mask, ys, jnp.zeros_like(ys))
+    last = jax.tree.map(lambda cs, c: cs[0 if reverse else -1] if len(cs) else c, carries, first)
+    return last, where(mask, carries.h, jnp.zeros_like(carries.h))

@@ -43,7 +43,7 @@ def unroll(
 
     Raises:
         ValueError: for integers without an embedding, an embedding without integers, inputs without a time axis, or a
-            mask or reset of another shape.
+            mask, reset or carry of another shape.
     """
     if embedding is None and jnp.issubdtype(xs.dtype, jnp.integer):
         raise ValueError(f"integer inputs of shape {xs.shape} need an embedding")
@@ -51,6 +51,8 @@ def unroll(
         raise ValueError(f"with an embedding the inputs are integers, not {xs.dtype}")
     if xs.ndim < (1 if embedding is not None else 2):
         raise ValueError(f"inputs are [T, *batch, D], or integers [T, *batch], not of shape {xs.shape}")
+    if embedding is not None and xs.dtype.itemsize < 4:
+        xs = xs.astype(jnp.int32)  # Bytes cannot count the rows of every table.
     steps_shape = xs.shape if embedding is not None else xs.shape[:-1]
     for name, flags in (("mask", mask), ("reset", reset)):
         if flags is not None and flags.shape != steps_shape:
@@ -75,6 +77,8 @@ def unroll(
     values = values if in_steps else jnp.asarray(cell.project_all(params, values))
     inputs = Inputs(values, None if embedding is None else xs)
     start = cell.start(params, steps_shape[1:], dtype)
+    if carry is not None and _form(carry) != _form(start):
+        raise ValueError(f"the carry is {_form(carry)}, the cell and the inputs ask for {_form(start)}")
     first = jax.tree.map(_cast_like, start if carry is None else carry, start)
     steps = Steps(inputs, mask, None if reset is None else ~reset.astype(bool))
     if isinstance(cell, LinearCell):
@@ -96,6 +100,10 @@ def _is_read(tokens: Array, mask: Array, size: int) -> Array:
     """The rows ``[V]`` of an embedding that a step reads which is not masked."""
     rows = jnp.clip(jnp.where(tokens < 0, tokens + size, tokens), 0, size - 1)
     return jnp.zeros(size, bool).at[rows].max(mask)
+
+
+def _form(carry: PyTree) -> str:
+    return str(jax.tree.map(jnp.shape, carry))
 
 
 def _cast_like(carry: Array, start: Array) -> Array:

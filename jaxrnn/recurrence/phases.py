@@ -1,5 +1,6 @@
 """Sequences that begin alike, as they do with padding in front: their common start is computed once."""
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -43,9 +44,11 @@ def last_carry(cell: Cell, params: PyTree, tokens_tb: Array, *, embedding: Array
         The carry, fields ``[B, H]``, in the order of ``tokens_tb``.
 
     Raises:
-        ValueError: if the last phase is not of all rows and up to the last position.
+        ValueError: if the last phase is not of all rows and up to the last position, or phases do not grow.
     """
     length, batch_size = tokens_tb.shape
+    if any(not (a.rows < b.rows and a.end < b.end) for a, b in itertools.pairwise(phases)):
+        raise ValueError(f"each phase has more rows and ends later than the one before it, unlike {phases}")
     if tuple(phases[-1]) != (batch_size, length):
         raise ValueError(f"tokens of shape {tokens_tb.shape} do not fit a last phase {phases[-1]}")
 

@@ -51,9 +51,14 @@ def train(
 
     Raises:
         Interrupted: SIGINT or SIGTERM, if there is a directory; all is saved.
-        RunError, CheckpointError: the directory holds another training, or cannot be read or written.
+        RunError, CheckpointError: the directory holds another training, or cannot be read or written. Trainings are
+            told apart by their sizes, hyperparameters and shapes; nobody can compare their functions.
+        ValueError: a run has a value for a field that the training does not have.
     """
     all_runs = [run if isinstance(run, Run) else Run(run) for run in runs]
+    for run in all_runs:
+        if unknown := run.values.keys() - training.hyper.keys():
+            raise ValueError(f"run {run.name}: {', '.join(unknown)} is not in training.hyper")
     plan = make_plan(training, len(all_runs))
     if directory is None:
         memory = Recorder()

@@ -240,10 +240,15 @@ class _Loop:
             return ()
         seeds = [self.runs[name or next(iter(self.runs))].seed for name in self.places]
         after = range(self.training.chunk_steps + 1)
-        of_runs = [[batches(seed, step + i) for i in after] for seed, step in zip(seeds, steps, strict=True)]
-        return jax.tree.map(
-            lambda *leaves: np.stack(leaves), *[jax.tree.map(lambda *x: np.stack(x), *one) for one in of_runs]
-        )
+        last = self.training.max_steps  # Behind it, batches are not used.
+
+        def of_run(seed: int, step: int) -> PyTree:
+            # Copies: an iterator may fill the same arrays again.
+            found = [jax.tree.map(np.array, batches(seed, min(step + i, last))) for i in after]
+            return jax.tree.map(lambda *x: np.stack(x), *found)
+
+        runs = [of_run(seed, step) for seed, step in zip(seeds, steps, strict=True)]
+        return jax.tree.map(lambda *x: np.stack(x), *runs)
 
     def _chunk_end(self, step: int) -> int:
         """The last step of a call that starts at `step`: a callback's, or the next multiple of `chunk_steps`."""

@@ -90,6 +90,8 @@ def make_trainer(training: Training, plan: Plan = ONE_RUN) -> Trainer:
     half as many rows keeps more in its cache.
     """
     chunk_steps, stop, stop_every = training.chunk_steps, training.stop, training.stop_every or training.eval_every
+    if (training.sample is None) == (training.batches is None):
+        raise ValueError("a training has either sample or batches")
     loss = training.loss
     if plan.own_cores and training.loss_on_own_core:
         loss = training.loss_on_own_core(training.batch_size // plan.parts)

@@ -14,6 +14,7 @@ from jax.flatten_util import ravel_pytree
 from oracles import CELLS
 
 from jaxrnn.cells import LinearCell, ProductCell
+from jaxrnn.cells.rnn import RNNCarry
 from jaxrnn.recurrence import Phase, last_carry, linear_scan, lookup, plan_phases, unroll
 
 PRODUCT_CELLS = {name: cell for name, cell in CELLS.items() if isinstance(cell, ProductCell)}
@@ -495,6 +496,45 @@ def test_inputs_that_do_not_belong_together_are_refused():
         for inputs in ({"xs": xs}, {"xs": indices, "embedding": embedding}):
             with pytest.raises(ValueError, match="mask has shape"):
                 unroll(lstm, params, **inputs, mask=np.ones(shape, bool))
+
+
+def test_a_carry_of_another_form_is_refused():
+    params, carry, xs, *_ = draw_problem("lstm", 5, (2,))
+    for other in (tuple(carry), carry.h, jax.tree.map(lambda field: field[:1], carry), RNNCarry(carry.h)):
+        with pytest.raises(ValueError, match="the carry is"):
+            unroll(CELLS["lstm"], params, xs, carry=other)
+
+
+@pytest.mark.parametrize("name", ["lstm", "min_gru"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16])
+def test_tokens_of_bytes_reach_every_row_of_a_table(name, dtype):
+    params = draw_problem(name, 1, (), dtype=np.float32).params
+    embedding = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
+    tokens = np.array([0, 127, 5, 100], dtype)
+
+    def loss(params, embedding, tokens, mask):
+        return weighted_sum(unroll(CELLS[name], params, tokens, embedding=embedding, mask=mask))
+
+    for mask in (None, np.array([True, False, True, True])):
+        found, expected = (
+            jax.grad(loss, argnums=(0, 1))(params, embedding, tokens.astype(kind), mask) for kind in (dtype, np.int32)
+        )
+        oracles.assert_close(found, expected, 1e-6)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_after_a_reset_nothing_of_before_is_left(name):
+    problem = draw_problem(name, 5, (2,), dtype=np.float32)
+    xs, carry = problem.xs.copy(), jax.tree.map(lambda field: np.full_like(field, np.nan), problem.carry)
+    xs[1] = np.inf
+    reset = np.zeros((5, 2), bool)
+    reset[3] = True
+    (last, ys), (_, expected) = (
+        unroll(CELLS[name], problem.params, inputs, carry=start, reset=reset)
+        for inputs, start in ((xs, carry), (problem.xs, None))
+    )
+    np.testing.assert_array_equal(ys[3:], expected[3:])
+    assert all(np.isfinite(field).all() for field in last)
 
 
 # --- Sequences that begin alike ---------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ def test_accuracies_by_length_are_those_without_padding(task, fields):
     [
         ("digits", {"task": "random_combinations", "digits": 1}),
         ("test_lengths", {"task": "random_combinations", "test_lengths": (5, 1)}),
+        ("dropout", {"dropout": 0.5}),
         ("recurrent_dropout", {"cell": "min_gru", "recurrent_dropout": 0.5}),
     ],
 )
