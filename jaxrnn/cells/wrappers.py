@@ -16,7 +16,7 @@ from jaxrnn.cells.base import Cell, MatrixProduct, Product, ProductCell, affine,
 def in_dtype(cell: Cell, dtype: Any, *, is_table: bool = False) -> Cell:
     """The cell with the products of its inputs, and its recurrent product, in a lower precision such as bfloat16.
 
-    Parameters, carries, sums and what is element-wise stay float32. So does a step that is not a `MatrixProduct` and, if
+    Parameters, carries, sums and what is element-wise stay float32. So does a step that is no `MatrixProduct` and, if
     the inputs are a table's (`is_table`), their product, which costs next to nothing.
 
     Raises:
