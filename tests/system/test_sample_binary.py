@@ -253,7 +253,7 @@ def test_directories_without_a_model(run, write, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"config": {"cell": "xx"}}, "cell=xx: should be one of rnn, "),
+        ({"config": {"cell": "xx"}}, "cell=xx: should be one of gru, "),
         ({"config": {"hidden_size": "16"}}, "hidden_size=16: input should be a valid integer"),
         ({"config": {"hidden_size": 17}}, "{}: head/kernel is float32[16, 8], not float32[17, 8]"),
         ({"data": {"characters": 8}}, "{}/config.json: does not say what the characters are"),
