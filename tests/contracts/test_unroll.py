@@ -2,8 +2,6 @@
 
 import dataclasses
 import functools
-import itertools
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,45 +10,12 @@ import oracles
 import pytest
 from jax.flatten_util import ravel_pytree
 from oracles import CELLS
+from problems import AUTODIFF, MASKS, PRODUCT_CELLS, SIZES, STACKED, draw_problem, stack, weighted_sum
 
-from jaxrnn.cells import LinearCell, ProductCell
 from jaxrnn.cells.rnn import RNNCarry
-from jaxrnn.recurrence import Phase, last_carry, linear_scan, lookup, plan_phases, unroll
-
-PRODUCT_CELLS = {name: cell for name, cell in CELLS.items() if isinstance(cell, ProductCell)}
-STACKED = {name: dataclasses.replace(cell, stacked_gradient=True) for name, cell in PRODUCT_CELLS.items()}
-AUTODIFF = CELLS | {name: dataclasses.replace(cell, stacked_gradient=False) for name, cell in PRODUCT_CELLS.items()}
+from jaxrnn.recurrence import lookup, unroll
 
 run = jax.jit(unroll, static_argnums=0, static_argnames="reverse")
-
-
-class Problem(NamedTuple):
-    """What `unroll` is given, in both forms: ``xs`` alone, or ``indices`` and ``embedding``."""
-
-    params: Any
-    carry: Any
-    xs: Any
-    embedding: Any
-    indices: Any
-
-
-def draw_problem(
-    name, num_steps, batch_shape, hidden_size=3, input_size=4, vocabulary_size=6, seed=0, dtype=np.float64
-):
-    rng = np.random.default_rng(seed)
-    problem = Problem(
-        params=oracles.draw_params(rng, name, input_size, hidden_size, *batch_shape[:1]),
-        carry=oracles.draw_carry(rng, name, *batch_shape, hidden_size),
-        xs=oracles.draw(rng, num_steps, *batch_shape, input_size),
-        embedding=oracles.draw(rng, vocabulary_size, input_size),
-        indices=None,
-    )
-    indices = rng.integers(vocabulary_size, size=(num_steps, *batch_shape), dtype=np.int32)
-    return jax.tree.map(dtype, problem)._replace(indices=indices)
-
-
-def stack(trees):
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
 # --- Values -----------------------------------------------------------------------------------------------------------
@@ -148,12 +113,6 @@ AUTODIFF_CASES = [
 ]
 
 
-def weighted_sum(tree):
-    """A scalar to which every number contributes otherwise."""
-    leaves = jax.tree.leaves(tree)
-    return sum((leaf * jnp.cos(jnp.arange(leaf.size) + k).reshape(leaf.shape)).sum() for k, leaf in enumerate(leaves))
-
-
 @functools.partial(jax.jit, static_argnums=(0, 1), static_argnames="reverse")
 def results_and_gradient(form, cell, problem, mask=None, reverse=False):
     """What `form` returns, and the gradient of its `weighted_sum` with respect to all but the indices."""
@@ -245,15 +204,6 @@ def test_no_step_of_a_gradients_gradient_passes_over_the_whole_sequence(name):
     bodies = list(loop_bodies(jax.make_jaxpr(jax.grad(slope))(problem.params).jaxpr))
     assert len(bodies) >= 4  # forward and backward, of each order
     assert not [eqn for body in bodies for eqn in body.eqns for var in eqn.outvars if num_steps in var.aval.shape]
-
-
-SIZES = {"num_steps": 12, "batch_shape": (3, 2), "hidden_size": 8}
-"""Larger than what finite differences see, and shared, so that each program is compiled for several tests."""
-MASKS = {
-    "left": np.arange(12)[:, None, None] >= [[0, 3], [11, 12], [5, 0]],
-    "right": np.arange(12)[:, None, None] < [[12, 3], [1, 0], [7, 12]],
-    "anywhere": np.random.default_rng(1).random((12, 3, 2)) < [[0.5, 0.2], [0.8, 0], [1, 0.5]],
-}
 
 
 def assert_stacked_is_autodiff(name, tolerance, form, problem, **arguments):
@@ -357,112 +307,6 @@ def test_a_row_of_the_embedding_that_only_masked_steps_read_may_be_anything(name
         jax.tree.map(np.testing.assert_array_equal, found, of_embedding(embedding))
 
 
-# --- Resets -----------------------------------------------------------------------------------------------------------
-
-RESETS = np.random.default_rng(2).random((12, 3, 2)) < 0.3
-
-
-@functools.partial(jax.jit, static_argnums=(0, 4))
-def with_resets(cell, problem, mask, reset, reverse):
-    def loss(problem):
-        results = unroll(cell, problem.params, problem.xs, carry=problem.carry, mask=mask, reset=reset, reverse=reverse)
-        return weighted_sum(results), results
-
-    gradient, results = jax.grad(loss, has_aux=True)(problem._replace(indices=None, embedding=None))
-    return results, gradient
-
-
-@pytest.mark.parametrize(
-    ("name", "placement", "reverse"),
-    [
-        *((name, "anywhere", reverse) for name, reverse in zip(CELLS, itertools.cycle([False, True]), strict=False)),
-        *(("lstm", placement, reverse) for placement in (None, "left", "right") for reverse in (False, True)),
-        *(("min_gru", placement, reverse) for placement in (None, "left") for reverse in (False, True)),
-    ],
-)
-def test_a_reset_begins_a_sequence_masked_or_not(name, placement, reverse, x64):
-    problem, mask = draw_problem(name, **SIZES), MASKS.get(placement)
-    found = with_resets(AUTODIFF[name], problem, mask, RESETS, reverse)
-    expected = oracles.unroll(name, problem.params, problem.xs, problem.carry, mask, RESETS, reverse)
-    oracles.assert_close(found[0], expected, 1e-12)
-    if name in STACKED:
-        oracles.assert_close(with_resets(STACKED[name], problem, mask, RESETS, reverse), found, 1e-10)
-
-
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("name", ["lstm", "gru_cho", "min_lstm", "graph_gru"])
-def test_the_gradient_of_sequences_in_a_row_is_that_of_each_alone(name, reverse, x64):
-    cell, problem = AUTODIFF[name], draw_problem(name, **SIZES)
-    ends, begins = ([0, 5, 6], [5, 6, 12]) if not reverse else ([6, 5, 0], [12, 6, 5])
-
-    @jax.jit
-    def apart(problem):
-        def loss(problem):
-            ys, carry = {}, problem.carry
-            for low, high in zip(ends, begins, strict=True):
-                last, ys[low] = unroll(cell, problem.params, problem.xs[low:high], carry=carry, reverse=reverse)
-                carry = None
-            results = last, jnp.concatenate([ys[low] for low in sorted(ys)])
-            return weighted_sum(results), results
-
-        gradient, results = jax.grad(loss, has_aux=True)(problem._replace(indices=None, embedding=None))
-        return results, gradient
-
-    reset = np.zeros((12, 3, 2), bool)
-    reset[[5, 6]] = True
-    oracles.assert_close(with_resets(cell, problem, None, reset, reverse), apart(problem), 1e-12)
-
-
-# --- Linear recurrences -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("num_steps", [1, 7, 300, 4096])
-@pytest.mark.parametrize("method", ["loop", "chunks", "whole"])
-def test_many_steps_at_once_are_a_loop(method, num_steps, reverse):
-    rng = np.random.default_rng(0)
-    a, b, start, weights = (rng.normal(size=shape) for shape in ((num_steps, 3), (num_steps, 3), 3, (num_steps, 3)))
-    a = 1 / (1 + np.exp(-3 * a))
-    expected, d_b, d_a, c, d = np.zeros(b.shape), np.zeros(b.shape), np.zeros(b.shape), start, np.zeros(3)
-    order = range(num_steps)[:: -1 if reverse else 1]
-    for t in order:
-        d_a[t], c = c, a[t] * c + b[t]
-        expected[t] = c
-    for t in order[::-1]:
-        d_b[t] = weights[t] + d
-        d_a[t] *= d_b[t]
-        d = a[t] * d_b[t]
-
-    for dtype, tolerance in ((np.float32, 1e-5), (np.float64, 1e-12)):
-        with jax.enable_x64(dtype == np.float64):
-            given = [x.astype(dtype) for x in (a, b, start)]
-            scan = functools.partial(linear_scan, reverse=reverse, method=method)
-            cs, pull_back = jax.vjp(jax.jit(scan), *given)
-            oracles.assert_close((cs, *pull_back(weights.astype(dtype))), (expected, d_a, d_b, d), tolerance)
-
-
-@pytest.mark.parametrize("method", ["loop", "chunks", "whole"])
-def test_the_gradient_of_a_linear_recurrence_needs_memory_linear_in_time(method):
-    def held(num_steps):
-        xs = jax.ShapeDtypeStruct((num_steps, 4, 8), np.float32)
-        scan = jax.jit(jax.grad(lambda a, b, c: linear_scan(a, b, c, method=method).sum(), argnums=(0, 1)))
-        program = scan.lower(xs, xs, jax.ShapeDtypeStruct((4, 8), np.float32)).compile()
-        return program.memory_analysis().temp_size_in_bytes / (num_steps * 4 * 8 * 4)
-
-    assert held(4096) < 1.3 * held(512) + 1
-    assert held(4096) < 12
-
-
-@pytest.mark.parametrize("name", [name for name, cell in CELLS.items() if isinstance(cell, LinearCell)])
-@pytest.mark.parametrize("method", ["chunks", "whole"])
-def test_a_linear_cell_is_the_same_by_any_method(name, method, x64):
-    problem = draw_problem(name, **SIZES)
-    loop, other = (dataclasses.replace(CELLS[name], scan=scan) for scan in ("loop", method))
-    for reverse in (False, True):
-        arguments = problem, MASKS["anywhere"], RESETS, reverse
-        oracles.assert_close(with_resets(other, *arguments), with_resets(loop, *arguments), 1e-12)
-
-
 # --- Compilation ------------------------------------------------------------------------------------------------------
 
 
@@ -534,104 +378,3 @@ def test_after_a_reset_nothing_of_before_is_left(name):
     )
     np.testing.assert_array_equal(ys[3:], expected[3:])
     assert all(np.isfinite(field).all() for field in last)
-
-
-# --- Sequences that begin alike ---------------------------------------------------------------------------------------
-
-PHASES = (Phase(1, 2), Phase(3, 4), Phase(5, 7))
-"""For five sequences of seven tokens."""
-PADDING = [3, 6, 2, 4, 5]
-"""Tokens 0 before each of them: sorted, that is 2, 3, 4, 5, 6."""
-
-
-def draw_padded(padding, length=7, seed=0):
-    tokens = np.random.default_rng(seed).integers(1, 6, size=(length, len(padding)), dtype=np.int32)
-    return np.where(np.arange(length)[:, None] < padding, 0, tokens)
-
-
-def cond_spy(monkeypatch):
-    """What was decided by `jax.lax.cond`, outside of jit."""
-    taken, cond = [], jax.lax.cond
-    monkeypatch.setattr(
-        jax.lax, "cond", lambda condition, *rest: (taken.append(bool(condition)), cond(condition, *rest))[1]
-    )
-    return taken
-
-
-@pytest.mark.parametrize(
-    ("tokens", "fits"),
-    [
-        pytest.param(draw_padded(PADDING), True, id="fits"),
-        pytest.param(draw_padded([3, 6, 2, 3, 5]), False, id="one row begins too early"),
-        pytest.param(
-            np.where(np.arange(7)[:, None] == 1, [0, 0, 0, 0, 1], draw_padded(PADDING)), False, id="one differs"
-        ),
-        pytest.param(np.ones((7, 5), np.int32), True, id="all equal"),
-    ],
-)
-@pytest.mark.parametrize("name", ["lstm", "gru_cho"])
-def test_a_shared_start_changes_nothing(name, tokens, fits, x64, monkeypatch):
-    params, _, _, embedding, _ = draw_problem(name, 1, ())
-    weights = oracles.draw_carry(np.random.default_rng(1), name, 5, 3)
-
-    def loss(params, embedding, walk):
-        carry = walk(params, embedding)
-        return sum(jnp.vdot(jnp.sin(field), weight) for field, weight in zip(carry, weights, strict=True)), carry
-
-    def whole(params, embedding):
-        return unroll(CELLS[name], params, tokens, embedding=embedding)[0]
-
-    def shared(params, embedding):
-        return last_carry(CELLS[name], params, tokens, embedding=embedding, phases=PHASES)
-
-    both = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
-    expected = both(params, embedding, whole)
-    taken = cond_spy(monkeypatch)
-    found = both(params, embedding, shared)
-
-    assert taken == [fits]
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-14), found, expected)
-
-
-@pytest.mark.parametrize("padding", [PADDING, [0] * 5], ids=["fits", "does not fit"])
-def test_second_derivatives_with_shared_starts(padding, x64):
-    tokens = draw_padded(padding)
-    params, _, _, embedding, _ = draw_problem("lstm", 1, ())
-
-    def loss(embedding, phases):
-        return jnp.sin(last_carry(CELLS["lstm"], params, tokens, embedding=embedding, phases=phases).h).sum()
-
-    # Forward mode is refused, so it is reverse over reverse.
-    hessian = jax.jit(jax.jacrev(jax.grad(loss)), static_argnums=1)
-    np.testing.assert_allclose(hessian(embedding, PHASES), hessian(embedding, PHASES[-1:]), rtol=1e-10, atol=1e-13)
-
-
-@pytest.mark.parametrize("phases", [(Phase(4, 7),), (Phase(1, 2), Phase(5, 6))])
-def test_phases_of_other_tokens_are_refused(phases):
-    params, _, _, embedding, _ = draw_problem("lstm", 1, ())
-    with pytest.raises(ValueError, match="last phase"):
-        last_carry(CELLS["lstm"], params, draw_padded(PADDING), embedding=embedding, phases=phases)
-
-
-def test_the_plan_is_what_all_batches_have_in_common():
-    rng = np.random.default_rng(0)
-    batches = np.stack([draw_padded(rng.integers(2, 9, size=32), length=12, seed=seed) for seed in range(5)])
-
-    phases = plan_phases(batches)
-
-    # The k-th shortest padding: from there on the k-th row is no longer as those behind it.
-    paddings = np.sort((batches != 0).argmax(1), axis=1)
-    assert phases == (Phase(2, paddings[:, 1].min()), Phase(8, paddings[:, 7].min()), Phase(32, 12))
-    assert 2 <= phases[0].end < phases[1].end
-
-
-@pytest.mark.parametrize(
-    "batches",
-    [
-        pytest.param(np.arange(2 * 6 * 32, dtype=np.int32).reshape(2, 6, 32), id="nothing in common"),
-        pytest.param(np.ones((2, 6, 32), np.int32), id="everything"),
-        pytest.param(np.zeros((2, 6, 3), np.int32), id="few rows"),
-    ],
-)
-def test_without_starts_to_share_there_is_one_phase(batches):
-    assert plan_phases(batches) == (Phase(batches.shape[2], 6),)
