@@ -4,7 +4,7 @@ A quantity reads one number from each run. Its kind decides the rest: a time to 
 mean, or a share of runs.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -221,8 +221,3 @@ def at_best(metric: str, by: str, file: str) -> Callable[[Run], float | None]:
 
 def _has_failed(run: Run) -> bool:
     return (run.result or {}).get("failed_at") is not None
-
-
-def losses(arm: Arm) -> Sequence[np.ndarray]:
-    """The loss curves of the runs that have a whole one."""
-    return [curve.metrics["loss"] for curve in arm.curves.values() if "loss" in curve.metrics]
