@@ -20,7 +20,8 @@ def in_dtype(cell: Cell, dtype: Any, *, is_table: bool = False) -> Cell:
     the inputs are a table's (`is_table`), their product, which costs next to nothing.
 
     Raises:
-        ValueError: the inputs are not projected by ``w_x`` and ``b`` alone, as those of a graph cell.
+        ValueError: the inputs are not projected by ``w_x`` and ``b`` alone, as those of a graph cell, or the dtype is
+            not one of floating point numbers.
     """
     product = MatrixProduct(dtype)
 

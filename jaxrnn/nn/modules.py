@@ -1,4 +1,4 @@
-"""Flax adapters, so that cells and graph layers plug into `nn.RNN`, `nn.Bidirectional` and other Flax code."""
+"""Flax modules: cells over time, cells behind Flax's protocol, and graph layers."""
 
 import functools
 from collections.abc import Sequence
@@ -122,7 +122,7 @@ class FlaxCell(nn.RNNCellBase):
 
     @nn.nowrap
     def initialize_carry(self, rng: Array, input_shape: tuple[int, ...]) -> PyTree:
-        """The zero carry for inputs ``[*batch, D]``; `rng` is part of Flax's protocol and unused."""
+        """The carry before inputs ``[*batch, D]``; `rng` is part of Flax's protocol and unused."""
         del rng
         return self.cell.initial_carry(self.hidden_size, input_shape[:-1], jnp.float32)
 

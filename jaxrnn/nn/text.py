@@ -35,7 +35,7 @@ class CharLM(nn.Module):
     ) -> tuple[tuple[PyTree, ...], Array]:
         """The last carries, one a layer, and logits ``[T, B, V]`` of the character after each of ``tokens_tb``.
 
-        The first carries, fields ``[B, H]``, are zeros by default. Unless `deterministic`, `apply` needs
+        The first carries, fields ``[B, H]``, are the cell's start by default. Unless `deterministic`, `apply` needs
         ``rngs={"dropout": key}``.
         """
         embedding = self.param("embedding", nn.initializers.normal(1.0), (self.vocabulary_size, self.embedding_size))
@@ -53,7 +53,7 @@ class CharLM(nn.Module):
 
     @nn.nowrap
     def initial_carries(self, batch_size: int) -> tuple[PyTree, ...]:
-        """Zeros, one carry a layer, fields ``[batch_size, H]``."""
+        """The carries with which texts start, one a layer."""
         return (self.cell.initial_carry(self.hidden_size, (batch_size,)),) * self.num_layers
 
     @nn.nowrap

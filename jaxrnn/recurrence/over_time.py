@@ -7,7 +7,7 @@ from jaxrnn.arrays import Array, PyTree
 from jaxrnn.cells import Cell, LinearCell, ProductCell
 from jaxrnn.recurrence.linear import unroll_linear
 from jaxrnn.recurrence.product import Problem, unroll_product
-from jaxrnn.recurrence.steps import Inputs, Step, Steps, lookup, masked, projected, scanned, where
+from jaxrnn.recurrence.steps import Inputs, Step, Steps, lookup, masked, projected, scanned, where, wide
 
 
 def unroll(
@@ -51,8 +51,7 @@ def unroll(
         raise ValueError(f"with an embedding the inputs are integers, not {xs.dtype}")
     if xs.ndim < (1 if embedding is not None else 2):
         raise ValueError(f"inputs are [T, *batch, D], or integers [T, *batch], not of shape {xs.shape}")
-    if embedding is not None and xs.dtype.itemsize < 4:
-        xs = xs.astype(jnp.int32)  # Bytes cannot count the rows of every table.
+    xs = xs if embedding is None else wide(xs)
     steps_shape = xs.shape if embedding is not None else xs.shape[:-1]
     for name, flags in (("mask", mask), ("reset", reset)):
         if flags is not None and flags.shape != steps_shape:

@@ -59,13 +59,12 @@ def _scan(cell: ProductCell, reverse: bool, problem: Problem, *, keep: bool) -> 
     def step(carry: PyTree, x: Step) -> tuple[PyTree, tuple[Array, Any]]:
         carry = where(x.goes_on, carry, start)
         u, z = cell.product.apply(weight, cell.source(carry)), projected(steps.inputs, x)
-        kept: tuple[PyTree, Array, Array | None] = carry, u, None
         if projection is not None:
             z = cell.project(projection, z)
             u, z = (u + z, jnp.zeros_like(z)) if cell.is_additive else (u, z)
-            kept = carry, u, None if cell.is_additive else z
         new_carry, y = _pointwise(cell, elementwise, carry, z, u, x.mask)
-        return new_carry, (y, kept if keep else None)
+        kept_z = None if projection is None or cell.is_additive else z
+        return new_carry, (y, (carry, u, kept_z) if keep else None)
 
     return jax.lax.scan(step, first, scanned(steps), reverse=reverse)
 

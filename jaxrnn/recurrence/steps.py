@@ -23,23 +23,23 @@ def lookup(table_vz: Array, indices: Array) -> Array:
     gives it no gradient. The table's gradient is a one-hot product at highest precision, since a scatter-add is slow on
     some devices.
     """
-    return table_vz[_wide(indices)]
+    return table_vz[wide(indices)]
 
 
 def _lookup_forward(table_vz: Array, indices: Array) -> tuple[Array, tuple[Array, Array]]:
-    return table_vz[_wide(indices)], (table_vz, indices)
+    return table_vz[wide(indices)], (table_vz, indices)
 
 
-def _wide(indices: Array) -> Array:
+def wide(indices: Array) -> Array:
     """Integers that can count the rows of any table, which bytes cannot."""
-    return indices.astype(jnp.promote_types(indices.dtype, jnp.int32)) if indices.dtype.itemsize < 4 else indices
+    return indices.astype(jnp.int32) if indices.dtype.itemsize < 4 else indices
 
 
 def lookup_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, None]:
     """The table's cotangent from that of the rows; the residuals are table and indices."""
     table_vz, indices = residuals
     size = table_vz.shape[0]
-    indices = _wide(indices)
+    indices = wide(indices)
     from_start = jnp.where(indices < 0, indices + size, indices)
     one_hot = jax.nn.one_hot(from_start, size, dtype=cotangent.dtype)
     axes = tuple(range(indices.ndim))
