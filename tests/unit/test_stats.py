@@ -421,4 +421,4 @@ def test_waits_against_a_loop():
     ],
 )
 def test_plateaus_by_hand(losses, share, drop):
-    assert stats.plateau(losses) == stats.Plateau(share, drop)
+    assert (stats.plateau_share(losses), stats.plateau_drop(losses)) == (share, drop)
