@@ -22,8 +22,13 @@ def draw(name, *batch, dtype=np.float64):
     return params, dtype(oracles.draw(rng, T, *batch, D)), lambda h: jnp.sin(h @ target).sum()
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-10), (np.float32, 1e-5)])
-@pytest.mark.parametrize("name", [name for name, cell in CELLS.items() if through_time.weight_of(cell)])
+@pytest.mark.parametrize(
+    ("name", "dtype", "tolerance"),
+    [
+        *((name, np.float64, 1e-10) for name, cell in CELLS.items() if through_time.weight_of(cell)),
+        ("lstm", np.float32, 1e-5),
+    ],
+)
 def test_the_terms_add_up_to_the_gradient_that_training_takes(name, dtype, tolerance):
     with jax.enable_x64(dtype == np.float64):
         params, xs, loss = draw(name, dtype=dtype)
@@ -86,7 +91,7 @@ def test_carry_gradients_are_differences_of_the_loss(name, x64):
         return loss(unroll(cell, params, xs[t + 1 :], carry=carry)[0].h if t + 1 < T else carry.h)
 
     assert [field.shape for field in gradients] == [(T, 2, H)] * len(gradients)
-    for t in (0, 3, T - 1):
+    for t in (2, T - 1):
         carry, _ = unroll(cell, params, xs[: t + 1])
         for field, gradient in zip(carry._fields, gradients, strict=True):
             direction = np.random.default_rng(t).normal(size=(2, H))
