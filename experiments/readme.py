@@ -18,13 +18,13 @@ WRITTEN, MODEL = "The paper's unfinished sentences", "grimm"
 
 def with_results(text: str) -> tuple[str, dict[str, str]]:
     """The README's text with what stands between its marks renewed, and its pictures as SVG, by file."""
+    text = _renewed(text, "speed", table_markdown(speed_table(ARCHIVE)))
     sections = make_sections(find_studies(), read([], ARCHIVE))
     brief = [_plain(block) for block in leaves(sections[:1]) if isinstance(block, Table | str)]
     (written,) = [b for b in leaves(sections) if isinstance(b, Table) and b.caption.startswith(WRITTEN)]
     chosen = [row for row in written.rows if row[0] == MODEL]
     text = _renewed(text, "results", "\n\n".join(brief))
     text = _renewed(text, "written", _plain(Table(written.caption, written.columns, chosen)))
-    text = _renewed(text, "speed", table_markdown(speed_table(ARCHIVE)))
     figures = {block.name: block.svg for block in leaves(sections) if isinstance(block, Figure)}
     return text, {f"{file}.svg": figures[name] for file, name in FIGURES.items()}
 

@@ -58,13 +58,11 @@ class Terms(NamedTuple):
 
     Attributes:
         total: the sum, ``[H, U]``.
-        norms: the norm of each step's term, ``[T]``.
         shares: what each adds along the sum, ``<term_i, total> / |total|^2``; ``[T]``, together 1, or all 0 where the
             sum is.
     """
 
     total: Array
-    norms: Array
     shares: Array
 
 
@@ -106,7 +104,7 @@ def weight_gradient_terms(cell: Cell, params: PyTree, xs: Array, loss: Loss) -> 
     total = terms.sum(0)
     size = euclidean_norm(total, (0, 1))
     scale = jnp.where(size > 0, size, 1)
-    return Terms(total, euclidean_norm(terms, (1, 2)), jnp.tensordot(terms / scale, total / scale, 2))
+    return Terms(total, jnp.tensordot(terms / scale, total / scale, 2))
 
 
 def euclidean_norm(x: Array, axes: Sequence[int]) -> Array:

@@ -1,16 +1,18 @@
+import os
 import tempfile
 
 import jax
 import pytest
 from hypothesis import HealthCheck, settings
-from processes import Binaries
+from processes import QUICK_XLA, Binaries
 
+# Compiling well is most of what short programs take; HLO passes, fusion among them, stay as they are.
+os.environ["XLA_FLAGS"] = QUICK_XLA
+jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_default_matmul_precision", "highest")
 # As in the binaries: runs have devices of their own.
 jax.config.update("jax_num_cpu_devices", 2)
-# Compiling well is most of what short programs take; HLO passes, fusion among them, stay as they are.
-jax.config.update("jax_disable_most_optimizations", True)
 # Many tests compile the same programs.
 _CACHE = tempfile.TemporaryDirectory(prefix="jaxrnn-tests-")
 jax.config.update("jax_compilation_cache_dir", _CACHE.name)
@@ -27,14 +29,6 @@ settings.register_profile("soak", max_examples=1000, database=None, deadline=Non
 @pytest.fixture(scope="session")
 def binaries(tmp_path_factory):
     return Binaries(tmp_path_factory.mktemp("binaries"))
-
-
-@pytest.fixture(scope="module")
-def all_optimizations():
-    """As users have them: for speed, and for bytes that are to be the same."""
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture

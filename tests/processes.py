@@ -12,6 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # Compiling well is most of what short runs would take.
 _QUICK = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+QUICK_XLA = "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters"
 # Lines of files lie in an order that the number of devices has a say in.
 _DEVICES = "--xla_force_host_platform_device_count={}"
 _IMPORTED = ["jaxrnn.rundir.session", "jaxrnn.nn.sequence", "ml_collections.config_flags", "pydantic"]
@@ -20,7 +21,12 @@ _IMPORTED += ["jaxrnn.data.planetoid", "scipy.stats", "tqdm"]
 
 def devices(count):
     """The environment of a process with so many CPU devices, whatever the machine has."""
-    return {"XLA_FLAGS": _DEVICES.format(count)}
+    return {"XLA_FLAGS": f"{_DEVICES.format(count)} {QUICK_XLA}"}
+
+
+def as_users(count):
+    """The same, with all of XLA's optimizations."""
+    return {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": _DEVICES.format(count)}
 
 
 def command_line(binary, *arguments, **fields):

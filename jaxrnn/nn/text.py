@@ -41,13 +41,8 @@ class CharLM(nn.Module):
         embedding = self.param("embedding", nn.initializers.normal(1.0), (self.vocabulary_size, self.embedding_size))
         xs, last = tokens_tb, []
         for i in range(self.num_layers):
-            carry = carries[i] if carries else None
-            arguments: dict[str, Any] = {
-                "embedding": None if i else embedding,
-                "carry": carry,
-                "deterministic": deterministic,
-            }
-            carry, xs = layer(self, f"layer_{i}", xs, is_first=i == 0, **arguments)
+            given: dict[str, Any] = {"embedding": None if i else embedding, "carry": carries[i] if carries else None}
+            carry, xs = layer(self, f"layer_{i}", xs, is_first=i == 0, deterministic=deterministic, **given)
             last.append(carry)
         return tuple(last), head(self.vocabulary_size, self.hidden_size, self.initializer)(xs)
 

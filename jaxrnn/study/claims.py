@@ -109,12 +109,7 @@ def side_of(estimate: stats.Estimate, low: float, high: float = inf) -> int:
 # --- Parts ------------------------------------------------------------------------------------------------------------
 
 
-def above(quantity: Quantity, arm: Setting, threshold: float) -> Part:
-    """The quantity's interval lies above a threshold."""
-    return within(quantity, arm, threshold, inf)
-
-
-def within(quantity: Quantity, arm: Setting, low: float, high: float) -> Part:
+def within(quantity: Quantity, arm: Setting, low: float, high: float = inf) -> Part:
     """The quantity's interval lies in a range, of which one end may be infinite."""
     where = f"above {low:g}" if isinf(high) else f"below {high:g}" if isinf(low) else f"in {low} to {high}"
 

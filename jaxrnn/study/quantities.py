@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxrnn.rundir.read import Run
 from jaxrnn.study import stats, survival
-from jaxrnn.study.arms import Arm, Setting
+from jaxrnn.study.arms import Arm
 from jaxrnn.study.format import NONE, format_estimate, format_p, format_share
 from jaxrnn.study.stats import Comparison
 
@@ -68,7 +68,6 @@ class TimeToEvent(Quantity):
     """Steps until a run has stopped by its rule; one that has not is censored at the horizon of its setting."""
 
     form: str = ".0f"
-    horizon: Callable[[Setting], int] = lambda setting: int(setting["max_steps"])
 
     def values(self, arm: Arm) -> list[float]:
         """Of all runs; a censored one has the horizon."""
@@ -76,7 +75,7 @@ class TimeToEvent(Quantity):
 
     def sample(self, arm: Arm) -> survival.StepsSample:
         """The arm's runs for the functions of `jaxrnn.study.survival`."""
-        return survival.steps_sample([self.value(run) for run in arm.runs], self.horizon(arm.setting))
+        return survival.steps_sample([self.value(run) for run in arm.runs], arm.setting["max_steps"])
 
     def estimate(self, arm: Arm) -> stats.Estimate:
         """The restricted mean, with a bootstrap interval."""
@@ -84,7 +83,7 @@ class TimeToEvent(Quantity):
 
     def compare(self, a: Arm, b: Arm) -> Comparison | str:
         """The difference of restricted means, with a permutation test, and beside it the log-rank test."""
-        horizons = [self.horizon(arm.setting) for arm in (a, b)]
+        horizons = [arm.setting["max_steps"] for arm in (a, b)]
         if horizons[0] != horizons[1]:
             return f"they have other horizons: {horizons[0]} and {horizons[1]} steps"
         ranks = survival.log_rank(self.sample(a), self.sample(b))

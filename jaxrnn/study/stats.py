@@ -276,14 +276,6 @@ def _seeds(needed: float, alpha: float) -> int | None:
 # --- Loss curves, and points in a plane -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Plateau:
-    """The share of evaluations at which a loss stood still, and how many it took to fall; None where it did not."""
-
-    share: float
-    drop: int | None
-
-
 def longest_wait(losses: ArrayLike) -> int:
     """The most evaluations in a row without a new minimum of the loss; a NaN is no minimum."""
     return int(_waits(losses).max())
@@ -295,20 +287,21 @@ def would_stop_at(losses: ArrayLike, patience: int) -> int | None:
     return int(stops[0]) if stops.size else None
 
 
-def plateau(losses: ArrayLike) -> Plateau:
-    """Measures the plateau of a loss curve, 0.5 to 0.7, and the drop that ends it.
+def plateau_share(losses: ArrayLike) -> float:
+    """The share of evaluations at which a loss stood still, at 0.5 to 0.7."""
+    curve, (low, high, _) = np.asarray(losses, np.float64), PLATEAU
+    return float(np.mean((curve >= low) & (curve <= high)))
 
-    The drop counts the evaluations from the last at or above 0.5 to the first later one at or below 0.05. It is None
-    where the loss never falls that far, or never was at 0.5.
+
+def plateau_drop(losses: ArrayLike) -> int | None:
+    """The evaluations from the last one at which a loss was at or above 0.5 to the first later one at or below 0.05.
+
+    None where the loss never falls that far, or never was at 0.5.
     """
-    curve = np.asarray(losses, np.float64)
-    low, high, dropped = PLATEAU
-    share = float(np.mean((curve >= low) & (curve <= high)))
+    curve, (low, _, dropped) = np.asarray(losses, np.float64), PLATEAU
     above = np.flatnonzero(curve >= low)
-    if not above.size:
-        return Plateau(share, None)
-    below = np.flatnonzero(curve[above[-1] :] <= dropped)
-    return Plateau(share, int(below[0]) if below.size else None)
+    below = np.flatnonzero(curve[above[-1] :] <= dropped) if above.size else above
+    return int(below[0]) if below.size else None
 
 
 def _waits(losses: ArrayLike) -> NDArray[np.int64]:

@@ -109,30 +109,15 @@ class ArmTable:
         columns: a pair is one column, its heading and a function from an arm to its cell; a function alone gives one or
             more columns, their cells by heading, as `Quantity.cells` does.
         settings: of the rows, or which arms; all by default.
-        published: by heading, a column that others found: a cell for each of the `settings`, which have to be listed.
     """
 
     caption: str
     columns: Sequence[tuple[str, Callable[[Arm], str]] | Callable[[Arm], Mapping[str, str]]]
     settings: ArmChoice = None
-    published: Mapping[str, Sequence[str]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Refuses published cells of nobody knows which arms."""
-        if self.published and (self.settings is None or callable(self.settings)):
-            raise ValueError(f"{self.caption}: published cells need a list of settings, which they are of")
 
     def __call__(self, evidence: Evidence) -> list[Table]:
         """The table, if there is any arm."""
-        settings = self.settings if self.published and isinstance(self.settings, Sequence) else ()
-        published = {
-            evidence.found.title(setting): {head: cells[i] for head, cells in self.published.items()}
-            for i, setting in enumerate(settings)
-        }
-        rows = [
-            (title, arm, published.get(arm.title if arm else title, {}) | self._cells(arm))
-            for title, arm in evidence.rows(self.settings)
-        ]
+        rows = [(title, arm, self._cells(arm)) for title, arm in evidence.rows(self.settings)]
         return [evidence.table(self.caption, rows)] if any(arm for _, arm, _ in rows) else []
 
     def _cells(self, arm: Arm | None) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from events import scalars
-from processes import ROOT, command_line, devices
+from processes import ROOT, as_users, command_line, devices
 
 import jaxrnn
 
@@ -137,6 +137,21 @@ def test_a_run_has_the_same_bytes_alone(call, finished, tmp_path):
     assert done.returncode == 0, done.stderr
     beside = [line for line in (finished / "metrics.jsonl").read_text().splitlines() if '"seed": 1,' in line]
     assert (tmp_path / "alone/metrics.jsonl").read_text().splitlines() == beside
+
+
+@pytest.mark.parametrize("cell", ["lstm", pytest.param("gru_cho", marks=pytest.mark.soak)])
+def test_a_run_has_the_same_bytes_alone_with_all_optimizations(tmp_path, cell):
+    """On a core of its own beside another run, and alone, with half of each batch on either core."""
+    lines = []
+    for seeds in (2, 1):
+        fields = {**SMALL, "cell": cell, "digits": 3, "max_steps": 60, "eval_every": 1, "num_seeds": seeds}
+        command = command_line("formal", f"--workdir={tmp_path / str(seeds)}", **fields)
+        environment = {**os.environ, **as_users(2), "JAXRNN_CACHE_DIR": str(tmp_path / "cache")}
+        subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+        found = (tmp_path / str(seeds) / "metrics.jsonl").read_text().splitlines()
+        lines.append([line for line in found if '"seed": 0,' in line])
+    assert lines[0] == lines[1]
+    assert len(lines[0]) == 61
 
 
 def test_groups_of_cores_that_share_runs_end_them_at_different_steps(call, tmp_path):

@@ -99,14 +99,14 @@ def test_an_interval_lies_in_a_range_as_a_whole():
 @pytest.mark.parametrize(
     ("part", "verdict"),
     [
-        (claims.above(stopped, QUICK, 0.5), "holds"),
+        (claims.within(stopped, QUICK, 0.5), "holds"),
         (claims.within(stopped, QUICK, -np.inf, 0.5), "does not hold"),
-        (claims.above(stopped, QUICK, 0.9), "undecided"),
+        (claims.within(stopped, QUICK, 0.9), "undecided"),
         (claims.within(accuracy, QUICK, 0.9, 1.1), "holds"),
         (claims.larger(steps, SLOW, QUICK, "f", 1), "holds"),
         (claims.larger(steps, QUICK, SLOW, "f", 1), "does not hold"),
         (claims.larger(steps, QUICK, {"cell": "gru"}, "f", 1), "undecided"),
-        (claims.above(stopped, {"cell": "gru"}, 0.5), "undecided"),
+        (claims.within(stopped, {"cell": "gru"}, 0.5), "undecided"),
     ],
 )
 def test_a_part_decides_its_claim(part, verdict):
@@ -140,7 +140,7 @@ def test_tests_of_a_family_are_corrected_together_and_a_missing_one_counts():
 
 
 def test_an_undecided_share_says_how_many_seeds_would_decide_it():
-    part = claims.above(stopped, QUICK, 0.5)
+    part = claims.within(stopped, QUICK, 0.5)
     finding = part.find(found(arm(QUICK, [60] * 4 + [None] * 1)))
     share = [
         scipy.stats.binomtest(round(0.8 * n), n).proportion_ci(method="exact").low
@@ -150,5 +150,5 @@ def test_an_undecided_share_says_how_many_seeds_would_decide_it():
 
 
 def test_missing_runs_are_named():
-    finding = claims.above(stopped, {"cell": "gru"}, 0.5).find(found())
+    finding = claims.within(stopped, {"cell": "gru"}, 0.5).find(found())
     assert "GRU T=10" in finding.evidence

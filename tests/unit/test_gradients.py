@@ -20,6 +20,7 @@ from jaxrnn.data.formal import TASKS
 from jaxrnn.rundir import session
 from jaxrnn.rundir.directory import RunDirectory, read_results
 from jaxrnn.rundir.read import read_directory, read_lines
+from jaxrnn.study import plots
 from jaxrnn.study.page import Figure, Table
 from jaxrnn.study.report import make_sections
 from jaxrnn.training.definition import ConfigError
@@ -43,6 +44,7 @@ def _quick():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measure, "time_calls", lambda call: 0.5)
         patch.setattr(measure, "COST_LENGTHS", (25, 50))
+        patch.setattr(plots, "svg", lambda figure: '<svg width="1pt" height="1pt"></svg>')
         yield
 
 

@@ -10,8 +10,6 @@ from jaxrnn import graph as graphs
 from jaxrnn.nn.modules import GAT, GCN
 from jaxrnn.nn.nodes import GATClassifier, GCNClassifier
 
-pytestmark = pytest.mark.usefixtures("all_optimizations")
-
 N, D, C = 12, 30, 3
 RNG = np.random.default_rng(0)
 EDGES = RNG.integers(0, N, (2, 20))

@@ -1,6 +1,5 @@
 """How runs, batches and devices meet: on two devices, bits, sizes and plans."""
 
-import dataclasses
 import functools
 import re
 
@@ -146,33 +145,18 @@ CONFIG = Config(
 
 
 @functools.cache
-def programs(config, plan, num_runs, data_devices=1):
-    trainer = make_trainer(formal.build(config), plan)
-    return [over_runs(fn, num_runs, data_devices=data_devices) for fn in (trainer.init, trainer.chunk)]
+def programs(num_runs):
+    trainer = make_trainer(formal.build(CONFIG))
+    return [over_runs(fn, num_runs) for fn in (trainer.init, trainer.chunk)]
 
 
-def trained(seeds, config=CONFIG, plan=placement.ONE_RUN, data_devices=1):
+def trained(seeds):
     """State and evaluations of one program over these seeds."""
-    init, chunk = programs(config, plan, len(seeds), data_devices)
+    init, chunk = programs(len(seeds))
     state = init((), seeds, {"learning_rate": np.full(len(seeds), 1e-2, np.float32)})
-    end = placement.place(np.full(len(seeds), 1000), len(seeds), data_devices)
-    return jax.device_get(chunk((), state, end))
+    return jax.device_get(chunk((), state, placement.place(np.full(len(seeds), 1000), len(seeds))))
 
 
-@pytest.mark.usefixtures("all_optimizations")
-@pytest.mark.parametrize("cell", ["lstm", pytest.param("gru_cho", marks=pytest.mark.soak)])
-def test_a_run_whose_batch_two_devices_share_has_the_same_bits(cell):
-    config = dataclasses.replace(CONFIG, cell=cell, digits=3, batch_size=64, max_steps=60, chunk_steps=61)
-    plan = make_plan(formal.build(config), 2)
-    assert plan.parts == 2
-    together = trained(SEEDS[:2], config, plan)
-    for run in range(2):
-        for devices in (1, 2):
-            alone = trained(SEEDS[run : run + 1], config, plan, devices)
-            jax.tree.map(lambda a, b, i=run: np.testing.assert_array_equal(a[0], b[i]), alone, together)
-
-
-@pytest.mark.usefixtures("all_optimizations")
 def test_runs_that_share_a_program_train_as_they_do_alone():
     state, found = trained(SEEDS)
     alone = [trained(SEEDS[i : i + 1]) for i in range(len(SEEDS))]

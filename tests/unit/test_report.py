@@ -11,7 +11,6 @@ from experiments import formal, report
 from jaxrnn.rundir.read import read_directories
 from jaxrnn.study import plots
 from jaxrnn.study.report import make_sections
-from jaxrnn.study.study import ArmTable
 
 CURVE = [(0, {"loss": 1.0, "accuracy": 0.5}), (60, {"loss": 0.1, "accuracy": 0.9})]
 
@@ -147,11 +146,6 @@ def test_why_arms_cannot_be_compared_and_an_interval_has_no_end_is_said(tmp_path
     arm, _ = table(text, "Your arms")
     assert arm["median"] == "120 [60, -] (with so few seeds it has no upper end)"
     assert arm["mean test accuracy"] == "1.0000 (all values alike; no interval)"
-
-
-def test_published_cells_need_the_settings_that_they_are_of():
-    with pytest.raises(ValueError, match="list of settings"):
-        ArmTable("A table", [], published={"published": ["1"]})
 
 
 def test_sources_are_numbered_and_linked(two_arms):

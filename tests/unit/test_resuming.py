@@ -26,17 +26,23 @@ pytestmark = pytest.mark.usefixtures("saving_after_each_call")
 # --- Kills and interruptions ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("runs_per_program", [1, 3])
+MOMENTS = [
+    (RunDirectory, "append", 1),  # Before anything was saved.
+    (CheckpointStore, "save", 1),
+    (RunDirectory, "append", 5),
+    (CheckpointStore, "save", 3),
+    (CheckpointStore, "save", 6),
+    (CheckpointStore, "wait", 4),  # After a run was saved and before the results know it.
+    (RunDirectory, "write", 3),  # The results of a run that ended.
+]
+
+
 @pytest.mark.parametrize(
-    ("target", "name", "call"),
+    ("target", "name", "call", "runs_per_program"),
     [
-        (RunDirectory, "append", 1),  # Before anything was saved.
-        (CheckpointStore, "save", 1),
-        (RunDirectory, "append", 5),
-        (CheckpointStore, "save", 3),
-        (CheckpointStore, "save", 6),
-        (CheckpointStore, "wait", 4),  # After a run was saved and before the results know it.
-        (RunDirectory, "write", 3),  # The results of a run that ended.
+        pytest.param(*moment, each, marks=[] if (i + each // 3) % 2 else pytest.mark.soak)
+        for i, moment in enumerate(MOMENTS)
+        for each in (1, 3)
     ],
 )
 def test_a_resumed_training_ends_in_the_same_bytes(

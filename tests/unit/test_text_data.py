@@ -186,15 +186,6 @@ def test_the_shortest_text_has_one_window():
         draw_windows(jax.random.key(3), jnp.arange(3, dtype=jnp.uint8), 2, 3)
 
 
-def test_windows_under_vmap_equal_separate_calls():
-    tokens = jnp.arange(100, dtype=jnp.uint8)
-    together = jax.jit(jax.vmap(lambda seed: text.windows(jax.random.key(seed), tokens, 8, 5)))(np.arange(3))
-    separate = [draw_windows(jax.random.key(seed), tokens, 8, 5) for seed in range(3)]
-    for seed in range(3):
-        jax.tree.map(np.testing.assert_array_equal, tuple(x[seed] for x in together), separate[seed])
-    assert not np.array_equal(separate[0][0], separate[1][0])
-
-
 # --- Streams
 
 
@@ -226,11 +217,3 @@ def test_a_pass_reads_every_character_of_every_stream_once(num_tokens, batch_siz
 def test_a_text_without_one_window_a_stream_is_refused():
     with pytest.raises(ValueError, match="15 characters is too short"):
         read_streams(0, jnp.arange(15, dtype=jnp.uint8), 3, 5)
-
-
-def test_streams_under_vmap_equal_separate_calls():
-    tokens = jnp.arange(61, dtype=jnp.int32)
-    together = jax.jit(jax.vmap(lambda step: text.streams(step, tokens, 3, 5)))(np.arange(6))
-    for step in range(6):
-        separate = read_streams(step, tokens, 3, 5)
-        jax.tree.map(np.testing.assert_array_equal, tuple(x[step] for x in together), separate)
