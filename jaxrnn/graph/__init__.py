@@ -3,6 +3,7 @@
 from jaxrnn.graph.edges import GraphsTuple as GraphsTuple
 from jaxrnn.graph.edges import build as build
 from jaxrnn.graph.edges import normalize as normalize
+from jaxrnn.graph.edges import pad as pad
 from jaxrnn.graph.features import Features as Features
 from jaxrnn.graph.features import SparseRows as SparseRows
 from jaxrnn.graph.features import drop_features as drop_features

@@ -2,12 +2,12 @@
 
 An edge from sender ``j`` to receiver ``i`` of weight ``S_ij`` is an entry of the graph's shift matrix ``S [N, N]``:
 
-- `GraphsTuple.edges` holds the weights ``[E]``, sorted by receiver; weight 0 marks an edge that is only padding, as
-  `jraph.pad_with_graphs` appends them;
+- `GraphsTuple.edges` holds the weights ``[E]``, sorted by receiver; weight 0 marks an edge that is only padding;
 - `GraphsTuple.nodes` is left to the caller: layers take features as an argument, since features change and graphs do
   not.
 """
 
+import jraph
 import numpy as np
 from jax.typing import ArrayLike
 from jraph import GraphsTuple as GraphsTuple
@@ -52,3 +52,14 @@ def normalize(graph: GraphsTuple) -> GraphsTuple:
     degrees = np.bincount(graph.receivers, weights=graph.edges, minlength=graph.n_node.sum())
     scales = np.where(degrees > 0, degrees, np.inf) ** -0.5
     return graph._replace(edges=graph.edges * scales[graph.receivers] * scales[graph.senders])
+
+
+def pad(graph: GraphsTuple, num_nodes: int, num_edges: int) -> tuple[GraphsTuple, np.ndarray]:
+    """The graph at a given size, and the mask ``[num_nodes]`` of its real nodes.
+
+    The padding is a second graph behind it, as in jraph: edges of weight 0 between nodes that are padding too.
+
+    Raises:
+        RuntimeError: if the graph has more edges than `num_edges`, or no fewer nodes than `num_nodes`.
+    """
+    return jraph.pad_with_graphs(graph, num_nodes, num_edges), np.arange(num_nodes) < graph.n_node.sum()

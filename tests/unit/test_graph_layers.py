@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import scipy.sparse
 from jax.test_util import check_grads
-from jraph import pad_with_graphs
 
 from jaxrnn import graph as graphs
 
@@ -126,7 +125,9 @@ def test_layers_and_gradients_equal_their_dense_twins(name, dtype, tolerance, x6
         expected = theirs(s.astype(dtype), arrays)
         if kind == KINDS[1] and dtype == "float32":  # each size of graph is compiled anew
             assert_close(ours(graph, arrays), expected, tolerance)
-        y, gradients = ours_padded(pad_with_graphs(graph, N + 3, 32), more)
+        padded, real = graphs.pad(graph, N + 3, 32)
+        y, gradients = ours_padded(padded, more)
+        np.testing.assert_array_equal(real, [True] * N + [False] * 3)
         assert not np.any(gradients["x"][N:])
         assert_close((y, gradients | {"x": gradients["x"][:N]}), expected, tolerance)
 
@@ -141,7 +142,7 @@ def test_runs_and_graphs_can_be_mapped_over(name, x64):
     assert_close(mapped(sparse(**kinds[1]), runs), expected(dense(**kinds[1]), runs), 1e-12)
 
     # Different graphs of one padded size, one in each run.
-    many = jax.tree.map(lambda *leaves: np.stack(leaves), *(pad_with_graphs(sparse(**kind), 8, 32) for kind in kinds))
+    many = jax.tree.map(lambda *leaves: np.stack(leaves), *(graphs.pad(sparse(**kind), 8, 32)[0] for kind in kinds))
     two = draw(2, 2)
     y = jax.jit(jax.vmap(layer))(many, two | {"x": np.pad(two["x"], ((0, 0), (0, 1), (0, 0)))})[:, :N]
     assert_close(y, jax.vmap(twin)(np.stack([dense(**kind) for kind in kinds]), two), 1e-12)
@@ -159,7 +160,7 @@ def test_rows_that_are_not_the_graphs_nodes_are_refused():
         graphs.propagate(graph, jnp.ones((N - 1, 2)))
     with pytest.raises(ValueError, match=f"{N + 1} rows"):
         graphs.edge_softmax(graph, jnp.ones(len(graph.senders)), N + 1)
-    padded = pad_with_graphs(graph, N + 3, len(graph.senders) + 2)
+    padded, _ = graphs.pad(graph, N + 3, len(graph.senders) + 2)
     with pytest.raises(ValueError, match=f"{N} rows .* {N + 3} nodes"):
         graphs.gcn(padded, jnp.ones((N, 2)), jnp.ones((2, 2)))
 
@@ -181,6 +182,19 @@ def test_a_graph_is_its_matrix_sorted_by_receiver(kind):
 def test_an_edge_to_no_node_is_refused(edge):
     with pytest.raises(ValueError, match="invalid entry"):
         graphs.build([0, edge[0]], [1, edge[1]], N)
+
+
+def test_padding_stays_behind_the_graph():
+    graph = sparse(undirected=False, self_loops=True)
+    padded, _ = graphs.pad(graph, N + 2, 20)
+    behind = slice(len(graph.edges), None)
+    assert (padded.senders[behind] >= N).all()
+    assert (padded.receivers[behind] >= N).all()
+    assert not padded.edges[behind].any()
+    assert (np.diff(padded.receivers) >= 0).all()
+    for size in [(N, 20), (N + 1, len(graph.edges) - 1)]:
+        with pytest.raises(RuntimeError, match="too large"):
+            graphs.pad(graph, *size)
 
 
 # --- Softmax ----------------------------------------------------------------------------------------------------------
