@@ -183,7 +183,7 @@ def _define_study_flags(study: Study) -> None:
         "sweep",
         [],
         "FIELD=A,B,C: runs with each of these values of any field but bookkeeping. Given several times, runs with each "
-        "combination. Values with commas are JSON: FIELD=[1,2],[3].",
+        "combination. Values with commas are JSON: FIELD=[1,2],[3]",
     )
     flags.DEFINE_bool("tensorboard", False, "Also write the metrics as TensorBoard events, into WORKDIR/tensorboard.")
     define_data_dir()
@@ -197,7 +197,7 @@ def define_data_dir() -> None:
 
 def define_chosen_run() -> None:
     """The flags ``--run`` and ``--run_seed``."""
-    flags.DEFINE_string("run", None, "The run by its name in results.json, or a part of it, such as learning_rate=0.1.")
+    flags.DEFINE_string("run", None, "The run by its name in results.json, or a part of it, such as cell=gru.")
     flags.DEFINE_integer("run_seed", None, "The run by its seed, where the directory holds several.")
 
 

@@ -59,7 +59,7 @@ def load_run(workdir: str | Path, run: str | None = None, seed: int | None = Non
         found = _find(running, finished, path)
         wanted = (name_parts(run) if run else set()) | (set() if seed is None else {f"seed={seed}"})
         chosen = [one for one in found if wanted <= name_parts(one.run) and step in (None, one.step)]
-        available = ", ".join(dict.fromkeys(f"{one.run} at step {one.step}" for one in found)) or "none"
+        available = ", ".join(dict.fromkeys(f"{one.run} at step {one.step}" for one in chosen or found)) or "none"
         if not chosen:
             raise RunError(f"{path}: no such run has been saved; there are: {available}")
         if len({one.run for one in chosen}) > 1:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxrnn.rundir.fields import make_config, marked, plain
+from jaxrnn.rundir.fields import make_config, marked, no_such_field, plain
 from jaxrnn.training.definition import ConfigError, settings, text_of
 
 Sweep = Mapping[str, Sequence[Any]]
@@ -20,8 +20,10 @@ def checked(study: Any, config: Any, sweep: Sweep) -> dict[str, list[Any]]:
     Raises:
         ConfigError: a field cannot be swept, has a value twice, or makes a setting that the study refuses.
     """
-    found = {}
+    found, names = {}, [field.name for field in dataclasses.fields(study.config)]
     for field, values in plain_sweep(sweep).items():
+        if field not in names:
+            raise ConfigError(field, values, no_such_field(field, names))
         if field in marked(study.config, "Bookkeeping"):
             reason = "cannot be swept: it says which seeds there are, or how runs are placed and saved"
             raise ConfigError(field, values, reason)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jaxrnn.rundir.read import read_directory
 from jaxrnn.study.arms import Arm, varying, with_values
+from jaxrnn.study.format import NONE
 from jaxrnn.study.quantities import Quantity
 from jaxrnn.study.study import Study, read_evidence
 
@@ -26,35 +27,39 @@ def summarize(study: Study, path: Path) -> list[str]:
         problems.setdefault(with_values("", arm.setting, study.arms.problem), []).append(arm)
     lines = [remark for _, remark in evidence.found.remarks]
     for problem, arms in problems.items():
+        # Not every setting has all quantities.
+        known = [one for one in study.quantities if any(one.brief(arm) != NONE for arm in arms)]
         if len(arms) == 1:
-            found = [f"{quantity.name} {quantity.brief(arms[0])}" for quantity in study.quantities]
-            lines.append(f"{arms[0].title}, seeds: {arms[0].count}; {'; '.join(found) or 'done'}")
+            (arm,) = arms
+            found = [f"{one.name} {one.brief(arm)}" for one in known]
+            lines.append(f"{arm.title}, seeds: {arm.count}; {'; '.join([*found, *_note(known, arm)]) or 'done'}")
         else:
-            lines += _ranking(study.quantities, arms, f"{problem}: " if len(problems) > 1 else "")
+            lines += _ranking(known, arms, f"{problem}: " if len(problems) > 1 else "")
     return lines
 
 
 def _ranking(quantities: Sequence[Quantity], arms: Sequence[Arm], problem: str) -> list[str]:
-    """A heading, and a table with a row for each arm, the best first by the primary quantity."""
+    """A heading, and a table with a row for each arm; the next quantity decides where the primary one is the same."""
+
+    def place(arm: Arm) -> list[tuple[bool, float]]:
+        values = [one.estimate(arm).value for one in quantities]
+        signs = [-1 if one.is_better == "larger" else 1 for one in quantities]
+        return [(value is None, sign * (value or 0.0)) for value, sign in zip(values, signs, strict=True)]
+
     differ = varying([arm.setting for arm in arms])
     fields = [name for name in dict.fromkeys([*arms[0].runs[0].swept, *differ]) if name in differ]
-    title = f"{problem}{len(arms)} settings"
-    for primary in quantities[:1]:
-        arms = _best_first(primary, arms)
-        title += f", the best first by {primary.name}; brackets are 95 % intervals over seeds"
-    rows = [["", *fields, "seeds", *(quantity.name for quantity in quantities)]]
-    for number, arm in enumerate(arms[:MOST_ROWS], start=1):
+    by = f", the best first by {quantities[0].name}; brackets are 95 % intervals over seeds" if quantities else ""
+    rows = [["", *fields, "seeds", *(one.name for one in quantities), ""]]
+    for number, arm in enumerate(sorted(arms, key=place)[:MOST_ROWS], start=1):
         values = [*(str(arm.setting[name]) for name in fields), arm.count]
-        rows.append([str(number), *values, *(quantity.brief(arm) for quantity in quantities)])
+        rows.append([str(number), *values, *(one.brief(arm) for one in quantities), *(_note(quantities, arm) or [""])])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     table = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     left_out = [f"and {len(arms) - MOST_ROWS} more"] if len(arms) > MOST_ROWS else []
-    return [title, *table, *left_out]
+    return [f"{problem}{len(arms)} settings{by}", *table, *left_out]
 
 
-def _best_first(quantity: Quantity, arms: Sequence[Arm]) -> list[Arm]:
-    """In the order of their estimates; an arm without one comes last."""
-    estimates = [(quantity.estimate(arm).value, arm) for arm in arms]
-    known = [(value, arm) for value, arm in estimates if value is not None]
-    known.sort(key=lambda one: one[0], reverse=quantity.is_better == "larger")
-    return [arm for _, arm in known] + [arm for value, arm in estimates if value is None]
+def _note(quantities: Sequence[Quantity], arm: Arm) -> list[str]:
+    """Why the interval of the primary quantity is missing or too narrow, if it is."""
+    note = quantities[0].estimate(arm).note if quantities and len(arm.runs) > 1 else ""
+    return [f"({note})"] if note else []

@@ -1,7 +1,10 @@
 """Sweeps: fields that share a program and fields that make programs of their own, in one directory."""
 
+import contextlib
+import dataclasses
 import itertools
 import json
+import signal
 from types import SimpleNamespace
 from typing import Annotated
 
@@ -15,15 +18,16 @@ import tiny
 import jaxrnn
 from configs.base import SCHEMA, Base, Changeable
 from jaxrnn.rundir import recorder
-from jaxrnn.rundir.directory import TIMING, RunDirectory, RunError
+from jaxrnn.rundir.directory import TIMING, RunDirectory, RunError, is_complete
 from jaxrnn.rundir.read import read_directory
 from jaxrnn.rundir.restore import load_run
-from jaxrnn.rundir.session import resume, start
+from jaxrnn.rundir.session import Hooks, resume, start
 from jaxrnn.study.arms import ArmScheme
 from jaxrnn.study.quantities import Mean, TimeToEvent, result, steps_until_stop
 from jaxrnn.study.study import Study
 from jaxrnn.study.summary import summarize
 from jaxrnn.training.definition import ConfigError, Run, check_one_of, name_parts
+from jaxrnn.training.signals import Interrupted
 
 RATES, TOLERANCES = [0.3, 0.02], [0.05, 0.2]
 SWEEP = {"learning_rate": RATES, "tolerance": TOLERANCES}
@@ -94,8 +98,7 @@ class Crash(Exception):
     pass
 
 
-@pytest.mark.parametrize("share", [0.05, 0.45, 0.55, 0.95])
-@pytest.mark.parametrize("saves", [True, False])
+@pytest.mark.parametrize(("share", "saves"), [(0.05, True), (0.45, False), (0.55, True), (0.95, False)])
 def test_a_killed_sweep_goes_on_to_the_same_bytes(whole, tmp_path, monkeypatch, share, saves):
     appended, append = itertools.count(), RunDirectory.append
     last = int(share * len(tiny.rows(whole[0], "timing.jsonl")))
@@ -111,6 +114,19 @@ def test_a_killed_sweep_goes_on_to_the_same_bytes(whole, tmp_path, monkeypatch, 
         start(STUDY, CONFIG, tmp_path / "a", SWEEP)
     assert resume(STUDY, tmp_path / "a") == whole[1]
     assert contents(tmp_path / "a") == contents(whole[0])
+
+
+def test_a_signal_between_two_programs_saves_too(whole, tmp_path):
+    hooks = Hooks(lambda progress: signal.raise_signal(signal.SIGTERM))
+    path, interruptions = tmp_path / "a", 0
+    with pytest.raises(Interrupted):
+        start(STUDY, dataclasses.replace(CONFIG, chunk_steps=30), path, SWEEP, hooks)
+    while not is_complete(path):
+        interruptions += 1
+        with contextlib.suppress(Interrupted):
+            resume(STUDY, path, hooks=hooks)
+    assert interruptions >= 3
+    assert json.loads((path / "results.json").read_text())["runs"] == whole[1]
 
 
 def test_it_may_only_get_more_values_seeds_and_steps(whole, tmp_path):
@@ -219,6 +235,7 @@ def test_settings_are_ranked_the_best_first(whole):
     assert "4 settings, the best first by steps" in title
     assert head.split() == ["learning_rate", "tolerance", "seeds", "steps", "accuracy"]
     assert [row.split()[:4] for row in rows][:2] == [["1", "0.3", "0.2", "2"], ["2", "0.3", "0.05", "2"]]
+    assert rows[0].endswith("(all values alike; no interval)")
     means = []
     for row in rows:
         _, rate, tolerance, *_ = row.split()
