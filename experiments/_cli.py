@@ -1,9 +1,9 @@
 """The command line of all binaries, and the only reader of flags: flags to sessions, errors to one clear line."""
 
 import argparse
+import ast
 import contextlib
 import dataclasses
-import difflib
 import io
 import itertools
 import json
@@ -29,9 +29,11 @@ from jaxrnn.data.files import DataError, cache_dir
 from jaxrnn.rundir import session
 from jaxrnn.rundir.checkpoint import CheckpointError
 from jaxrnn.rundir.directory import Listener, RunError
-from jaxrnn.rundir.fields import make_config, marked
+from jaxrnn.rundir.fields import make_config, marked, no_such_field
 from jaxrnn.rundir.session import Hooks
+from jaxrnn.study.stats import FEW_SEEDS
 from jaxrnn.study.study import Study
+from jaxrnn.study.summary import summarize
 from jaxrnn.training import processes
 from jaxrnn.training.cores import use_all_cores
 from jaxrnn.training.definition import ConfigError
@@ -57,7 +59,7 @@ PROGRESS_SECONDS = 60.0
 
 
 def main(study: Study) -> None:
-    """The binary of a study: starts or resumes its runs as flags say, and prints a line for each."""
+    """The binary of a study: starts or resumes its runs as flags say, and prints what came out."""
     _define_study_flags(study)
     run(lambda: _run_study(study))
 
@@ -130,9 +132,12 @@ def _exit_with_line(error: Exception | str, code: int) -> NoReturn:
 
 def _config_line(error: ConfigError) -> str:
     """The error about a field, with its value as it was typed where it was."""
-    typed = [f"--sweep={swept}" for swept in flags.FLAGS.flag_values_dict().get("sweep", ())] + sys.argv
-    found = [one for one in typed if one.startswith((f"--sweep={error.field}=", f"--config.{error.field}="))]
-    return f"{found[0] if found else f'--config.{error.field}={error.value}'}: {error.reason}"
+    swept = [f"--sweep={one}" for one in flags.FLAGS.flag_values_dict().get("sweep", ())]
+    swept = [one for one in swept if one.startswith(f"--sweep={error.field}=")]
+    typed = [one for one in sys.argv if one.startswith(f"--config.{error.field}=")]
+    if swept and not isinstance(error.value, list):
+        return f"{swept[0]}: {error.value}: {error.reason}"
+    return f"{[*swept, *typed, f'--config.{error.field}={error.value}'][0]}: {error.reason}"
 
 
 def interrupted(how: str) -> NoReturn:
@@ -174,7 +179,12 @@ def _define_study_flags(study: Study) -> None:
     growing, changeable = (", ".join(marked(schema, mark)) for mark in ("Growing", "Changeable"))
     may = f"; {growing} may grow" + (f", {changeable} may change" if changeable else "")
     flags.DEFINE_bool("resume", False, f"Go on with the runs in --workdir, with their own config{may}.")
-    flags.DEFINE_multi_string("sweep", [], "FIELD=A,B,C: runs with each of these values; may be given several times.")
+    flags.DEFINE_multi_string(
+        "sweep",
+        [],
+        "FIELD=A,B,C: runs with each of these values of any field but bookkeeping. Given several times, runs with each "
+        "combination. Values with commas are JSON: FIELD=[1,2],[3]",
+    )
     flags.DEFINE_bool("tensorboard", False, "Also write the metrics as TensorBoard events, into WORKDIR/tensorboard.")
     define_data_dir()
     _job.define_flags()
@@ -187,7 +197,7 @@ def define_data_dir() -> None:
 
 def define_chosen_run() -> None:
     """The flags ``--run`` and ``--run_seed``."""
-    flags.DEFINE_string("run", None, "The run by its name in results.json, or a part of it, such as learning_rate=0.1.")
+    flags.DEFINE_string("run", None, "The run by its name in results.json, or a part of it, such as cell=gru.")
     flags.DEFINE_integer("run_seed", None, "The run by its seed, where the directory holds several.")
 
 
@@ -218,9 +228,7 @@ def _arrange_arguments(study: Study) -> None:
         for flag in (argument.partition("=")[0] for argument in rest):
             name = flag.removeprefix("--config.")
             if name not in (flag, *names):
-                close = difflib.get_close_matches(name, names, n=1)
-                hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
-                raise UsageError(f"{flag}: there is no such field; {hint}")
+                raise UsageError(f"{flag}: {no_such_field(name, names)}")
     except (flags.Error, argparse.ArgumentError, UsageError) as error:
         _exit_with_line(error, 2)
     sys.argv[1:] = [f"--config={given.config}", *rest]
@@ -253,21 +261,22 @@ def _refuse_flags_as_values(argv: list[str]) -> None:
 
 
 def _sweep() -> dict[str, list[Any]]:
-    """The values of each field that ``--sweep`` names, as JSON has them where they are JSON."""
+    """The values of each field that ``--sweep`` names."""
     found: dict[str, list[Any]] = {}
     for given in flags.FLAGS.sweep:
         name, equals, values = given.partition("=")
-        if not equals or name in found:
+        if not equals or not values or name in found:
             raise UsageError(f"--sweep={given}: should be FIELD=A,B,C, once for each field")
-        found[name] = [_json_or_text(value) for value in values.split(",")]
+        found[name] = _values(values)
     return found
 
 
-def _json_or_text(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+def _values(text: str) -> list[Any]:
+    """What commas divide, as JSON or Python has it, or else as texts."""
+    for parse in (json.loads, ast.literal_eval):
+        with contextlib.suppress(ValueError, SyntaxError):
+            return list(parse(f"[{text}]"))
+    return [value for part in text.split(",") for value in _values(part)] if "," in text else [text]
 
 
 # --- A study ----------------------------------------------------------------------------------------------------------
@@ -280,17 +289,30 @@ def _run_study(study: Study) -> None:
             hooks = Hooks(progress, listener)
             if flags.FLAGS.resume:
                 changes = config_flags.get_override_values(flags.FLAGS["config"])
-                rows = session.resume(study, path, changes, sweep, hooks)
+                session.resume(study, path, changes, sweep, hooks)
             else:
                 config = make_config(study.config, flags.FLAGS.config.to_dict())
-                rows = session.start(study, config, path, sweep, hooks)
+                session.start(study, config, path, sweep, hooks)
     except Interrupted:
-        given = [f"--data_dir={flags.FLAGS.data_dir}"] if flags.FLAGS.data_dir else []
-        given += ["--tensorboard"] if flags.FLAGS.tensorboard else []
-        command = ["python", "-m", f"experiments.{study.name}", "--resume", f"--workdir={path}", *given]
-        interrupted(shlex.join(command))
-    print(*map(study.line, rows), sep="\n")
-    print(f"Results: {path / 'results.json'}; a page of them: python -m experiments.report --runs={path}")
+        interrupted(_resuming(study, path))
+    _print_end(study, path)
+
+
+def _resuming(study: Study, path: Path, *more: str) -> str:
+    """The command that goes on with runs."""
+    given = [f"--data_dir={flags.FLAGS.data_dir}"] if flags.FLAGS.data_dir else []
+    given += ["--tensorboard"] if flags.FLAGS.tensorboard else []
+    return shlex.join(["python", "-m", f"experiments.{study.name}", "--resume", f"--workdir={path}", *more, *given])
+
+
+def _print_end(study: Study, path: Path) -> None:
+    """What came out, where it lies, and the next commands."""
+    print(*summarize(study, path), sep="\n")
+    print(f"Results: {path / 'results.json'}")
+    page = shlex.join(["python", "-m", "experiments.report", f"--runs={path}", "--archive=none"])
+    print(f"Page of them, with curves and differences: {page}")
+    if study.build and session.read_record(path, study.name)["config"]["num_seeds"] < FEW_SEEDS:
+        print(f"More seeds: {_resuming(study, path, f'--config.num_seeds={FEW_SEEDS}')}")
 
 
 def _listener(path: Path) -> contextlib.AbstractContextManager[Listener | None]:

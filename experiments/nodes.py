@@ -240,6 +240,8 @@ def _hidden_figures(evidence: Evidence) -> list[Figure]:
     for number, (title, arm) in enumerate(arms, start=1):
         if (path := arm.paths[0] / HIDDEN).exists():
             hidden = json.loads(path.read_bytes())
+            if hidden["run"] not in {run.name for run in arm.runs}:
+                continue
             name = f"{title}, {hidden['run']} ({hidden['variance_share']:.0%})"
             points = plots.Points(name, *(hidden[key] for key in ("x", "y", "classes", "wrong")))
             plot = plots.points_by_class([points], ring="test node, taken for another class")

@@ -18,6 +18,7 @@ from experiments.report import ARCHIVE, report
 from jaxrnn.rundir import session
 from jaxrnn.rundir.session import Hooks
 from jaxrnn.study.study import Study
+from jaxrnn.study.summary import summarize
 from jaxrnn.training.signals import Interrupted
 
 PRESETS = {
@@ -53,6 +54,7 @@ def reproduce() -> None:
             print(f"{workdir / name}", flush=True)
             with _cli.progress_bar() as progress:
                 session.ensure(study, config, workdir / name, Hooks(progress))
+            print(*summarize(study, workdir / name), sep="\n", flush=True)
     except Interrupted:
         _cli.interrupted("the same command")
     report([workdir], ARCHIVE, workdir / "report")

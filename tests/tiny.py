@@ -10,6 +10,7 @@ from jaxrnn.rundir.directory import FORMAT, RunDirectory
 from jaxrnn.rundir.recorder import DirectoryRecorder
 from jaxrnn.training import loop
 from jaxrnn.training.definition import Callback, Run, Training, product
+from jaxrnn.training.ledger import Program
 from jaxrnn.training.placement import Plan
 from jaxrnn.training.stop import stop_when_loss_below
 
@@ -61,7 +62,8 @@ def train(path, runs=RUNS, runs_per_program=1, parts=1, interrupted=lambda: Fals
     with RunDirectory(path, record if is_new else None) as directory:
         directory.record = record
         with DirectoryRecorder.open(directory, made.callback.files) as recorder:
-            return loop.train(made, runs, Plan(runs_per_program, parts), recorder, interrupted=interrupted)
+            program = Program(made, runs, Plan(runs_per_program, parts))
+            return loop.train([program], recorder, interrupted=interrupted)
 
 
 def contents(path):

@@ -43,10 +43,12 @@ _DIVIDED_HIDDEN = 256
 # --- The text ---------------------------------------------------------------------------------------------------------
 
 
-@functools.lru_cache(maxsize=1)
+_load = functools.lru_cache(maxsize=1)(text.load)
+
+
 def load_corpus(config: Config) -> text.Corpus:
     """The text of a config, from ``JAXRNN_DATA_DIR``, the cache or the network; raises as `jaxrnn.data.text.load`."""
-    return text.load(config.corpus, config.encoding)
+    return _load(config.corpus, config.encoding)
 
 
 def describe_corpus(config: Config) -> dict[str, Any]:
@@ -217,14 +219,14 @@ def restore(workdir: Path, run: str | None, step: int | None) -> Restored:
         RunError, CheckpointError: as in `jaxrnn.load`, or its parts do not fit each other.
         ConfigError: its config is none that this version takes.
     """
-    record = read_record(workdir, NAME, IMPORTED)
-    config: Config = make_config(Config, saved_fields(Config, record["config"]))
+    read_record(workdir, NAME, IMPORTED)
+    found = load_run(workdir, run, step=step)
+    config: Config = make_config(Config, saved_fields(Config, vars(found.config)))
     check_one_of("cell", config.cell, list(CELLS))
-    characters = record.get("data", {}).get("characters")
+    characters = found.data.get("characters")
     if not isinstance(characters, str) or not characters:
         raise RunError(f"{workdir / 'config.json'}: does not say what the characters are")
     model = build_model(config, len(characters))
-    found = load_run(workdir, run, step=step)
     expected = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
     try:
         params = unflatten(expected, flatten(found.params))

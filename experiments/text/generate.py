@@ -136,11 +136,10 @@ def generate(workdir: Path, run: str | None, num: int) -> list[int]:
             another text, no parameters were archived, or the folder holds other texts.
     """
     config, model, _, characters, name = restore(workdir, run, None)
-    found = read_directory(workdir)
-    seed = next((one.seed for one in found.runs if one.name == name), None)
-    if seed is None:
+    trained = next((one for one in read_directory(workdir).runs if one.name == name), None)
+    if trained is None:
         raise RunError(f"{workdir}: {name} was not trained here")
-    if describe_corpus(config) != found.data:
+    if describe_corpus(config) != trained.data:
         raise RunError(f"{workdir}: {name} was trained on another text than {config.corpus!r} is now")
     tokens = load_corpus(config).tokens
     train = split(tokens, config.validation_fraction, config.test_fraction).train
@@ -154,7 +153,7 @@ def generate(workdir: Path, run: str | None, num: int) -> list[int]:
         raise RunError(f"{workdir}: no parameters were archived after a sample step")
 
     last = max(archived)
-    prompt_key, draw_key, sentence_key = jax.random.split(stream_key(seed, Stream.EVAL), 3)
+    prompt_key, draw_key, sentence_key = jax.random.split(stream_key(trained.seed, Stream.EVAL), 3)
     starts = sample_prompts(prompt_key, train, num, len(characters))
     book_words = frozenset(words(decode(tokens, characters)))
     with RunDirectory(workdir) as directory, jax.default_matmul_precision(config.precision):

@@ -16,6 +16,7 @@ from jaxrnn.rundir.restore import load_run
 from jaxrnn.rundir.session import Hooks, difference, train_in
 from jaxrnn.training import loop
 from jaxrnn.training.definition import Run, Training
+from jaxrnn.training.ledger import Program
 from jaxrnn.training.loop import Progress
 from jaxrnn.training.placement import make_plan
 from jaxrnn.training.recording import Recorder
@@ -59,10 +60,10 @@ def train(
     for run in all_runs:
         if unknown := run.values.keys() - training.hyper.keys():
             raise ValueError(f"run {run.name}: {', '.join(unknown)} is not in training.hyper")
-    plan = make_plan(training, len(all_runs))
+    program = Program(training, all_runs, make_plan(training, len(all_runs)))
     if directory is None:
         memory = Recorder()
-        results = loop.train(training, all_runs, plan, memory, progress=progress)
+        results = loop.train([program], memory, progress=progress)
         rows = memory.files[METRICS]
         params = {name: jax.tree.map(lambda x: np.asarray(x[0]), tree) for name, tree in memory.params.items()}
     else:
@@ -72,7 +73,7 @@ def train(
         if different := difference(saved["config"], record["config"]) or saved.get("study"):
             raise RunError(f"{path}: holds another training: {different}")
         with RunDirectory(path, record if is_new else None) as opened:
-            results = train_in(training, all_runs, plan, Hooks(progress), opened)
+            results = train_in([program], Hooks(progress), opened)
         rows = read_lines(path / METRICS)[0]
         params = {run.name: load_run(path, run.name).params for run in all_runs}
     curves = curves_of(rows)

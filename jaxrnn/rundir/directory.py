@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from jaxrnn.training import processes
+from jaxrnn.training.definition import text_of
 from jaxrnn.training.recording import METRICS as METRICS
 from jaxrnn.training.recording import TIMING as TIMING
 
@@ -160,6 +161,14 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise RunError(f"{path}: {CONFIG} is not of format {FORMAT}: another version of jaxrnn wrote it")
     return record
+
+
+def data_of(record: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``config.json`` says of the data of runs with these values of swept fields."""
+    for other in record.get("other_data", ()):
+        if all(text_of(values.get(field)) == text_of(value) for field, value in other["sweep"].items()):
+            return dict(other["data"])
+    return dict(record.get("data", {}))
 
 
 def read_lines(path: Path) -> tuple[list[dict[str, Any]], list[str]]:

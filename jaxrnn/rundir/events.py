@@ -11,6 +11,7 @@ from tensorboardX.event_file_writer import EventsWriter  # The SummaryWriter's t
 from tensorboardX.proto.event_pb2 import Event
 
 from jaxrnn.rundir.directory import METRICS, Listener, Rows, RunError, read_lines
+from jaxrnn.training.definition import name_parts
 
 FOLDER = "tensorboard"
 _OURS = ".jaxrnn"
@@ -34,9 +35,11 @@ def record_events(path: Path) -> Iterator[Listener]:
                     old.unlink()
                 found = [(file.name, row) for file in sorted(path.glob("*.jsonl")) for row in read_lines(file)[0]]
             for file, row in found:
-                values = {key: value for key, value in row.items() if key not in ("run", "seed", "step")}
-                is_numbers = all(value is None or isinstance(value, int | float) for value in values.values())
-                if is_numbers and {"run", "step"} <= row.keys():
+                if not {"run", "step"} <= row.keys():
+                    continue
+                named = {"run", "seed", "step", *(part.partition("=")[0] for part in name_parts(row["run"]))}
+                values = {key: value for key, value in row.items() if key not in named}
+                if all(value is None or isinstance(value, int | float) for value in values.values()):
                     if row["run"] not in writers:
                         writers[row["run"]] = _open(path, row["run"])
                     _write(writers[row["run"]], file, row["step"], values)

@@ -1,6 +1,8 @@
 """The fields of a config: their marks, and errors that name them."""
 
-from collections.abc import Mapping
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping
 from typing import Any, get_type_hints
 
 import pydantic
@@ -21,7 +23,19 @@ def marked(schema: type[Any], mark: str) -> dict[str, Any]:
 def saved_fields(schema: type[Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """The fields in a ``config.json``, with tuples for JSON's lists; the mark `Absent` fills in those that it lacks."""
     absent = {name: mark.value for name, mark in marked(schema, "Absent").items()}
-    return absent | {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
+    return absent | {name: plain(value) for name, value in config.items()}
+
+
+def plain(value: Any) -> Any:
+    """A value as configs have it: a tuple for JSON's list."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def no_such_field(name: str, names: Iterable[str]) -> str:
+    """Why a name is refused that is none of the fields `names`: with the nearest one, or else all of them."""
+    close = difflib.get_close_matches(name, [*names], n=1)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
+    return f"there is no such field; {hint}"
 
 
 def make_config(schema: type[Any], fields: Mapping[str, Any]) -> Any:
@@ -37,5 +51,5 @@ def make_config(schema: type[Any], fields: Mapping[str, Any]) -> Any:
         first = max(error.errors(), key=lambda e: len(e["loc"]))
     field = str(first["loc"][0])
     if first["type"] == "unexpected_keyword_argument":
-        raise ConfigError(field, fields[field], f"{schema.__module__} has no such field")
+        raise ConfigError(field, fields[field], no_such_field(field, [one.name for one in dataclasses.fields(schema)]))
     raise ConfigError(field, fields.get(field), f"{first['msg'][0].lower()}{first['msg'][1:]}")

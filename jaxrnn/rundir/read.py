@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
-from jaxrnn.rundir.directory import CONFIG, METRICS, RESULTS, RunError, read_config
+from jaxrnn.rundir.directory import CONFIG, METRICS, RESULTS, RunError, data_of, read_config
 from jaxrnn.rundir.directory import read_lines as read_lines
 
 
@@ -29,6 +29,7 @@ class Run:
     Attributes:
         swept: its values of the swept fields.
         path: the run directory.
+        data: what it was trained on.
         result: its row of ``results.json``; None while it is in training.
         curve: its evaluations; None where ``metrics.jsonl`` has none of it.
     """
@@ -39,10 +40,11 @@ class Run:
     path: Path
     result: Mapping[str, Any] | None = None
     curve: Curve | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
 
     def curve_in(self, file: str) -> Curve | None:
         """What a callback wrote of the run into another ``.jsonl`` file of its directory."""
-        return read_curves(self.path / file).get(self.name)
+        return read_curves(self.path / file, drop=("seed", *self.swept)).get(self.name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +53,6 @@ class Directory:
 
     Attributes:
         study: its name; empty where there is none, or ``config.json`` could not be read.
-        data: what the runs were trained on.
         origins: versions and device, as one line for each that the runs were made with.
         complete: whether all runs have ended.
         runs: those that have ended, then those in training.
@@ -61,7 +62,6 @@ class Directory:
     path: Path
     study: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
-    data: Mapping[str, Any] = field(default_factory=dict)
     origins: Sequence[str] = ()
     complete: bool = False
     runs: Sequence[Run] = ()
@@ -97,7 +97,7 @@ def read_directory(path: Path) -> Directory:
     if record.get("study") is None:
         return Directory(path, remarks=["is of no study (`jaxrnn.train` wrote it): left out"])
     origins = [_origin(one) for one in (record, *record.get("earlier", ()))]
-    directory = Directory(path, record["study"], record["config"], record.get("data", {}), origins)
+    directory = Directory(path, record["study"], record["config"], origins)
     results = _ResultsFile(complete=False, runs=[])
     try:
         results = _ResultsFile.model_validate_json((path / RESULTS).read_bytes())
@@ -115,10 +115,11 @@ def read_directory(path: Path) -> Directory:
     if not results.complete:
         remarks.append(f"in training, {len(ended)} runs have ended: not judged")
     in_training = {row["run"]: row for row in reversed(rows) if row["run"] not in ended}
-    runs = [
-        Run(name, row.get("seed", 0), {one: row.get(one) for one in sweep}, path, ended.get(name), curves.get(name))
-        for name, row in {**ended, **in_training}.items()
-    ]
+    runs = []
+    for name, row in {**ended, **in_training}.items():
+        swept = {one: row.get(one) for one in sweep}
+        of_run = ended.get(name), curves.get(name), data_of(record, swept)
+        runs.append(Run(name, row.get("seed", 0), swept, path, *of_run))
     return replace(directory, complete=results.complete, runs=runs, remarks=remarks)
 
 
@@ -129,9 +130,9 @@ def _origin(record: Mapping[str, Any]) -> str:
     return f"jaxrnn {versions.get('jaxrnn', '?')}{commit}, jax {versions.get('jax', '?')}, {made_on}"
 
 
-def read_curves(path: Path) -> dict[str, Curve]:
-    """The curves by run in a file such as ``metrics.jsonl``."""
-    return curves_of(read_lines(path)[0])
+def read_curves(path: Path, drop: Sequence[str] = ("seed",)) -> dict[str, Curve]:
+    """The curves by run in a file such as ``metrics.jsonl``, without the keys `drop`."""
+    return curves_of(read_lines(path)[0], drop)
 
 
 def curves_of(rows: Sequence[Mapping[str, Any]], drop: Sequence[str] = ("seed",)) -> dict[str, Curve]:

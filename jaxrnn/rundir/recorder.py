@@ -12,6 +12,7 @@ from jaxrnn.rundir.directory import METRICS, RESULTS, TIMING, Rows, RunDirectory
 from jaxrnn.rundir.saved import FINISHED, RUNNING, Found, Meta, Saved, newest_first
 from jaxrnn.training import processes
 from jaxrnn.training.recording import Recorder, Snapshot
+from jaxrnn.training.scheduler import Places
 from jaxrnn.training.trainer import TrainState
 
 SAVE_SECONDS = 10.0
@@ -51,7 +52,7 @@ class DirectoryRecorder(Recorder):
 
     # --- Going on -----------------------------------------------------------------------------------------------------
 
-    def restore(self, like: Callable[[int], TrainState]) -> Snapshot | None:
+    def restore(self, like: Callable[[Places], TrainState]) -> Snapshot | None:
         """Goes back to the newest sound checkpoint; None if there is none.
 
         Raises:
@@ -67,14 +68,15 @@ class DirectoryRecorder(Recorder):
         meta = found.meta
         if meta.environment != self._environment:
             _LOG.warning("versions or devices have changed: the run goes on, but perhaps not to the same last bit")
-        state = unflatten(like(len(meta.places)), found.arrays) if meta.places else None
+        places = tuple(meta.places)
+        state = unflatten(like(places), found.arrays) if places else None
         self._directory.truncate({name: meta.lengths.get(name, 0) for name in self._files})
         self._directory.cut_torn_line(TIMING)
         self._finished.delete_from(len(meta.saved))
         self._meta, self._is_new = meta, False
         self._number = self._running.numbers()[-1] + 1
         ended = {name: saved.row for name, saved in meta.ended.items() if saved.row is not None}
-        return Snapshot(tuple(meta.places), state, ended)
+        return Snapshot(places, state, ended)
 
     def _newest_sound(self) -> Found | None:
         rejected = []

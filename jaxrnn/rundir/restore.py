@@ -9,17 +9,19 @@ import jax
 from flax.traverse_util import unflatten_dict
 
 from jaxrnn.rundir.checkpoint import CheckpointError, CheckpointStore
-from jaxrnn.rundir.directory import RunError, read_config
-from jaxrnn.rundir.fields import saved_fields
+from jaxrnn.rundir.directory import RunError, data_of, read_config
+from jaxrnn.rundir.fields import plain, saved_fields
 from jaxrnn.rundir.saved import FINISHED, RUNNING, newest_first
+from jaxrnn.training.definition import name_parts, text_of
 
 
 class Loaded(NamedTuple):
-    """A config, parameters as nested dicts of arrays, and the name of the run."""
+    """A run's config, its parameters as nested dicts of arrays, its name, and what it was trained on."""
 
     config: SimpleNamespace
     params: dict[str, Any]
     run: str
+    data: dict[str, Any]
 
 
 def load(
@@ -29,8 +31,8 @@ def load(
 
     Args:
         workdir: the run directory.
-        run: its name as in ``results.json``, e.g. ``seed=2,learning_rate=0.001``, or as much of it as tells it from
-            others: ``learning_rate=0.001``.
+        run: its name as in ``results.json``, e.g. ``seed=2,cell=gru,learning_rate=0.001``, or as much of it as tells it
+            from others: ``seed=2,cell=gru``.
         seed: the same as ``run="seed=2"``; both together narrow the choice.
         step: index of the last step taken; the newest saved by default.
 
@@ -55,9 +57,9 @@ def load_run(workdir: str | Path, run: str | None = None, seed: int | None = Non
         raise RunError(f"{path}: no checkpoint has been saved there")
     with CheckpointStore(path / RUNNING) as running, CheckpointStore(path / FINISHED) as finished:
         found = _find(running, finished, path)
-        wanted = {*(run.split(",") if run else ()), *(() if seed is None else (f"seed={seed}",))}
-        chosen = [one for one in found if wanted <= {*one.run.split(",")} and step in (None, one.step)]
-        available = ", ".join(dict.fromkeys(f"{one.run} at step {one.step}" for one in found)) or "none"
+        wanted = (name_parts(run) if run else set()) | (set() if seed is None else {f"seed={seed}"})
+        chosen = [one for one in found if wanted <= name_parts(one.run) and step in (None, one.step)]
+        available = ", ".join(dict.fromkeys(f"{one.run} at step {one.step}" for one in chosen or found)) or "none"
         if not chosen:
             raise RunError(f"{path}: no such run has been saved; there are: {available}")
         if len({one.run for one in chosen}) > 1:
@@ -66,19 +68,20 @@ def load_run(workdir: str | Path, run: str | None = None, seed: int | None = Non
         arrays, _ = store.read(number)
     params = jax.tree.map(lambda x: x[place], unflatten_dict(arrays, sep="/")["params"])
     swept = {
-        field: next((v for v in values if f"{field}={v!r}" in name.split(",")), None)
+        field: next((v for v in values if f"{field}={text_of(v)}" in name_parts(name)), None)
         for field, values in record.get("sweep", {}).items()
     }
-    return Loaded(SimpleNamespace(**_complete_fields(record) | swept), params, name)
+    fields = _complete_fields(record.get("study"), {**record["config"], **swept})
+    return Loaded(SimpleNamespace(**fields), params, name, data_of(record, swept))
 
 
-def _complete_fields(record: dict[str, Any]) -> dict[str, Any]:
+def _complete_fields(study: str | None, config: dict[str, Any]) -> dict[str, Any]:
     """The config's fields, with those that were added later if the study's config is at hand."""
     try:
-        schema = importlib.import_module(f"configs.{record.get('study')}").Config
+        schema = importlib.import_module(f"configs.{study}").Config
     except (ImportError, AttributeError):
-        return dict(record["config"])
-    return saved_fields(schema, record["config"])
+        return {name: plain(value) for name, value in config.items()}
+    return saved_fields(schema, config)
 
 
 class _Place(NamedTuple):

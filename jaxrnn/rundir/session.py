@@ -11,21 +11,31 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
-from jaxrnn.rundir.directory import CONFIG, Listener, RunDirectory, RunError, is_complete, read_config, read_results
+from jaxrnn.rundir import sweeps
+from jaxrnn.rundir.directory import (
+    CONFIG,
+    Listener,
+    RunDirectory,
+    RunError,
+    data_of,
+    is_complete,
+    read_config,
+    read_results,
+)
 from jaxrnn.rundir.fields import make_config, marked, saved_fields
 from jaxrnn.rundir.provenance import make_record
 from jaxrnn.rundir.recorder import DirectoryRecorder
+from jaxrnn.rundir.sweeps import Part, Sweep
 from jaxrnn.training import loop
-from jaxrnn.training.definition import ConfigError, Run, Training, product
+from jaxrnn.training.definition import ConfigError, product, text_of
+from jaxrnn.training.ledger import Program
 from jaxrnn.training.loop import Progress
-from jaxrnn.training.placement import Plan, make_plan
+from jaxrnn.training.placement import make_plan
 from jaxrnn.training.signals import catch_signals
 
 _OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|Out of memory")
 
-Sweep = Mapping[str, Sequence[float]]
 Rows = list[dict[str, Any]]
 
 
@@ -42,6 +52,9 @@ NO_HOOKS = Hooks()
 def start(study: Any, config: Any, path: Path, sweep: Sweep | None = None, hooks: Hooks = NO_HOOKS) -> Rows:
     """Carries out a study in a directory that is new or holds no runs: a run for each seed and each setting of `sweep`.
 
+    Scalars that the training takes as arrays share a program. Each setting of the other fields is a program of its own,
+    and one comes after the other.
+
     Returns:
         The rows of ``results.json``.
 
@@ -50,7 +63,7 @@ def start(study: Any, config: Any, path: Path, sweep: Sweep | None = None, hooks
         Interrupted: by a signal; all is saved.
         RunError, CheckpointError: files cannot be read or written.
     """
-    return _open_and_run(study, config, _checked_sweep(study, config, sweep or {}), path, hooks)
+    return _open_and_run(study, config, sweeps.checked(study, config, sweep or {}), path, hooks)
 
 
 def resume(
@@ -74,7 +87,7 @@ def resume(
         if now != before and name not in changeable and not (name in growing and now > before):
             rule = "may only grow" if name in growing else "--resume keeps"
             raise ConfigError(name, now, f"the run was started with {before!r}, which {rule}")
-    sweep = _checked_sweep(study, config, _grown(record["sweep"], sweep or {}))
+    sweep = sweeps.checked(study, config, sweeps.grown(record["sweep"], sweep or {}))
     return _open_and_run(study, config, sweep, path, hooks, record)
 
 
@@ -142,15 +155,14 @@ def _open_and_run(
 ) -> Rows:
     """Carries out what is left of the runs, and what follows when all have ended; `saved` is their ``config.json``."""
     now = dataclasses.asdict(config), sweep
-    if saved and is_complete(path) and now == (saved_fields(study.config, saved["config"]), saved["sweep"]):
+    before = saved and (saved_fields(study.config, saved["config"]), sweeps.plain_sweep(saved["sweep"]))
+    if now == before and is_complete(path):
         rows = read_results(path)
     else:
-        record = make_record(study.name, *now, study.data(config), saved)
-        if saved and saved["data"] != record["data"]:
-            different = difference(saved["data"], record["data"])
-            raise RunError(f"{path}: the run was started on other data: {different}")
+        parts, within = sweeps.divide(study, config, sweep)
+        record = make_record(study.name, *now, {}, saved) | _describe_data(study, parts, path, saved or {})
         with jax.default_matmul_precision(config.precision):
-            run_in = _prepare(study, config, sweep, hooks)
+            run_in = _prepare(study, config, parts, within, hooks)
             with RunDirectory(path, None if saved else record) as directory:
                 directory.record, directory.listener = record, hooks.listener
                 try:
@@ -163,29 +175,45 @@ def _open_and_run(
     return rows
 
 
-def _prepare(study: Any, config: Any, sweep: Sweep, hooks: Hooks) -> Callable[[RunDirectory], Rows]:
+def _describe_data(study: Any, parts: Sequence[Part], path: Path, saved: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``config.json`` says of the data: those of the first part, and those of the others that have other ones.
+
+    Raises:
+        RunError: a part was started on other data.
+    """
+    data = [(values, study.data(config)) for values, config in parts]
+    for values, now in data if saved else ():
+        is_new = any(text_of(value) not in map(text_of, saved["sweep"][field]) for field, value in values.items())
+        different = "" if is_new else difference(data_of(saved, values), now)
+        if different:
+            raise RunError(f"{path}: the run was started on other data: {different}")
+    others = [{"sweep": values, "data": other} for values, other in data if other != data[0][1]]
+    return {"data": data[0][1], **({"other_data": others} if others else {})}
+
+
+def _prepare(
+    study: Any, config: Any, parts: Sequence[Part], within: Sweep, hooks: Hooks
+) -> Callable[[RunDirectory], Rows]:
     """What needs no directory: building, and what can be refused before anything is written."""
     if study.build is None:
-        for field in sweep:
-            raise ConfigError(field, sweep[field], "cannot be swept: this study trains nothing")
         return functools.partial(_measure, study, config)
     if config.first_seed + config.num_seeds > 2**31:
         raise ConfigError("first_seed", config.first_seed, "all seeds should stay below 2**31")
-    training = study.build(config)
-    for field in sweep:
-        if field not in training.hyper:
-            raise ConfigError(field, sweep[field], f"cannot be swept; {', '.join(training.hyper)} can")
-        if len({np.float32(value) for value in sweep[field]}) < len(sweep[field]):
-            raise ConfigError(field, sweep[field], "has the same value twice")
-    runs = product(range(config.first_seed, config.first_seed + config.num_seeds), sweep)
-    plan = make_plan(training, len(runs), config.runs_per_program, config.data_devices)
-    return functools.partial(train_in, training, runs, plan, hooks)
+    seeds, programs = range(config.first_seed, config.first_seed + config.num_seeds), []
+    for values, own in parts:
+        with jax.default_matmul_precision(own.precision):
+            training = study.build(own)
+        runs = product(seeds, {**{field: [value] for field, value in values.items()}, **within})
+        plan = make_plan(training, len(runs), config.runs_per_program, config.data_devices)
+        programs.append(Program(training, runs, plan, own.precision))
+    return functools.partial(train_in, programs, hooks)
 
 
-def train_in(training: Training, runs: Sequence[Run], plan: Plan, hooks: Hooks, directory: RunDirectory) -> Rows:
+def train_in(programs: Sequence[Program], hooks: Hooks, directory: RunDirectory) -> Rows:
     """Trains, or goes on, in an open directory; SIGINT and SIGTERM save."""
-    with DirectoryRecorder.open(directory, training.callback.files) as recorder, catch_signals() as interrupted:
-        return loop.train(training, runs, plan, recorder, progress=hooks.progress, interrupted=interrupted)
+    files = dict.fromkeys(file for program in programs for file in program.training.callback.files)
+    with DirectoryRecorder.open(directory, tuple(files)) as recorder, catch_signals() as interrupted:
+        return loop.train(programs, recorder, progress=hooks.progress, interrupted=interrupted)
 
 
 def _measure(study: Any, config: Any, directory: RunDirectory) -> Rows:
@@ -194,23 +222,3 @@ def _measure(study: Any, config: Any, directory: RunDirectory) -> Rows:
     rows: Rows = study.measure(config, directory)
     directory.write_results(rows, complete=True, indent=None)
     return rows
-
-
-def _checked_sweep(study: Any, config: Any, sweep: Sweep) -> dict[str, list[float]]:
-    """The sweep with plain values; refuses configs that no training can have."""
-    study.check(config)
-    checked = {}
-    for field, values in sweep.items():
-        configs = [make_config(study.config, {**dataclasses.asdict(config), field: value}) for value in values]
-        checked[field] = [getattr(c, field) for c in configs]
-    return checked
-
-
-def _grown(saved: Sweep, given: Sweep) -> Sweep:
-    """The values of each swept field, and those that were added."""
-    for field, values in given.items():
-        before = list(saved.get(field, ()))
-        if not before or list(values)[: len(before)] != before:
-            was = before or "no values"
-            raise ConfigError(field, values, f"the sweep was started with {was}, and may only get more behind")
-    return {**saved, **given}

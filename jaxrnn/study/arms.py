@@ -67,6 +67,11 @@ def with_values(text: str, setting: Setting, names: Iterable[str]) -> str:
     return ", ".join(filter(None, [text, *(f"{name}={setting[name]}" for name in names)]))
 
 
+def varying(settings: Sequence[Setting]) -> list[str]:
+    """The fields in which not all settings agree."""
+    return [name for name in settings[0] if any(setting[name] != settings[0][name] for setting in settings)]
+
+
 @dataclass(frozen=True, eq=False)
 class ArmScheme:
     """How a study tells its arms apart.
@@ -172,11 +177,12 @@ def find_arms(scheme: ArmScheme, directories: Iterable[tuple[Directory, Source]]
     """
 
     def arm_of(run: Run, directory: Directory, source: Source) -> Arm:
-        setting = scheme.setting({**directory.config, **run.swept})
+        fields = {**directory.config, **run.swept}
+        setting = scheme.setting(fields)
         if run.result is not None:
             check(run)
-        run = replace(run, curve=whole_curve(run, directory.config.get("eval_every")))
-        return Arm(scheme.name(setting), setting, source, [run], directory.data, directory.complete)
+        run = replace(run, curve=whole_curve(run, fields.get("eval_every")))
+        return Arm(scheme.name(setting), setting, source, [run], run.data, directory.complete)
 
     groups: dict[str, list[tuple[Directory, Arm]]] = {}
     remarks: list[tuple[Source, str]] = []

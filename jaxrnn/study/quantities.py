@@ -5,9 +5,9 @@ mean, or a share of runs.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,11 +28,13 @@ class Quantity:
         name: in words, with its unit.
         value: of a run; None where the run does not have it.
         form: how a number is printed.
+        is_better: which of two arms stands first in a ranking, the one with the larger or with the smaller estimate.
     """
 
     name: str
     value: Callable[[Run], float | None]
     form: str = ".4f"
+    is_better: Literal["larger", "smaller"] = field(default="larger", kw_only=True)
 
     def values(self, arm: Arm) -> list[float]:
         """Of the runs that have one, in the order of their seeds."""
@@ -55,6 +57,10 @@ class Quantity:
         note = f" ({estimate.note})" if estimate.note and len(arm.runs) > 1 else ""
         return format_estimate(estimate, self.form, beyond) + note
 
+    def brief(self, arm: Arm) -> str:
+        """The estimate on a line with others."""
+        return self.format(self.estimate(arm))
+
     def format(self, estimate: stats.Estimate | Comparison) -> str:
         """An estimate, or a difference of two, which has its sign."""
         if isinstance(estimate, stats.Estimate):
@@ -68,6 +74,7 @@ class TimeToEvent(Quantity):
     """Steps until a run has stopped by its rule; one that has not is censored at the horizon of its setting."""
 
     form: str = ".0f"
+    is_better: Literal["larger", "smaller"] = field(default="smaller", kw_only=True)
 
     def values(self, arm: Arm) -> list[float]:
         """Of all runs; a censored one has the horizon."""
@@ -80,6 +87,13 @@ class TimeToEvent(Quantity):
     def estimate(self, arm: Arm) -> stats.Estimate:
         """The restricted mean, with a bootstrap interval."""
         return survival.restricted_mean(self.sample(arm))
+
+    def brief(self, arm: Arm) -> str:
+        """The restricted mean, and how many runs have converged where not all have."""
+        sample = self.sample(arm)
+        count = int(sample.converged.sum())
+        shown = super().brief(arm) if count else f"> {sample.horizon}"
+        return shown if sample.converged.all() else f"{shown}, {count} of {len(sample.steps)} converged"
 
     def compare(self, a: Arm, b: Arm) -> Comparison | str:
         """The difference of restricted means, with a permutation test, and beside it the log-rank test."""

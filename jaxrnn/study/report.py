@@ -1,18 +1,18 @@
 """The sections of the page: what studies find in run directories, and what the reader's own runs say of each other."""
 
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from jaxrnn.rundir.read import Directory, describe
-from jaxrnn.study.arms import Arm, Found, Source, find_arms, with_values
+from jaxrnn.rundir.read import Directory
+from jaxrnn.study.arms import Arm, Source, varying, with_values
 from jaxrnn.study.claims import Judgement, judge
 from jaxrnn.study.compare import compare_arms
 from jaxrnn.study.figures import comparison_curves, survival_figure
 from jaxrnn.study.format import NONE, code
 from jaxrnn.study.page import Block, Figure, Section, Table, leaves
 from jaxrnn.study.quantities import TimeToEvent
-from jaxrnn.study.study import Evidence, Measured, Study
+from jaxrnn.study.study import Evidence, Study, read_evidence
 
 
 def make_sections(
@@ -34,7 +34,7 @@ def make_sections(
         mine = [(directory, source) for directory, source in directories if directory.study == study.name]
         if not mine:
             continue
-        evidence = _read_evidence(study, mine, cite)
+        evidence = read_evidence(study, mine, cite)
         content: list[Block] = []
         if not study.arms.paper or any(map(study.arms.is_paper, evidence.found.arms)):
             judged = judge(study.claims, evidence.found)
@@ -67,28 +67,6 @@ def _own_remarks(directories: Iterable[tuple[Directory, Source]], studies: Colle
         if source == "own" and found:
             remarks.append(f"{code(directory.path)}: {'; '.join(found)}")
     return remarks
-
-
-def _read_evidence(
-    study: Study, directories: Sequence[tuple[Directory, Source]], cite: Callable[[Sequence[Path]], str]
-) -> Evidence:
-    every = [directory for directory, _ in directories]
-    if study.row is None:
-        found = find_arms(study.arms, directories, lambda run: [one.value(run) for one in study.quantities])
-        return Evidence(found, every, cite)
-    measured: list[Measured] = []
-    remarks: list[tuple[Source, str]] = []
-    for directory, source in directories:
-        try:
-            config = study.arms.read(directory.config)
-            rows = [study.row.model_validate(run.result) for run in directory.runs if run.result is not None]
-        except ValueError as error:
-            remarks.append((source, f"{code(directory.path)}: {describe(error)}: left out"))
-            continue
-        if directory.complete and all(run.curve for run in directory.runs):
-            suffix = f"_{len(measured) + 1}" if measured else ""
-            measured.append(Measured(directory, config, rows, cite([directory.path]), suffix))
-    return Evidence(Found(study.arms, [], remarks), every, cite, measured)
 
 
 # --- What a study declares --------------------------------------------------------------------------------------------
@@ -168,7 +146,7 @@ def _off_paper(study: Study, arms: Sequence[Arm]) -> list[Block]:
 def _one_problem(study: Study, evidence: Evidence, problem: str, group: Sequence[Arm], reference: str) -> list[Block]:
     """The arms with what sets them apart, their differences, their curves."""
     settings = [arm.setting for arm in group]
-    varies = [name for name in settings[0] if any(setting[name] != settings[0][name] for setting in settings)]
+    varies = varying(settings)
     arms: dict[str, Arm] = {}
     for arm in group:
         others = [name for name in study.arms.differences(arm.setting) if name in varies]

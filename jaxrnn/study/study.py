@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from jaxrnn.rundir.read import Curve, Directory, Run
-from jaxrnn.study.arms import Arm, ArmScheme, Found, Setting, Source
+from jaxrnn.rundir.read import Curve, Directory, describe
+from jaxrnn.study.arms import Arm, ArmScheme, Found, Setting, Source, find_arms
 from jaxrnn.study.claims import Claim
-from jaxrnn.study.format import NONE, NOT_RUN
+from jaxrnn.study.format import NONE, NOT_RUN, code
 from jaxrnn.study.page import Block, Table
-from jaxrnn.study.quantities import Quantity, TimeToEvent
+from jaxrnn.study.quantities import Quantity
 
 if TYPE_CHECKING:
     from jaxrnn.rundir.directory import RunDirectory
@@ -169,16 +169,25 @@ class Study:
     note: str = ""
     tiny: Mapping[str, Any] = field(default_factory=dict)
 
-    def line(self, row: Row) -> str:
-        """What became of a run, in one line."""
-        if row.get("failed_at") is not None:
-            return f"{row['run']}: failed (NaN) at step {row['failed_at']}"
-        run = Run(row["run"], row["seed"], {}, Path(), row)
-        values = [(quantity, quantity.value(run)) for quantity in self.quantities]
-        # A curve is not at hand here; a time to an event that is not known has not come.
-        shown = [
-            f"{quantity.name} {NONE if value is None else format(value, '.6g')}"
-            for quantity, value in values
-            if value is not None or isinstance(quantity, TimeToEvent)
-        ]
-        return f"{row['run']}: {', '.join(shown) or 'done'}"
+
+def read_evidence(
+    study: Study, directories: Sequence[tuple[Directory, Source]], cite: Callable[[Sequence[Path]], str]
+) -> Evidence:
+    """What a study's directories hold; those that it cannot read are left out, and named in remarks."""
+    every = [directory for directory, _ in directories]
+    if study.row is None:
+        found = find_arms(study.arms, directories, lambda run: [one.value(run) for one in study.quantities])
+        return Evidence(found, every, cite)
+    measured: list[Measured] = []
+    remarks: list[tuple[Source, str]] = []
+    for directory, source in directories:
+        try:
+            config = study.arms.read(directory.config)
+            rows = [study.row.model_validate(run.result) for run in directory.runs if run.result is not None]
+        except ValueError as error:
+            remarks.append((source, f"{code(directory.path)}: {describe(error)}: left out"))
+            continue
+        if directory.complete and all(run.curve for run in directory.runs):
+            suffix = f"_{len(measured) + 1}" if measured else ""
+            measured.append(Measured(directory, config, rows, cite([directory.path]), suffix))
+    return Evidence(Found(study.arms, [], remarks), every, cite, measured)

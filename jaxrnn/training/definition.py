@@ -1,6 +1,8 @@
 """What is trained: `Training`, a record of pure functions and plain sizes, and `Run`, one seed under one setting."""
 
 import itertools
+import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -35,22 +37,37 @@ class Run(NamedTuple):
     """
 
     seed: int
-    values: Mapping[str, float] = {}
+    values: Mapping[str, Any] = {}
 
     @property
     def name(self) -> str:
-        """The run by what sets it apart, e.g. ``seed=2,learning_rate=0.001``."""
-        return ",".join([f"seed={self.seed}", *(f"{field}={value!r}" for field, value in self.values.items())])
+        """The run by what sets it apart, e.g. ``seed=2,cell=gru,learning_rate=0.001``."""
+        return ",".join([f"seed={self.seed}", *(f"{field}={text_of(value)}" for field, value in self.values.items())])
 
     def record(self) -> dict[str, Any]:
         """The first columns of each row about this run."""
         return {"run": self.name, "seed": self.seed, **self.values}
 
 
-def product(seeds: Iterable[int], sweep: Mapping[str, Sequence[float]]) -> list[Run]:
+def text_of(value: Any) -> str:
+    """A field's value in the name of a run: a text as it is, all else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def name_parts(name: str) -> set[str]:
+    """What the name of a run, or a part of it, says of each field: ``{"seed=2", "cell=gru"}``; a value has commas."""
+    return set(re.split(r",(?=\w+=)", name))
+
+
+def settings(sweep: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """All combinations of the values of swept fields, the last field's changing fastest; without fields, one."""
+    return [dict(zip(sweep, values, strict=True)) for values in itertools.product(*sweep.values())]
+
+
+def product(seeds: Iterable[int], sweep: Mapping[str, Sequence[Any]]) -> list[Run]:
     """All runs of a sweep, the seeds of the first setting first."""
-    seeds, settings = list(seeds), itertools.product(*sweep.values())
-    return [Run(seed, dict(zip(sweep, values, strict=True))) for values in settings for seed in seeds]
+    seeds = list(seeds)
+    return [Run(seed, values) for values in settings(sweep) for seed in seeds]
 
 
 class Callback(NamedTuple):

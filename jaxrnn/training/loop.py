@@ -1,5 +1,6 @@
-"""The host loop: calls the compiled program, hands what it gives to a recorder, and replaces runs that end."""
+"""The host loop: calls the compiled programs, hands what they give to a recorder, and replaces runs that end."""
 
+import contextlib
 import functools
 import math
 import time
@@ -12,8 +13,7 @@ import numpy as np
 
 from jaxrnn.arrays import Array, PyTree
 from jaxrnn.training import placement, processes, scheduler
-from jaxrnn.training.definition import Run, Training
-from jaxrnn.training.placement import Plan
+from jaxrnn.training.ledger import Ledger, Program
 from jaxrnn.training.recording import METRICS, TIMING, Recorder, Snapshot
 from jaxrnn.training.scheduler import Places
 from jaxrnn.training.signals import Interrupted
@@ -39,9 +39,7 @@ class Progress(NamedTuple):
 
 
 def train(
-    training: Training,
-    runs: Sequence[Run],
-    plan: Plan,
+    programs: Sequence[Program],
     recorder: Recorder,
     *,
     progress: Callable[[Progress], None] | None = None,
@@ -49,57 +47,69 @@ def train(
 ) -> list[dict[str, Any]]:
     """Trains all runs, or goes on with what the recorder has saved, and records what they do.
 
-    The plan says how many runs are in training at a time; the next run takes the place of one that has ended. A resumed
-    training records the same bytes as one that was never interrupted.
+    One program comes after the other. Its plan says how many runs are in training at a time; the next run takes the
+    place of one that has ended. A resumed training records the same bytes as one that was never interrupted.
 
     Args:
-        training: what is trained.
-        runs: seeds and settings.
-        plan: how they are placed.
+        programs: what is trained; the names of all runs are different.
         recorder: gets metrics, results and states.
         progress: called after each call of the compiled program.
         interrupted: asked after each call; if so, all is saved and the training ends.
 
     Returns:
-        The rows of results, in the order of `runs`.
+        The rows of results, in the order of the programs and their runs.
 
     Raises:
         Interrupted: everything is saved.
     """
-    loop = _Loop(training, runs, plan, recorder)
-    loop.begin()
-    while loop.places:
-        metrics = loop.advance()
-        if progress:
-            progress(loop.progress(metrics))
-        is_interrupted, is_due = processes.any_process([interrupted(), recorder.is_due()])
-        if loop.places and (is_interrupted or is_due):
-            recorder.save(loop.snapshot())
-        if loop.places and is_interrupted:
-            recorder.wait()
-            raise Interrupted
-    recorder.save(loop.snapshot())
+    ledger = Ledger(programs)
+    snapshot = recorder.restore(ledger.like)
+    ledger.recall(snapshot or Snapshot(), recorder)
+    recorder.begin(ledger.rows())
+    if snapshot is None:
+        # Before anything is measured: a directory with numbers and no checkpoint has lost it.
+        snapshot = Snapshot()
+        recorder.save(snapshot)
+        recorder.wait()
+    in_training = ledger.program_at(snapshot.places)
+    # What was in training goes on first; the sort keeps the order of the others.
+    for program in sorted(programs, key=lambda program: program is not in_training):
+        with jax.default_matmul_precision(program.precision) if program.precision else contextlib.nullcontext():
+            loop = _Loop(program, ledger, recorder)
+            loop.begin(snapshot)
+            snapshot = Snapshot()
+            while loop.places:
+                metrics = loop.advance()
+                if progress:
+                    progress(loop.progress(metrics))
+                is_interrupted, is_due = processes.any_process([interrupted(), recorder.is_due()])
+                if ledger.is_left() and (is_interrupted or is_due):
+                    recorder.save(loop.snapshot())
+                if ledger.is_left() and is_interrupted:
+                    recorder.wait()
+                    raise Interrupted
+    recorder.save(Snapshot(ended=ledger.ended))
     recorder.wait()
     # Complete only once a checkpoint on disk knows all that the results say.
-    recorder.write_results(loop.rows(), complete=True)
+    recorder.write_results(ledger.rows(), complete=True)
     processes.meet()
-    return loop.rows()
+    return ledger.rows()
 
 
 class _Loop:
-    def __init__(self, training: Training, runs: Sequence[Run], plan: Plan, recorder: Recorder) -> None:
-        self.training, self.plan, self.recorder = training, plan, recorder
-        self.runs = {run.name: run for run in runs}
-        self.trainer = make_trainer(training, plan)
-        self.ended: dict[str, dict[str, Any]] = {}
-        self.going_on: dict[str, TrainState] = {}
-        """The states of runs that had run out of steps and now have more."""
+    """The runs of one program."""
+
+    def __init__(self, program: Program, ledger: Ledger, recorder: Recorder) -> None:
+        self.training, self.plan = program.training, program.plan
+        self.ledger, self.recorder = ledger, recorder
+        self.runs = {run.name: run for run in program.runs}
+        self.trainer = make_trainer(self.training, self.plan)
         self.places: Places = ()
         self.state: TrainState | None = None
         self._steps: dict[str, int] = {}
         """By run in training, the step to take next."""
         self._programs: dict[tuple[str, int], Any] = {}
-        self._data = functools.cache(functools.partial(placement.replicate, training.data))
+        self._data = functools.cache(functools.partial(placement.replicate, self.training.data))
         self._test = placement.over_runs(self.trainer.test, 1)
 
     # --- Programs -----------------------------------------------------------------------------------------------------
@@ -114,34 +124,14 @@ class _Loop:
     def _place(self, tree: PyTree, size: int) -> PyTree:
         return placement.place(tree, size, self.plan.devices_each(size))
 
-    def _like(self, size: int) -> TrainState:
-        """Shapes and dtypes of a state of `size` runs."""
-        seeds = jax.ShapeDtypeStruct((size,), jnp.int32)
-        hyper = dict.fromkeys(self.training.hyper, jax.ShapeDtypeStruct((size,), jnp.float32))
-        return jax.eval_shape(jax.vmap(self.trainer.init, in_axes=(None, 0, 0)), self.training.data, seeds, hyper)
-
     # --- Which runs are in training -----------------------------------------------------------------------------------
 
-    def begin(self) -> None:
-        """Goes back to what was saved last, or begins."""
-        found = self.recorder.restore(self._like)
-        snapshot = found or Snapshot()
-        for name, row in snapshot.ended.items():
-            has_more = not row["stopped"] and row["failed_at"] is None and row["last_step"] < self.training.max_steps
-            if not has_more:
-                self.ended[name] = row
-            elif name not in snapshot.places:
-                state = self.recorder.state_of(name, self._like(1))
-                self.going_on[name] = processes.fetch(with_more_steps(state, self.training.max_steps))
-        self.recorder.begin(self.rows())
+    def begin(self, snapshot: Snapshot) -> None:
+        """Goes on with the runs that the snapshot has in training, or begins."""
         if snapshot.state is not None:
             self._restore(snapshot.places, snapshot.state)
         else:
             self._rearrange()
-        if found is None:
-            # Before anything is measured: a directory with numbers and no checkpoint has lost it.
-            self.recorder.save(self.snapshot())
-            self.recorder.wait()
 
     def _restore(self, places: Places, state: TrainState) -> None:
         """Places the runs as they were, or anew where they do not fit the devices that there are now."""
@@ -167,7 +157,7 @@ class _Loop:
 
     def _rearrange(self) -> None:
         """Gives free places to runs that wait; a program with fewer runs shrinks."""
-        waiting = [name for name in self.runs if name not in self.ended and name not in self.places]
+        waiting = [name for name in self.runs if name not in self.ledger.ended and name not in self.places]
         plan = self.plan
         places, kept, joining = scheduler.rearrange(
             self.places, waiting, plan.runs_per_program, plan.padded_size, plan.shrunk_size
@@ -197,8 +187,8 @@ class _Loop:
         }
         state = self._call("init", self.trainer.init, size, self._place(seeds, size), self._place(hyper, size))
         for i, name in joining.items():
-            if name in self.going_on:
-                saved = self.going_on.pop(name)
+            if name in self.ledger.going_on:
+                saved = self.ledger.going_on.pop(name)
                 state = self._place(jax.tree.map(lambda new, old, i=i: new.at[i].set(old[0]), state, saved), size)
         return state
 
@@ -286,7 +276,7 @@ class _Loop:
         for i in ended:
             self._end(str(self.places[i]), placement.take(self.state, [i], 1), Status(status[i]), int(step[i]))
         if ended:
-            self.recorder.write_results(self.rows(), complete=False)
+            self.recorder.write_results(self.ledger.rows(), complete=False)
             self.places = tuple(None if i in ended else name for i, name in enumerate(self.places))
         self._rearrange()
 
@@ -297,32 +287,29 @@ class _Loop:
         else:
             found = self._test(self._data(1, 1), state)
             tested = {key: _finite(np.asarray(value[0]).tolist()) for key, value in found.items()}
-        self.ended[name] = {
+        row = {
             **self.runs[name].record(),
             "last_step": step,
             "stopped": status == Status.STOPPED,
             "failed_at": step if has_failed else None,
             **tested,
         }
+        self.ledger.ended[name] = row
         more = state if status == Status.OUT_OF_STEPS else None
-        self.recorder.save_run(name, step, self.trainer.chosen(state), self.ended[name], more)
+        self.recorder.save_run(name, step, self.trainer.chosen(state), row, more)
 
     # --- What is saved and shown --------------------------------------------------------------------------------------
 
-    def rows(self) -> list[dict[str, Any]]:
-        """The results so far."""
-        return [self.ended[name] for name in self.runs if name in self.ended]
-
     def snapshot(self) -> Snapshot:
         """Where the training stands."""
-        return Snapshot(self.places, self.state, self.ended)
+        return Snapshot(self.places, self.state, self.ledger.ended)
 
     def progress(self, metrics: dict[str, float]) -> Progress:
-        """How far the training is."""
-        per_run = self.training.max_steps + 1
-        running = [name for name in self.places if name]
-        steps = len(self.ended) * per_run + sum(self._steps.get(name, 0) for name in running)
-        return Progress(steps, per_run * len(self.runs), running, len(self.ended), metrics)
+        """How far all programs are."""
+        ended, running = self.ledger.ended, [name for name in self.places if name]
+        most, past = (sum(self.ledger.max_steps(name) + 1 for name in of) for of in (self.ledger.program_of, ended))
+        steps = past + sum(self._steps.get(name, 0) for name in running)
+        return Progress(steps, most, running, len(ended), metrics)
 
 
 def _next_step(status: np.ndarray, step: np.ndarray) -> np.ndarray:

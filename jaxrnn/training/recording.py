@@ -42,8 +42,8 @@ class Recorder:
         self.files: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self.params: dict[str, PyTree] = {}
 
-    def restore(self, like: Callable[[int], TrainState]) -> Snapshot | None:
-        """What was saved last, or None at the beginning; `like` gives shapes and dtypes of a state of some size."""
+    def restore(self, like: Callable[[Places], TrainState]) -> Snapshot | None:
+        """What was saved last, or None at the beginning; `like` gives shapes and dtypes of the state of some places."""
         del like
         return None
 

@@ -15,6 +15,7 @@ from jaxrnn.study.arms import Found, find_arms
 from jaxrnn.study.claims import judge
 from jaxrnn.study.page import write_page
 from jaxrnn.study.report import make_sections
+from jaxrnn.study.summary import summarize
 
 STUDIES = {study.name: study for study in report.find_studies()}
 TIMES = re.compile(r'"\w*(seconds|repeats|load|process_bytes)": [^,}]+')
@@ -58,7 +59,14 @@ def test_results_have_the_same_keys_in_every_study(finished):
     if study.build:
         assert all(list(row)[:5] == ["run", "seed", "last_step", "stopped", "failed_at"] for row in rows)
         assert [row["seed"] for row in rows] == [0, 1]
-    assert all(study.line(row).startswith(row["run"]) for row in rows)
+
+
+def test_what_came_out_is_said_in_a_few_lines(finished):
+    study, path = finished
+    lines = summarize(study, path)
+    assert 1 <= len(lines) <= 6
+    assert all(line.isprintable() and line.strip() for line in lines)
+    assert study.build is None or "seeds: 2; " in lines[0]
 
 
 def test_it_resumes_to_the_same_bytes(finished, tmp_path, monkeypatch):

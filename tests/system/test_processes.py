@@ -250,11 +250,14 @@ BAD = [
     ({"cell": "transformer"}, [], "--config.cell=transformer", "gers_peephole"),
     ({"task": "baum_sweet"}, [], "--config.task=baum_sweet", "python -m experiments.formal"),
     ({"data_devices": 3}, [], "--config.data_devices=3", "number of devices"),
-    ({}, ["--sweep=learning_rat=1"], "--sweep=learning_rat=1", "no such field"),
+    ({}, ["--sweep=learning_rat=1"], "--sweep=learning_rat=1", "did you mean learning_rate?"),
     ({}, ["--sweep=learning_rate"], "--sweep=learning_rate", "FIELD=A,B,C"),
-    ({}, ["--sweep=digits=2,3"], "--sweep=digits=2,3", "learning_rate can"),
-    ({}, ["--sweep=cell=lstm,gru"], "--sweep=cell=lstm,gru", "learning_rate can"),
-    ({}, ["--sweep=learning_rate=0.1,x"], "--sweep=learning_rate=0.1,x", "number"),
+    ({}, ["--sweep=cell="], "--sweep=cell=", "FIELD=A,B,C"),
+    ({}, ["--sweep=num_seeds=2,3"], "--sweep=num_seeds=2,3", "cannot be swept"),
+    ({}, ["--sweep=cell=lstm,grru"], "--sweep=cell=lstm,grru: grru: ", "gers_peephole"),
+    ({}, ["--sweep=test_lengths=[2,4],[0]"], "--sweep=test_lengths=[2,4],[0]", "greater than or equal to 1"),
+    ({"dropout": 0.1}, ["--sweep=num_layers=2,1"], "--config.dropout=0.1", "num_layers should be 2"),
+    ({}, ["--sweep=learning_rate=.1,x"], "--sweep=learning_rate=.1,x: x: ", "number"),
     ({}, ["stray"], "'stray'", "--NAME=VALUE"),
     ({}, ["--config=missing.py:one"], "--config=missing.py:one: there is no file", "missing.py"),
     ({}, ["--config="], "--config=: there is no file", "''"),
@@ -304,15 +307,30 @@ def test_bad_directories_are_one_clear_line(call, finished, tmp_path, arguments,
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
 
 
-def test_a_sweep_has_its_own_columns_and_goes_on(call, finished, tmp_path):
-    path = tmp_path / "run"
-    fields = {**SMALL, "num_seeds": 1, "max_steps": 40}
-    assert call(f"--workdir={path}", "--sweep=learning_rate=0.01,1e-3", **fields).returncode == 0
-    more = ("--sweep=learning_rate=0.01,0.001,0.1", "--config.num_seeds=2")
-    done = call("--resume", f"--workdir={path}", *more)
+def test_a_sweep_is_killed_resumed_and_ranked(call, start, tmp_path):
+    whole, path = tmp_path / "whole", tmp_path / "killed"
+    sweep = ("--sweep=cell=lstm,gru", "--sweep=learning_rate=0.03,1e-3")
+    fields = {**SMALL, "num_seeds": 1, "max_steps": 60, "batch_size": 16}
+    done = call(f"--workdir={whole}", *sweep, **fields)
     assert done.returncode == 0, done.stderr
-    found = json.loads((path / "results.json").read_text())["runs"]
-    assert [(row["seed"], row["learning_rate"]) for row in found] == [(s, r) for r in (0.01, 1e-3, 0.1) for s in (0, 1)]
+    process = start(f"--workdir={path}", *sweep, **fields)
+    while process.poll() is None and not (size(path) and rows(path)[-1]["cell"] == "gru"):
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    resumed = call(f"--workdir={path}", "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert contents(path) == contents(whole)
+    settings = [(cell, rate) for cell in ("lstm", "gru") for rate in (0.03, 0.001)]
+    found = json.loads(contents(path)[1])["runs"]
+    assert [(row["cell"], row["learning_rate"]) for row in found] == settings
+    title, head, *ranking = done.stdout.splitlines()[:6]
+    assert "the best first by steps until convergence" in title
+    assert head.split()[:2] == ["cell", "learning_rate"]
+    assert {tuple(row.split()[1:3]) for row in ranking} == {(cell, str(rate)) for cell, rate in settings}
+    assert resumed.stdout.splitlines()[:6] == [title, head, *ranking]
+    assert f"python -m experiments.report --runs={whole}" in done.stdout
+    assert jaxrnn.load(path, run="cell=gru,learning_rate=0.03")[0].cell == "gru"
 
 
 def test_out_of_memory_is_one_clear_line(call, tmp_path):

@@ -23,8 +23,10 @@ def test_numbers_are_events_and_texts_are_left_out(tmp_path):
         directory.append("validation.jsonl", [{**ROW, "loss": 0.75}])
         directory.append("timing.jsonl", [{"seconds": 1.0}])
         directory.append("metrics.jsonl", [{**ROW, "run": "b", "step": 4, "loss": math.nan}])
+        directory.append("metrics.jsonl", [{**ROW, "run": "seed=1,cell=gru,size=3", "cell": "gru", "size": 3}])
     found = scalars(tmp_path / "run/tensorboard")
     assert found["a"] == {"loss": [(3, 0.5)], "validation/loss": [(3, 0.75)]}
+    assert found["seed=1,cell=gru,size=3"] == {"loss": [(3, 0.5)]}  # Swept fields are no metrics.
     ((step, value),) = found["b"]["loss"]
     assert (step, math.isnan(value)) == (4, True)
 

@@ -11,6 +11,7 @@ from tiny import contents, results, rows, train
 import jaxrnn
 from jaxrnn.rundir.checkpoint import CheckpointStore
 from jaxrnn.training import loop
+from jaxrnn.training.ledger import Program
 from jaxrnn.training.placement import Plan
 from jaxrnn.training.recording import Recorder
 from jaxrnn.training.seeds import Stream, stream_key
@@ -74,7 +75,7 @@ def test_what_cannot_be_measured_is_null(tmp_path):
 def test_in_memory_a_training_gives_what_it_writes_into_a_directory(whole):
     path, found = whole
     memory, seen = Recorder(), []
-    assert loop.train(tiny.training(), RUNS, Plan(), memory, progress=seen.append) == found
+    assert loop.train([Program(tiny.training(), RUNS, Plan())], memory, progress=seen.append) == found
     as_written = json.loads(
         json.dumps(memory.files["metrics.jsonl"]).replace("NaN", "null").replace("Infinity", "null")
     )

@@ -1,0 +1,65 @@
+"""What came out of the runs in a directory, in a few lines of plain text."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxrnn.rundir.read import read_directory
+from jaxrnn.study.arms import Arm, varying, with_values
+from jaxrnn.study.format import NONE
+from jaxrnn.study.quantities import Quantity
+from jaxrnn.study.study import Study, read_evidence
+
+MOST_ROWS = 20
+"""Settings that are listed; of more, the page has all."""
+
+
+def summarize(study: Study, path: Path) -> list[str]:
+    """Lines about complete runs: one of a single arm, a ranking of several; of a study that trains nothing, its brief.
+
+    Arms that do not solve the same problem have rankings of their own.
+    """
+    evidence = read_evidence(study, [(read_directory(path), "own")], cite=lambda paths: "")
+    if study.row is not None:
+        texts = [block for block in study.headline(evidence) if isinstance(block, str)]
+        return [line.replace("**", "") for text in texts for line in text.splitlines()]
+    problems: dict[str, list[Arm]] = {}
+    for arm in evidence.found.arms:
+        problems.setdefault(with_values("", arm.setting, study.arms.problem), []).append(arm)
+    lines = [remark for _, remark in evidence.found.remarks]
+    for problem, arms in problems.items():
+        # Not every setting has all quantities.
+        known = [one for one in study.quantities if any(one.brief(arm) != NONE for arm in arms)]
+        if len(arms) == 1:
+            (arm,) = arms
+            found = [f"{one.name} {one.brief(arm)}" for one in known]
+            lines.append(f"{arm.title}, seeds: {arm.count}; {'; '.join([*found, *_note(known, arm)]) or 'done'}")
+        else:
+            lines += _ranking(known, arms, f"{problem}: " if len(problems) > 1 else "")
+    return lines
+
+
+def _ranking(quantities: Sequence[Quantity], arms: Sequence[Arm], problem: str) -> list[str]:
+    """A heading, and a table with a row for each arm; the next quantity decides where the primary one is the same."""
+
+    def place(arm: Arm) -> list[tuple[bool, float]]:
+        values = [one.estimate(arm).value for one in quantities]
+        signs = [-1 if one.is_better == "larger" else 1 for one in quantities]
+        return [(value is None, sign * (value or 0.0)) for value, sign in zip(values, signs, strict=True)]
+
+    differ = varying([arm.setting for arm in arms])
+    fields = [name for name in dict.fromkeys([*arms[0].runs[0].swept, *differ]) if name in differ]
+    by = f", the best first by {quantities[0].name}; brackets are 95 % intervals over seeds" if quantities else ""
+    rows = [["", *fields, "seeds", *(one.name for one in quantities), ""]]
+    for number, arm in enumerate(sorted(arms, key=place)[:MOST_ROWS], start=1):
+        values = [*(str(arm.setting[name]) for name in fields), arm.count]
+        rows.append([str(number), *values, *(one.brief(arm) for one in quantities), *(_note(quantities, arm) or [""])])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    table = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    left_out = [f"and {len(arms) - MOST_ROWS} more"] if len(arms) > MOST_ROWS else []
+    return [f"{problem}{len(arms)} settings{by}", *table, *left_out]
+
+
+def _note(quantities: Sequence[Quantity], arm: Arm) -> list[str]:
+    """Why the interval of the primary quantity is missing or too narrow, if it is."""
+    note = quantities[0].estimate(arm).note if quantities and len(arm.runs) > 1 else ""
+    return [f"({note})"] if note else []
