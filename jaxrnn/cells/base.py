@@ -7,6 +7,7 @@ in one matrix, in the order that each parameter class gives.
 
 import collections
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -94,7 +95,10 @@ class Product:
         return lambda d_u: transposed(d_u)[0]
 
     def pull_weight(self, weight: PyTree, s: Array, d_u: Array) -> PyTree:
-        """The cotangent of the weights from those of all steps, ``[T, *batch, U]``, and their ``s [T, *batch, H]``."""
+        """The cotangent of the weights from those of some steps, ``[T, *batch, U]``, and their ``s [T, *batch, H]``.
+
+        As a sum over many items, it may have a higher precision than they.
+        """
 
         def steps(weight: PyTree) -> Array:
             return jax.vmap(self.apply, in_axes=(None, 0))(self.prepare(weight), s)
@@ -130,10 +134,12 @@ class MatrixProduct(Product):
 
     def pull_weight(self, weight: Array, s: Array, d_u: Array) -> Array:
         """As in `Product`."""
-        axes, sums = tuple(range(d_u.ndim - 1)), None
         if self.dtype is not None:
-            s, d_u, sums = s.astype(self.dtype), d_u.astype(self.dtype), jnp.float32
-        return jnp.tensordot(s, d_u, (axes, axes), preferred_element_type=sums).astype(weight.dtype)
+            s, d_u = s.astype(self.dtype), d_u.astype(self.dtype)
+        # As matrices: XLA copies what has more axes.
+        rows = math.prod(d_u.shape[:-1])
+        s, d_u = s.reshape(rows, s.shape[-1]), d_u.reshape(rows, d_u.shape[-1])
+        return jnp.matmul(s.T, d_u, preferred_element_type=jnp.promote_types(weight.dtype, jnp.float32))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

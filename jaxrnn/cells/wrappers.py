@@ -34,7 +34,8 @@ def in_dtype(cell: Cell, dtype: Any, *, is_table: bool = False) -> Cell:
 
     def backward(residuals: tuple[Array, Array], d_y: Array) -> tuple[Array, Array]:
         x, w = residuals
-        return product.pull_source(product.prepare(w), x)(d_y).astype(x.dtype), product.pull_weight(w, x, d_y)
+        d_x, d_w = product.pull_source(product.prepare(w), x)(d_y), product.pull_weight(w, x, d_y)
+        return d_x.astype(x.dtype), d_w.astype(w.dtype)
 
     multiply.defvjp(forward, backward)
 

@@ -88,15 +88,26 @@ def _stacked_backward(cell: ProductCell, reverse: bool, residuals: Any, cotangen
     (d_elementwise, d_first), (d_us, d_zs) = _walk_back_in_place(cell, reverse, problem, carries, us, zs, cotangents)
     d_elementwise = jax.tree.map(lambda d, x: d.astype(x.dtype), d_elementwise, problem.elementwise)
     d_weight = cell.product.pull_weight(problem.weight, jax.vmap(cell.source)(carries), d_us)
+    d_weight = jax.tree.map(lambda d, x: d.astype(x.dtype), d_weight, problem.weight)
     d_values, d_projection = d_us if d_zs is None else d_zs, None
     if problem.projection is not None:
-        _, pull_back = jax.vjp(cell.project_all, problem.projection, inputs.values)
-        d_projection, d_values = pull_back(d_values)
+        d_projection, d_values = _pull_projection(cell, problem.projection, inputs.values, d_values)
     elif inputs.indices is not None:
         d_values, _ = lookup_backward((inputs.values, inputs.indices), d_values)
     # The start of a sequence does not depend on the parameters' values.
     d_steps = Steps(Inputs(d_values, None), None, None)
     return (Problem(d_elementwise, d_weight, d_projection, d_first, None, d_steps),)
+
+
+def _pull_projection(cell: ProductCell, params: PyTree, xs: Array, d_zs: Array) -> tuple[PyTree, Array]:
+    """The cotangents of the parameters and of the inputs of all steps."""
+    if not cell.is_rowwise:
+        pulled: tuple[PyTree, Array] = jax.vjp(cell.project_all, params, xs)[1](d_zs)
+        return pulled
+    # As matrices: XLA copies what has more axes.
+    rows = xs.reshape(-1, xs.shape[-1])
+    d_params, d_rows = jax.vjp(cell.project, params, rows)[1](d_zs.reshape(len(rows), d_zs.shape[-1]))
+    return d_params, d_rows.reshape(xs.shape)
 
 
 def _walk_back(

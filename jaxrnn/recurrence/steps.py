@@ -41,9 +41,10 @@ def lookup_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[A
     size = table_vz.shape[0]
     indices = wide(indices)
     from_start = jnp.where(indices < 0, indices + size, indices)
-    one_hot = jax.nn.one_hot(from_start, size, dtype=cotangent.dtype)
-    axes = tuple(range(indices.ndim))
-    return jnp.tensordot(one_hot, cotangent, (axes, axes), precision="highest").astype(table_vz.dtype), None
+    # As matrices: XLA copies what has more axes.
+    one_hot = jax.nn.one_hot(from_start.reshape(-1), size, dtype=cotangent.dtype)
+    rows = cotangent.reshape(from_start.size, cotangent.shape[-1])
+    return jnp.matmul(one_hot.T, rows, precision="highest").astype(table_vz.dtype), None
 
 
 lookup.defvjp(_lookup_forward, lookup_backward)
