@@ -10,7 +10,7 @@ from absl import flags
 from experiments import _cli
 from experiments.benchmark.harness import large_product, measure
 from experiments.benchmark.suites import SUITES
-from experiments.benchmark.tables import make_table, settings, write
+from experiments.benchmark.tables import make_table, means, settings, write
 from jaxrnn.rundir.directory import RunError
 from jaxrnn.study.page import table_markdown
 
@@ -31,6 +31,7 @@ def main(names: Sequence[str], repeats: int, out: Path | None) -> None:
             print(table_markdown(make_table(measured[-1], used)), end="\n\n", flush=True)
             if out is not None:  # After each: the next comparison may need more memory, or time, than there is.
                 write(out, {"suites": list(names), "repeats": repeats, **used}, measured)
+        print(*(table_markdown(table) for table in means(measured)), sep="\n")
     except OSError as error:
         raise RunError(f"--out={out}: cannot be written: {error.strerror}") from error
 

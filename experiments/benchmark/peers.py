@@ -186,17 +186,31 @@ def torch_classifier(name: str, config: Config, flops: int) -> Variant:
     return _variant(name, config.cell, config, flops, _trainer(torch, config, model, loss))
 
 
-def torch_layer(name: str, xs: Any, hidden_size: int, flops: int) -> Variant:
-    """``nn.LSTM`` or ``nn.GRU`` on dense inputs ``[T, B, D]``: forward pass, and gradient of parameters and inputs."""
+def torch_layer(name: str, xs: Any, hidden_size: int, flops: int, work: str = "gradient") -> Variant:
+    """``nn.LSTM``, ``nn.GRU`` or ``nn.RNN`` on dense inputs ``[T, B, D]``.
+
+    The work is "forward", the "gradient" of parameters and inputs, or else a step of gradient descent.
+    """
     torch = _torch()
     layer = getattr(torch.nn, name.upper())(xs.shape[-1], hidden_size).to(_device(torch))
-    inputs = torch.tensor(xs, device=_device(torch), requires_grad=True)
+    inputs = torch.tensor(xs, device=_device(torch), requires_grad=work == "gradient")
 
     def step() -> None:
         layer.zero_grad()
         inputs.grad = None
-        (layer(inputs)[0] ** 2).mean().backward()
-        inputs.grad.sum().item()  # Waits for the device.
+        with torch.set_grad_enabled(work != "forward"):
+            ys = layer(inputs)[0]
+        if work == "forward":
+            ys[-1].sum().item()  # Waits for the device.
+            return
+        (ys**2).mean().backward()
+        if work == "gradient":
+            inputs.grad.sum().item()
+            return
+        with torch.no_grad():
+            for parameter in layer.parameters():
+                parameter -= 1e-3 * parameter.grad
+        parameter.sum().item()
 
     return Variant(f"PyTorch nn.{name.upper()}", name, step, 1, flops)
 

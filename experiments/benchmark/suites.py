@@ -13,6 +13,7 @@ import configs.text
 from configs.formal import Config
 from experiments import formal, nodes, text
 from experiments.benchmark import peers
+from experiments.benchmark.grid import grid
 from experiments.benchmark.harness import ENDLESS, OURS, PRECISION, Comparison, Variant, compile_timed, training_variant
 from experiments.benchmark.scan import scan
 from jaxrnn.cells import CELLS, ProductCell
@@ -224,4 +225,5 @@ SUITES: dict[str, Callable[[], Iterator[Comparison]]] = {
     "seeds": seeds,
     "graphs": graphs,
     "scan": scan,
+    "grid": grid,
 }

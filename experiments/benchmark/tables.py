@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.benchmark.grid import geometric_means
 from experiments.benchmark.harness import OURS, PRECISION
 from experiments.benchmark.peers import version
 from jaxrnn.rundir.provenance import device, versions
@@ -15,7 +16,7 @@ from jaxrnn.study.format import NONE
 from jaxrnn.study.page import Table, table_markdown
 from jaxrnn.training.cores import num_cores
 
-_PEERS = ("torch", "torch_geometric")
+_PEERS = ("torch", "torch_geometric", "memax")
 
 
 def settings() -> dict[str, Any]:
@@ -57,8 +58,13 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def means(measured: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """The geometric means of the grid, if it was measured."""
+    return [table] if (table := geometric_means(measured)).rows else []
+
+
 def write(out: Path, record: Mapping[str, Any], measured: Sequence[Mapping[str, Any]]) -> None:
     """Writes ``benchmark.json`` (seconds, FLOP/s) and the tables."""
     (out / "benchmark.json").write_text(json.dumps({**record, "comparisons": measured}, indent=1) + "\n")
-    tables = [table_markdown(make_table(one, record)) for one in measured]
+    tables = [table_markdown(table) for table in (*(make_table(one, record) for one in measured), *means(measured))]
     (out / "benchmark.md").write_text("\n\n".join(tables) + "\n")

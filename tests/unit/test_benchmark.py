@@ -14,7 +14,7 @@ import configs.text
 from configs.formal import Config
 from experiments import _cli, nodes, text
 from experiments.benchmark import __main__ as binary
-from experiments.benchmark import peers, scan, speed, suites, tables
+from experiments.benchmark import grid, peers, scan, speed, suites, tables
 from experiments.benchmark.harness import Comparison, Variant, large_product, measure, training_variant
 from experiments.torch_weights import import_weights
 from jaxrnn.cells import CELLS, LSTMParams, PeepholeParams
@@ -176,6 +176,24 @@ def test_the_suite_of_long_scans():
     rows = sorted((group, name) for group, of_group in names.items() for name in of_group)
     comparison = comparison._replace(variants=sorted(comparison.variants, key=lambda one: (one.group, one.name)))
     check_suite(comparison, rows, [flops[group] for group, _ in rows])
+
+
+def test_the_grid_of_sizes_and_its_geometric_means():
+    (comparison,) = grid.grid([grid.Sizes(6, 2, 3, 4)], cells=("rnn", "peephole"))
+    # T=6, B=2: products of 2 T B (D + H) U; those of the inputs' gradient are not in a chunk.
+    each = 2 * 6 * 2 * 4
+    flops = [each * n for n in (3 + 4, 3 * (3 + 4), 2 * 3 + 3 * 4) for _ in range(3)]
+    flops += [each * n for n in (4 * 3 + 3 * 4, 3 * (4 * 3 + 3 * 4), 2 * 4 * 3 + 3 * 3 * 4)]
+    names = ("jaxrnn", "Flax nn.RNN(SimpleCell)", "PyTorch nn.RNN")
+    rows = [(f"rnn, {kind}", name) for kind in grid.KINDS for name in names]
+    check_suite(comparison, rows + [(f"peephole, {kind}", "jaxrnn") for kind in grid.KINDS], flops)
+
+    def measured(ours, flax, torch):
+        ratios = {"jaxrnn": ours, "Flax": flax, "PyTorch": torch}
+        return {"key": "grid_1", "rows": [{"group": "rnn", "name": name, "ratio": r} for name, r in ratios.items()]}
+
+    (row,) = grid.geometric_means([measured(1.0, 4.0, 5.0), measured(1.0, 2.0, 1.0), {"key": "text", "rows": []}]).rows
+    assert row == ["rnn", "2.00", "1.00", "4.00", "2"]
 
 
 def test_the_sampling_suite():

@@ -1,0 +1,148 @@
+"""The suite ``grid``: a layer on dense inputs of many sizes, as others call it: in one jitted call, and in a chunk."""
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from experiments.benchmark import peers
+from experiments.benchmark.harness import OURS, Comparison, Variant, compile_timed
+from jaxrnn.arrays import Array, PyTree
+from jaxrnn.cells import CELLS, torch_uniform
+from jaxrnn.recurrence import unroll
+from jaxrnn.study.page import Table
+
+KEY = "grid"
+"""What the keys of its comparisons begin with."""
+CHUNK_STEPS = 4
+KINDS = ("forward", "gradient", "step in a chunk")
+_GATES = {"lstm": (4, 4), "gru": (3, 3), "rnn": (1, 1), "peephole": (4, 3)}
+"""Those that read the inputs, and those that read the carry."""
+_FLAX: Mapping[str, Sequence[type[Any]]] = {
+    "lstm": (nn.OptimizedLSTMCell, nn.LSTMCell),
+    "gru": (nn.GRUCell,),
+    "rnn": (nn.SimpleCell,),
+}
+_MEMAX = {"lstm": "LSTM", "gru": "GRU"}
+
+
+class Sizes(NamedTuple):
+    """Steps, batch, inputs and hidden units."""
+
+    num_steps: int
+    batch_size: int
+    input_size: int
+    hidden_size: int
+
+
+SIZES = tuple(
+    Sizes(*sizes)
+    for sizes in (
+        (512, 32, 128, 128),
+        (128, 64, 256, 256),
+        (128, 32, 32, 32),
+        (128, 32, 8, 32),
+        (64, 128, 512, 512),
+        (1024, 8, 64, 64),
+        (4096, 4, 64, 128),
+        (30, 64, 512, 512),
+        (100, 1, 128, 128),
+    )
+)
+
+
+def grid(all_sizes: Sequence[Sizes] = SIZES, cells: Sequence[str] = tuple(_GATES)) -> Iterator[Comparison]:
+    """Each cell by size: forward, the gradient of parameters and inputs, and steps of gradient descent in a chunk."""
+    for sizes in all_sizes:
+        xs = jax.random.normal(jax.random.key(0), (sizes.num_steps, sizes.batch_size, sizes.input_size))
+        variants = [variant for cell in cells for variant in _variants(cell, sizes, xs)]
+        title = "A layer on dense inputs, T={}, B={}, D={}, H={}; chunks of {} steps".format(*sizes, CHUNK_STEPS)
+        yield Comparison("_".join(map(str, (KEY, *sizes))), title, variants, "step", "all products")
+
+
+def geometric_means(measured: Sequence[Mapping[str, Any]]) -> Table:
+    """By cell and kind, the time of the fastest peer at each size, ours being 1: mean, least and greatest."""
+    ratios: dict[str, list[float]] = {}
+    for comparison in measured:
+        if comparison["key"].startswith(KEY):
+            for group in dict.fromkeys(row["group"] for row in comparison["rows"]):
+                peer = [row["ratio"] for row in comparison["rows"] if row["group"] == group and row["name"] != OURS]
+                if peer and None not in peer:
+                    ratios.setdefault(group, []).append(min(peer))
+    rows = [
+        [group, f"{np.exp(np.mean(np.log(found))):.2f}", f"{min(found):.2f}", f"{max(found):.2f}", str(len(found))]
+        for group, found in ratios.items()
+    ]
+    caption = "The time of the fastest peer at each size of the grid, ours being 1"
+    return Table(caption, ("cell and work", "geometric mean", "least", "greatest", "sizes"), rows)
+
+
+def _variants(cell: str, sizes: Sizes, xs: Array) -> Iterator[Variant]:
+    params = CELLS[cell].init(jax.random.key(0), sizes.input_size, sizes.hidden_size, torch_uniform)
+    layers: dict[str, tuple[Callable[[PyTree, Array], Array], PyTree]] = {
+        OURS: (lambda params, xs: unroll(CELLS[cell], params, xs)[1], params)
+    }
+    for kind in _FLAX.get(cell, ()):
+        rnn = nn.RNN(kind(sizes.hidden_size), time_major=True)
+        layers[f"Flax nn.RNN({kind.__name__})"] = rnn.apply, rnn.init(jax.random.key(0), xs)
+    # memax's layers have as many inputs as units.
+    if cell in _MEMAX and sizes.input_size == sizes.hidden_size and peers.version("memax"):
+        layers[f"memax {_MEMAX[cell]}"] = _memax(cell, sizes)
+    of_inputs, of_carry = (
+        2 * sizes.num_steps * sizes.batch_size * sizes.hidden_size * gates * rows
+        for gates, rows in zip(_GATES[cell], sizes[2:], strict=True)
+    )
+    forward = of_inputs + of_carry
+    # In a chunk, the inputs get no gradient.
+    flops = dict(zip(KINDS, (forward, 3 * forward, 3 * forward - of_inputs), strict=True))
+    for kind in KINDS:
+        for name, (outputs, drawn) in layers.items():
+            yield _variant(name, cell, kind, outputs, drawn, xs, flops[kind])
+        if cell in _FLAX and peers.version("torch"):
+            layer = peers.torch_layer(cell, np.asarray(xs), sizes.hidden_size, flops[kind], kind)
+            yield layer._replace(group=f"{cell}, {kind}")
+
+
+def _variant(
+    name: str, cell: str, kind: str, outputs: Callable[[PyTree, Array], Array], params: PyTree, xs: Array, flops: int
+) -> Variant:
+    def loss(params: PyTree, xs: Array) -> Array:
+        return (outputs(params, xs) ** 2).mean()
+
+    def descend(params: PyTree, xs: Array) -> PyTree:
+        def step(params: PyTree, _: None) -> tuple[PyTree, None]:
+            return jax.tree.map(lambda p, d: p - 1e-3 * d, params, jax.grad(loss)(params, xs)), None
+
+        return jax.lax.scan(step, params, None, length=CHUNK_STEPS)[0]
+
+    work = dict(zip(KINDS, (outputs, jax.grad(loss, argnums=(0, 1)), descend), strict=True))[kind]
+    program, compile_seconds = compile_timed(jax.jit(work), params, xs)
+
+    def step() -> None:
+        jax.block_until_ready(program(params, xs))
+
+    return Variant(name, f"{cell}, {kind}", step, CHUNK_STEPS if kind == KINDS[2] else 1, flops, compile_seconds)
+
+
+def _memax(cell: str, sizes: Sizes) -> tuple[Callable[[PyTree, Array], Array], PyTree]:
+    """The layer of memax over a batch; its parameters are the arrays of an Equinox module."""
+    equinox = importlib.import_module("equinox")
+    kinds = importlib.import_module(f"memax.equinox.set_actions.{cell}")
+    layer = getattr(kinds, _MEMAX[cell])(sizes.hidden_size, key=jax.random.key(0))
+    params, rest = equinox.partition(layer, equinox.is_inexact_array)
+    starts = jnp.zeros(sizes.num_steps, bool)
+
+    def outputs(params: PyTree, xs: Array) -> Array:
+        layer = equinox.combine(params, rest)
+
+        def one(x: Array) -> Array:
+            ys: Array = layer(layer.initialize_carry(), (x, starts))[1]
+            return ys
+
+        return jax.vmap(one, in_axes=1, out_axes=1)(xs)
+
+    return outputs, params
