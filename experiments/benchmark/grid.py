@@ -86,9 +86,9 @@ def _variants(cell: str, sizes: Sizes, xs: Array) -> Iterator[Variant]:
     layers: dict[str, tuple[Callable[[PyTree, Array], Array], PyTree]] = {
         OURS: (lambda params, xs: unroll(CELLS[cell], params, xs)[1], params)
     }
-    for kind in _FLAX.get(cell, ()):
-        rnn = nn.RNN(kind(sizes.hidden_size), time_major=True)
-        layers[f"Flax nn.RNN({kind.__name__})"] = rnn.apply, rnn.init(jax.random.key(0), xs)
+    for flax_cell in _FLAX.get(cell, ()):
+        rnn = nn.RNN(flax_cell(sizes.hidden_size), time_major=True)
+        layers[f"Flax nn.RNN({flax_cell.__name__})"] = rnn.apply, rnn.init(jax.random.key(0), xs)
     # memax's layers have as many inputs as units.
     if cell in _MEMAX and sizes.input_size == sizes.hidden_size and peers.version("memax"):
         layers[f"memax {_MEMAX[cell]}"] = _memax(cell, sizes)
