@@ -8,9 +8,10 @@ from typing import Any
 from absl import flags
 
 from experiments import _cli
+from experiments.benchmark.grid import geometric_means
 from experiments.benchmark.harness import large_product, measure
 from experiments.benchmark.suites import SUITES
-from experiments.benchmark.tables import make_table, means, settings, write
+from experiments.benchmark.tables import make_table, settings, write
 from jaxrnn.rundir.directory import RunError
 from jaxrnn.study.page import table_markdown
 
@@ -31,7 +32,8 @@ def main(names: Sequence[str], repeats: int, out: Path | None) -> None:
             print(table_markdown(make_table(measured[-1], used)), end="\n\n", flush=True)
             if out is not None:  # After each: the next comparison may need more memory, or time, than there is.
                 write(out, {"suites": list(names), "repeats": repeats, **used}, measured)
-        print(*(table_markdown(table) for table in means(measured)), sep="\n")
+        for table in geometric_means(measured):
+            print(table_markdown(table))
     except OSError as error:
         raise RunError(f"--out={out}: cannot be written: {error.strerror}") from error
 

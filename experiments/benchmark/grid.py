@@ -10,7 +10,7 @@ import numpy as np
 from flax import linen as nn
 
 from experiments.benchmark import peers
-from experiments.benchmark.harness import OURS, Comparison, Variant, compile_timed
+from experiments.benchmark.harness import CHUNK_STEPS, FORWARD, GRADIENT, OURS, STEP, Comparison, Variant, layer_variant
 from jaxrnn.arrays import Array, PyTree
 from jaxrnn.cells import CELLS, torch_uniform
 from jaxrnn.recurrence import unroll
@@ -18,8 +18,6 @@ from jaxrnn.study.page import Table
 
 KEY = "grid"
 """What the keys of its comparisons begin with."""
-CHUNK_STEPS = 4
-KINDS = ("forward", "gradient", "step in a chunk")
 _GATES = {"lstm": (4, 4), "gru": (3, 3), "rnn": (1, 1), "peephole": (4, 3)}
 """Those that read the inputs, and those that read the carry."""
 _FLAX: Mapping[str, Sequence[type[Any]]] = {
@@ -64,8 +62,8 @@ def grid(all_sizes: Sequence[Sizes] = SIZES, cells: Sequence[str] = tuple(_GATES
         yield Comparison("_".join(map(str, (KEY, *sizes))), title, variants, "step", "all products")
 
 
-def geometric_means(measured: Sequence[Mapping[str, Any]]) -> Table:
-    """By cell and kind, the time of the fastest peer at each size, ours being 1: mean, least and greatest."""
+def geometric_means(measured: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """By cell and work, the time of the fastest peer at each size, ours being 1; no table if the grid is not there."""
     ratios: dict[str, list[float]] = {}
     for comparison in measured:
         if comparison["key"].startswith(KEY):
@@ -78,7 +76,8 @@ def geometric_means(measured: Sequence[Mapping[str, Any]]) -> Table:
         for group, found in ratios.items()
     ]
     caption = "The time of the fastest peer at each size of the grid, ours being 1"
-    return Table(caption, ("cell and work", "geometric mean", "least", "greatest", "sizes"), rows)
+    columns = ("cell and work", "geometric mean", "least", "greatest", "sizes")
+    return [Table(caption, columns, rows)] if rows else []
 
 
 def _variants(cell: str, sizes: Sizes, xs: Array) -> Iterator[Variant]:
@@ -98,34 +97,12 @@ def _variants(cell: str, sizes: Sizes, xs: Array) -> Iterator[Variant]:
     )
     forward = of_inputs + of_carry
     # In a chunk, the inputs get no gradient.
-    flops = dict(zip(KINDS, (forward, 3 * forward, 3 * forward - of_inputs), strict=True))
-    for kind in KINDS:
+    for work, flops in {FORWARD: forward, GRADIENT: 3 * forward, STEP: 3 * forward - of_inputs}.items():
+        group = f"{cell}, {work}"
         for name, (outputs, drawn) in layers.items():
-            yield _variant(name, cell, kind, outputs, drawn, xs, flops[kind])
+            yield layer_variant(name, group, outputs, drawn, xs, flops, work)
         if cell in _FLAX and peers.version("torch"):
-            layer = peers.torch_layer(cell, np.asarray(xs), sizes.hidden_size, flops[kind], kind)
-            yield layer._replace(group=f"{cell}, {kind}")
-
-
-def _variant(
-    name: str, cell: str, kind: str, outputs: Callable[[PyTree, Array], Array], params: PyTree, xs: Array, flops: int
-) -> Variant:
-    def loss(params: PyTree, xs: Array) -> Array:
-        return (outputs(params, xs) ** 2).mean()
-
-    def descend(params: PyTree, xs: Array) -> PyTree:
-        def step(params: PyTree, _: None) -> tuple[PyTree, None]:
-            return jax.tree.map(lambda p, d: p - 1e-3 * d, params, jax.grad(loss)(params, xs)), None
-
-        return jax.lax.scan(step, params, None, length=CHUNK_STEPS)[0]
-
-    work = dict(zip(KINDS, (outputs, jax.grad(loss, argnums=(0, 1)), descend), strict=True))[kind]
-    program, compile_seconds = compile_timed(jax.jit(work), params, xs)
-
-    def step() -> None:
-        jax.block_until_ready(program(params, xs))
-
-    return Variant(name, f"{cell}, {kind}", step, CHUNK_STEPS if kind == KINDS[2] else 1, flops, compile_seconds)
+            yield peers.torch_layer(cell, np.asarray(xs), sizes.hidden_size, flops, work)._replace(group=group)
 
 
 def _memax(cell: str, sizes: Sizes) -> tuple[Callable[[PyTree, Array], Array], PyTree]:

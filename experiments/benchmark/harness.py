@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.arrays import PyTree
+from jaxrnn.arrays import Array, PyTree
 from jaxrnn.training.definition import Training
 from jaxrnn.training.placement import Plan, over_runs, replicate
 from jaxrnn.training.trainer import Status, make_trainer
@@ -18,6 +18,10 @@ ENDLESS = 2**31 - 2
 """Steps of a run: a run that has ended would do no work."""
 OURS = "jaxrnn"
 """The variant that the others of its group are compared with."""
+FORWARD, GRADIENT, STEP = "forward", "gradient", "step in a chunk"
+"""The work of a layer alone: its outputs, the gradient of parameters and inputs, or a step of gradient descent."""
+CHUNK_STEPS = 4
+"""Steps of gradient descent in a call."""
 _QUEUED = 10
 """Products that the device has at once, so that none waits for Python."""
 
@@ -120,6 +124,35 @@ def training_variant(
         assert (np.asarray(state.status) == Status.RUNNING).all()  # Else it would not have done all its work.
 
     return Variant(name, group, step, training.chunk_steps * num_runs, flops, compile_seconds)
+
+
+def layer_variant(
+    name: str,
+    group: str,
+    outputs: Callable[[PyTree, Array], Array],
+    params: PyTree,
+    xs: Array,
+    flops: int,
+    work: str = GRADIENT,
+) -> Variant:
+    """A layer on dense inputs ``[T, B, D]``, compiled for its work; the loss is the mean square of its outputs."""
+
+    def loss(params: PyTree, xs: Array) -> Array:
+        return (outputs(params, xs) ** 2).mean()
+
+    def descend(params: PyTree, xs: Array) -> PyTree:
+        def step(params: PyTree, _: None) -> tuple[PyTree, None]:
+            return jax.tree.map(lambda p, d: p - 1e-3 * d, params, jax.grad(loss)(params, xs)), None
+
+        return jax.lax.scan(step, params, None, length=CHUNK_STEPS)[0]
+
+    works = {FORWARD: outputs, GRADIENT: jax.grad(loss, argnums=(0, 1)), STEP: descend}
+    program, compile_seconds = compile_timed(jax.jit(works[work]), params, xs)
+
+    def step() -> None:
+        jax.block_until_ready(program(params, xs))
+
+    return Variant(name, group, step, CHUNK_STEPS if work == STEP else 1, flops, compile_seconds)
 
 
 def large_product(size: int = 2048) -> Variant:

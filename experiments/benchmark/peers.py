@@ -14,7 +14,7 @@ import configs.nodes
 import configs.text
 from configs.formal import Config
 from experiments import formal
-from experiments.benchmark.harness import Variant, training_variant
+from experiments.benchmark.harness import FORWARD, GRADIENT, STEP, Variant, training_variant
 from jaxrnn.arrays import Array, PyTree
 from jaxrnn.data import nodes as node_data
 from jaxrnn.data.formal import TASKS
@@ -186,31 +186,23 @@ def torch_classifier(name: str, config: Config, flops: int) -> Variant:
     return _variant(name, config.cell, config, flops, _trainer(torch, config, model, loss))
 
 
-def torch_layer(name: str, xs: Any, hidden_size: int, flops: int, work: str = "gradient") -> Variant:
-    """``nn.LSTM``, ``nn.GRU`` or ``nn.RNN`` on dense inputs ``[T, B, D]``.
-
-    The work is "forward", the "gradient" of parameters and inputs, or else a step of gradient descent.
-    """
+def torch_layer(name: str, xs: Any, hidden_size: int, flops: int, work: str = GRADIENT) -> Variant:
+    """``nn.LSTM``, ``nn.GRU`` or ``nn.RNN`` on dense inputs ``[T, B, D]``, and its work as in `layer_variant`."""
     torch = _torch()
     layer = getattr(torch.nn, name.upper())(xs.shape[-1], hidden_size).to(_device(torch))
-    inputs = torch.tensor(xs, device=_device(torch), requires_grad=work == "gradient")
+    inputs = torch.tensor(xs, device=_device(torch), requires_grad=work == GRADIENT)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=1e-3)
 
     def step() -> None:
-        layer.zero_grad()
+        optimizer.zero_grad()
         inputs.grad = None
-        with torch.set_grad_enabled(work != "forward"):
+        with torch.set_grad_enabled(work != FORWARD):
             ys = layer(inputs)[0]
-        if work == "forward":
-            ys[-1].sum().item()  # Waits for the device.
-            return
-        (ys**2).mean().backward()
-        if work == "gradient":
-            inputs.grad.sum().item()
-            return
-        with torch.no_grad():
-            for parameter in layer.parameters():
-                parameter -= 1e-3 * parameter.grad
-        parameter.sum().item()
+        if work != FORWARD:
+            (ys**2).mean().backward()
+        if work == STEP:
+            optimizer.step()
+        ys[-1, -1, -1].item()  # Waits for the device.
 
     return Variant(f"PyTorch nn.{name.upper()}", name, step, 1, flops)
 

@@ -11,7 +11,7 @@ import numpy as np
 from flax import linen as nn
 
 from experiments.benchmark import peers
-from experiments.benchmark.harness import OURS, Comparison, Variant, compile_timed
+from experiments.benchmark.harness import OURS, Comparison, layer_variant
 from jaxrnn.arrays import Array, PyTree
 from jaxrnn.cells import CELLS, Cell, LinearCell, torch_uniform
 from jaxrnn.recurrence import unroll
@@ -34,21 +34,21 @@ def scan(
         }
         ours = {name: (cell, _draw(cell, input_size, hidden_size)) for name, cell in CELLS.items() if name in _GATES}
         variants = [
-            _variant(OURS, name, _unroll(cell), params, xs, flops[name]) for name, (cell, params) in ours.items()
+            layer_variant(OURS, name, _unroll(cell), params, xs, flops[name]) for name, (cell, params) in ours.items()
         ]
         linear, params = ours["min_gru"]
         assert isinstance(linear, LinearCell)
         for method in METHODS:
             fixed = dataclasses.replace(linear, scan=method)
-            variants.append(_variant(f"jaxrnn, {method}", "min_gru", _unroll(fixed), params, xs, flops["min_gru"]))
+            variants.append(layer_variant(f"jaxrnn, {method}", "min_gru", _unroll(fixed), params, xs, flops["min_gru"]))
         if peers.version("memax"):
-            variants.append(_variant(MEMAX, "min_gru", _memax(linear), params, xs, flops["min_gru"]))
+            variants.append(layer_variant(MEMAX, "min_gru", _memax(linear), params, xs, flops["min_gru"]))
         layers = {"lstm": nn.OptimizedLSTMCell(hidden_size), "gru": nn.GRUCell(hidden_size)}
         for name, cell in layers.items():
             rnn = nn.RNN(cell, time_major=True)
             drawn = rnn.init(jax.random.key(0), xs)
             flax = f"Flax nn.RNN({type(cell).__name__})"
-            variants.append(_variant(flax, name, rnn.apply, drawn, xs, flops[name]))
+            variants.append(layer_variant(flax, name, rnn.apply, drawn, xs, flops[name]))
         if peers.version("torch"):
             variants += [peers.torch_layer(name, np.asarray(xs), hidden_size, flops[name]) for name in layers]
         title = f"A layer on dense inputs, forward and gradient, T={length}, B={batch_size}, D={input_size}, "
@@ -78,17 +78,3 @@ def _memax(cell: Any) -> Callable[[PyTree, Array], Array]:
         return ys
 
     return outputs
-
-
-def _variant(
-    name: str, group: str, outputs: Callable[[PyTree, Array], Array], params: PyTree, xs: Array, flops: int
-) -> Variant:
-    def loss(params: PyTree, xs: Array) -> Array:
-        return (outputs(params, xs) ** 2).mean()
-
-    program, compile_seconds = compile_timed(jax.jit(jax.value_and_grad(loss, argnums=(0, 1))), params, xs)
-
-    def step() -> None:
-        jax.block_until_ready(program(params, xs))
-
-    return Variant(name, group, step, 1, flops, compile_seconds)

@@ -58,13 +58,8 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def means(measured: Sequence[Mapping[str, Any]]) -> list[Table]:
-    """The geometric means of the grid, if it was measured."""
-    return [table] if (table := geometric_means(measured)).rows else []
-
-
 def write(out: Path, record: Mapping[str, Any], measured: Sequence[Mapping[str, Any]]) -> None:
     """Writes ``benchmark.json`` (seconds, FLOP/s) and the tables."""
     (out / "benchmark.json").write_text(json.dumps({**record, "comparisons": measured}, indent=1) + "\n")
-    tables = [table_markdown(table) for table in (*(make_table(one, record) for one in measured), *means(measured))]
-    (out / "benchmark.md").write_text("\n\n".join(tables) + "\n")
+    tables = [*(make_table(one, record) for one in measured), *geometric_means(measured)]
+    (out / "benchmark.md").write_text("\n\n".join(map(table_markdown, tables)) + "\n")

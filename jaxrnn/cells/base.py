@@ -95,9 +95,9 @@ class Product:
         return lambda d_u: transposed(d_u)[0]
 
     def pull_weight(self, weight: PyTree, s: Array, d_u: Array) -> PyTree:
-        """The cotangent of the weights from those of some steps, ``[T, *batch, U]``, and their ``s [T, *batch, H]``.
+        """The cotangent of the weights from those of all steps, ``[T, *batch, U]``, and their ``s [T, *batch, H]``.
 
-        As a sum over many items, it may have a higher precision than they.
+        It may have a higher precision than the weights.
         """
 
         def steps(weight: PyTree) -> Array:
@@ -139,7 +139,7 @@ class MatrixProduct(Product):
         # As matrices: XLA copies what has more axes.
         rows = math.prod(d_u.shape[:-1])
         s, d_u = s.reshape(rows, s.shape[-1]), d_u.reshape(rows, d_u.shape[-1])
-        return jnp.matmul(s.T, d_u, preferred_element_type=jnp.promote_types(weight.dtype, jnp.float32))
+        return jnp.matmul(s.T, d_u, preferred_element_type=jnp.promote_types(d_u.dtype, jnp.float32))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

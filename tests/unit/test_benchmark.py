@@ -185,15 +185,18 @@ def test_the_grid_of_sizes_and_its_geometric_means():
     flops = [each * n for n in (3 + 4, 3 * (3 + 4), 2 * 3 + 3 * 4) for _ in range(3)]
     flops += [each * n for n in (4 * 3 + 3 * 4, 3 * (4 * 3 + 3 * 4), 2 * 4 * 3 + 3 * 3 * 4)]
     names = ("jaxrnn", "Flax nn.RNN(SimpleCell)", "PyTorch nn.RNN")
-    rows = [(f"rnn, {kind}", name) for kind in grid.KINDS for name in names]
-    check_suite(comparison, rows + [(f"peephole, {kind}", "jaxrnn") for kind in grid.KINDS], flops)
+    works = ("forward", "gradient", "step in a chunk")
+    rows = [(f"rnn, {work}", name) for work in works for name in names]
+    check_suite(comparison, rows + [(f"peephole, {work}", "jaxrnn") for work in works], flops)
 
     def measured(ours, flax, torch):
         ratios = {"jaxrnn": ours, "Flax": flax, "PyTorch": torch}
         return {"key": "grid_1", "rows": [{"group": "rnn", "name": name, "ratio": r} for name, r in ratios.items()]}
 
-    (row,) = grid.geometric_means([measured(1.0, 4.0, 5.0), measured(1.0, 2.0, 1.0), {"key": "text", "rows": []}]).rows
-    assert row == ["rnn", "2.00", "1.00", "4.00", "2"]
+    other = {"key": "text", "rows": []}
+    (table,) = grid.geometric_means([measured(1.0, 4.0, 5.0), measured(1.0, 2.0, 1.0), other])
+    assert table.rows == [["rnn", "2.00", "1.00", "4.00", "2"]]
+    assert grid.geometric_means([other]) == []
 
 
 def test_the_sampling_suite():
