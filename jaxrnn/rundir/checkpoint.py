@@ -112,7 +112,6 @@ def flatten(tree: PyTree) -> dict[str, Any]:
 
     They are of NumPy, or of JAX where other processes have a part.
     """
-    jax.block_until_ready(tree)  # An array by itself may wait forever for a program that ran out of memory.
     return {name: jnp.copy(x) if _is_shared(x) else np.array(x) for name, x in _named_leaves(tree).items()}
 
 

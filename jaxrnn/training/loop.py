@@ -63,14 +63,10 @@ def train(
         Interrupted: everything is saved.
     """
     ledger = Ledger(programs)
-    snapshot = recorder.restore(ledger.like)
-    ledger.recall(snapshot or Snapshot(), recorder)
+    found = recorder.restore(ledger.like)
+    snapshot = found or Snapshot()
+    ledger.recall(snapshot, recorder)
     recorder.begin(ledger.rows())
-    if snapshot is None:
-        # Before anything is measured: a directory with numbers and no checkpoint has lost it.
-        snapshot = Snapshot()
-        recorder.save(snapshot)
-        recorder.wait()
     in_training = ledger.program_at(snapshot.places)
     # What was in training goes on first; the sort keeps the order of the others.
     for program in sorted(programs, key=lambda program: program is not in_training):
@@ -78,6 +74,11 @@ def train(
             loop = _Loop(program, ledger, recorder)
             loop.begin(snapshot)
             snapshot = Snapshot()
+            if found is None:
+                # Before anything is measured: a directory with numbers and no checkpoint has lost it.
+                found = loop.snapshot()
+                recorder.save(found)
+                recorder.wait()
             while loop.places:
                 metrics = loop.advance()
                 if progress:
@@ -119,7 +120,8 @@ class _Loop:
         each = self.plan.devices_each(size)
         if (name, size) not in self._programs:
             self._programs[name, size] = placement.over_runs(fn, size, data_devices=each, donate=donate)
-        return self._programs[name, size](self._data(size, each), *trees)
+        # An array by itself may wait forever for a program that ran out of memory.
+        return jax.block_until_ready(self._programs[name, size](self._data(size, each), *trees))
 
     def _place(self, tree: PyTree, size: int) -> PyTree:
         return placement.place(tree, size, self.plan.devices_each(size))
