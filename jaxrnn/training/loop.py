@@ -216,6 +216,8 @@ class _Loop:
         started = time.perf_counter()
         before = processes.fetch(self.state.step)
         ends = [self._chunk_end(step) if name else 0 for name, step in zip(self.places, before.tolist(), strict=True)]
+        if not before.any():  # The first step by itself: what it gives is seen as soon as there are programs.
+            ends = [0] * size
         ends_s, batches = self._place((np.array(ends, np.int32), self._batches(before.tolist())), size)
         self.state, found = self._call("chunk", self.trainer.chunk, size, self.state, ends_s, batches, donate=True)
         evaluations, status, step = processes.fetch((found, self.state.status, self.state.step))
