@@ -53,7 +53,7 @@ class Seeds:
     num_seeds: Annotated[Count, Bookkeeping(), Growing()] = 3
     """Seeds first_seed, first_seed + 1, ..."""
     first_seed: Annotated[int, Field(ge=0, lt=2**31), Bookkeeping()] = 0
-    """See num_seeds."""
+    """The first of the seeds."""
     precision: Literal["highest", "high", "default"] = "highest"
     """Of matrix products (see `jax.lax.Precision`)."""
 

@@ -23,7 +23,7 @@ from absl import app, flags
 from ml_collections import config_flags
 from tqdm import tqdm
 
-from experiments import _job
+from experiments import _help, _job
 from experiments._job import UsageError as UsageError
 from jaxrnn.data.files import DataError, cache_dir
 from jaxrnn.rundir import session
@@ -159,22 +159,14 @@ def _log_warnings() -> None:
 
 def _define_study_flags(study: Study) -> None:
     _arrange_arguments(study)
-    schema = study.config
-    # Pydantic keeps what describes a field in the class that defines it.
-    described = {
-        name: field.description
-        for base in reversed(schema.__mro__)
-        for name, field in getattr(base, "__pydantic_fields__", {}).items()
-        if field.description
-    }
-    lines = [f"{field.name}={field.default!r}: {described.get(field.name, '')}" for field in dataclasses.fields(schema)]
-    fields = "".join(f"\n  {line}" for line in lines)
-    config_flags.DEFINE_config_file("config", None, f"Config file. --config.FIELD=VALUE sets a field:{fields}")
+    sys.modules["__main__"].__doc__ = _help.usage(study)  # With which --help begins.
+    config_flags.DEFINE_config_file("config", None, "Config file, or FILE:VARIANT; by default that of the study.")
     flags.DEFINE_string("workdir", None, "Directory of the runs: created, and refused if it holds runs already.")
-    growing, changeable = (", ".join(marked(schema, mark)) for mark in ("Growing", "Changeable"))
+    growing, changeable = (", ".join(marked(study.config, mark)) for mark in ("Growing", "Changeable"))
     may = f"; {growing} may grow" + (f", {changeable} may change" if changeable else "")
     flags.DEFINE_bool("resume", False, f"Go on with the runs in --workdir, with their own config{may}.")
     flags.DEFINE_multi_string("sweep", [], "FIELD=A,B,C: runs with each of these values; may be given several times.")
+    flags.DEFINE_bool("print_config", False, "Show the whole setting, swept fields too, and run nothing.")
     flags.DEFINE_bool("tensorboard", False, "Also write the metrics as TensorBoard events, into WORKDIR/tensorboard.")
     define_data_dir()
     _job.define_flags()
@@ -274,6 +266,11 @@ def _json_or_text(text: str) -> Any:
 
 
 def _run_study(study: Study) -> None:
+    if flags.FLAGS.print_config:
+        if flags.FLAGS.resume:
+            raise UsageError("--print_config: goes without --resume; WORKDIR/config.json has the setting of its runs")
+        print(_help.show_setting(study, make_config(study.config, flags.FLAGS.config.to_dict()), _sweep()))
+        return
     path, sweep = workdir(), _sweep()
     try:
         with progress_bar() as progress, _listener(path) as listener:
