@@ -74,6 +74,8 @@ class Base(Seeds):
     """Devices that share the batch of each run, for models that one is too slow for; 0 is the fastest choice."""
     chunk_steps: Annotated[int, Field(ge=1, le=100_000), Bookkeeping(), Changeable()] = 30
     """Steps in one call of the compiled program; a signal is answered between two calls."""
+    init_from: Annotated[str, Absent("")] = ""
+    """Digest of the weights that runs start from; --init_from sets it."""
 
 
 @dataclass(frozen=True, config=SCHEMA)

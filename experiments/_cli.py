@@ -30,6 +30,7 @@ from jaxrnn.rundir import session
 from jaxrnn.rundir.checkpoint import CheckpointError
 from jaxrnn.rundir.directory import Listener, RunError
 from jaxrnn.rundir.fields import make_config, marked
+from jaxrnn.rundir.initial import read_weights
 from jaxrnn.rundir.session import Hooks
 from jaxrnn.study.study import Study
 from jaxrnn.training import processes
@@ -131,7 +132,9 @@ def _exit_with_line(error: Exception | str, code: int) -> NoReturn:
 def _config_line(error: ConfigError) -> str:
     """The error about a field, with its value as it was typed where it was."""
     typed = [f"--sweep={swept}" for swept in flags.FLAGS.flag_values_dict().get("sweep", ())] + sys.argv
-    found = [one for one in typed if one.startswith((f"--sweep={error.field}=", f"--config.{error.field}="))]
+    found = [
+        one for one in typed if one.startswith(tuple(f"--{kind}{error.field}=" for kind in ("sweep=", "config.", "")))
+    ]
     return f"{found[0] if found else f'--config.{error.field}={error.value}'}: {error.reason}"
 
 
@@ -166,6 +169,12 @@ def _define_study_flags(study: Study) -> None:
     may = f"; {growing} may grow" + (f", {changeable} may change" if changeable else "")
     flags.DEFINE_bool("resume", False, f"Go on with the runs in --workdir, with their own config{may}.")
     flags.DEFINE_multi_string("sweep", [], "FIELD=A,B,C: runs with each of these values; may be given several times.")
+    flags.DEFINE_string(
+        "init_from",
+        None,
+        "DIR or DIR:RUN, a part of its runs' names: start from their weights, those by which they are judged. Of "
+        "several runs, each seed takes its own; one run serves all seeds.",
+    )
     flags.DEFINE_bool("print_config", False, "Show the whole setting, swept fields too, and run nothing.")
     flags.DEFINE_bool("tensorboard", False, "Also write the metrics as TensorBoard events, into WORKDIR/tensorboard.")
     define_data_dir()
@@ -266,6 +275,9 @@ def _json_or_text(text: str) -> Any:
 
 
 def _run_study(study: Study) -> None:
+    if flags.FLAGS.init_from and (flags.FLAGS.resume or study.build is None):
+        reason = "its runs have the weights already" if flags.FLAGS.resume else "this study trains nothing"
+        raise UsageError(f"--init_from={flags.FLAGS.init_from}: leave it out; {reason}")
     if flags.FLAGS.print_config:
         if flags.FLAGS.resume:
             raise UsageError("--print_config: goes without --resume; WORKDIR/config.json has the setting of its runs")
@@ -280,7 +292,8 @@ def _run_study(study: Study) -> None:
                 rows = session.resume(study, path, changes, sweep, hooks)
             else:
                 config = make_config(study.config, flags.FLAGS.config.to_dict())
-                rows = session.start(study, config, path, sweep, hooks)
+                weights = read_weights(flags.FLAGS.init_from) if flags.FLAGS.init_from else None
+                rows = session.start(study, config, path, sweep, hooks, weights)
     except Interrupted:
         given = [f"--data_dir={flags.FLAGS.data_dir}"] if flags.FLAGS.data_dir else []
         given += ["--tensorboard"] if flags.FLAGS.tensorboard else []

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxrnn.rundir import initial
 from jaxrnn.rundir.directory import CONFIG, Listener, RunDirectory, RunError, is_complete, read_config, read_results
 from jaxrnn.rundir.fields import make_config, marked, saved_fields
 from jaxrnn.rundir.provenance import make_record
@@ -39,8 +40,17 @@ class Hooks(NamedTuple):
 NO_HOOKS = Hooks()
 
 
-def start(study: Any, config: Any, path: Path, sweep: Sweep | None = None, hooks: Hooks = NO_HOOKS) -> Rows:
+def start(
+    study: Any,
+    config: Any,
+    path: Path,
+    sweep: Sweep | None = None,
+    hooks: Hooks = NO_HOOKS,
+    weights: initial.Weights | None = None,
+) -> Rows:
     """Carries out a study in a directory that is new or holds no runs: a run for each seed and each setting of `sweep`.
+
+    Runs start from `weights`, if there are any; the digest of these is then the config's `init_from`.
 
     Returns:
         The rows of ``results.json``.
@@ -50,7 +60,11 @@ def start(study: Any, config: Any, path: Path, sweep: Sweep | None = None, hooks
         Interrupted: by a signal; all is saved.
         RunError, CheckpointError: files cannot be read or written.
     """
-    return _open_and_run(study, config, _checked_sweep(study, config, sweep or {}), path, hooks)
+    if weights:
+        config = make_config(study.config, {**dataclasses.asdict(config), "init_from": weights.digest})
+    elif getattr(config, "init_from", ""):
+        raise ConfigError("init_from", config.init_from, "is a digest, which --init_from=DIR sets")
+    return _open_and_run(study, config, _checked_sweep(study, config, sweep or {}), path, hooks, weights=weights)
 
 
 def resume(
@@ -138,7 +152,13 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def _open_and_run(
-    study: Any, config: Any, sweep: Sweep, path: Path, hooks: Hooks, saved: dict[str, Any] | None = None
+    study: Any,
+    config: Any,
+    sweep: Sweep,
+    path: Path,
+    hooks: Hooks,
+    saved: dict[str, Any] | None = None,
+    weights: initial.Weights | None = None,
 ) -> Rows:
     """Carries out what is left of the runs, and what follows when all have ended; `saved` is their ``config.json``."""
     now = dataclasses.asdict(config), sweep
@@ -150,9 +170,11 @@ def _open_and_run(
             different = difference(saved["data"], record["data"])
             raise RunError(f"{path}: the run was started on other data: {different}")
         with jax.default_matmul_precision(config.precision):
-            run_in = _prepare(study, config, sweep, hooks)
+            run_in = _prepare(study, config, sweep, hooks, weights, path)
             with RunDirectory(path, None if saved else record) as directory:
                 directory.record, directory.listener = record, hooks.listener
+                if weights:
+                    initial.keep_weights(path, weights)
                 try:
                     rows = run_in(directory)
                 except Exception as error:
@@ -163,7 +185,9 @@ def _open_and_run(
     return rows
 
 
-def _prepare(study: Any, config: Any, sweep: Sweep, hooks: Hooks) -> Callable[[RunDirectory], Rows]:
+def _prepare(
+    study: Any, config: Any, sweep: Sweep, hooks: Hooks, weights: initial.Weights | None, path: Path
+) -> Callable[[RunDirectory], Rows]:
     """What needs no directory: building, and what can be refused before anything is written."""
     if study.build is None:
         for field in sweep:
@@ -172,6 +196,11 @@ def _prepare(study: Any, config: Any, sweep: Sweep, hooks: Hooks) -> Callable[[R
     if config.first_seed + config.num_seeds > 2**31:
         raise ConfigError("first_seed", config.first_seed, "all seeds should stay below 2**31")
     training = study.build(config)
+    if getattr(config, "init_from", ""):
+        weights = weights or initial.kept_weights(path, initial.shapes_of_params(training))
+        training = initial.start_from(training, weights)
+        for seed in range(config.first_seed, config.first_seed + config.num_seeds):
+            weights.of_seed(seed)
     for field in sweep:
         if field not in training.hyper:
             raise ConfigError(field, sweep[field], f"cannot be swept; {', '.join(training.hyper)} can")

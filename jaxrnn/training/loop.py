@@ -195,7 +195,9 @@ class _Loop:
             name: np.array([run.values.get(name, value) for run in runs], np.float32)
             for name, value in self.training.hyper.items()
         }
-        state = self._call("init", self.trainer.init, size, self._place(seeds, size), self._place(hyper, size))
+        given = [self.training.initial(run.seed) if self.training.initial else () for run in runs]
+        params = jax.tree.map(lambda *x: np.stack(x), *given)
+        state = self._call("init", self.trainer.init, size, *self._place((seeds, hyper, params), size))
         for i, name in joining.items():
             if name in self.going_on:
                 saved = self.going_on.pop(name)
