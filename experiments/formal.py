@@ -1,5 +1,6 @@
 """Sequence tasks: ``python -m experiments.formal --config=configs/formal.py --config.task=NAME --workdir=DIR``."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -27,7 +28,7 @@ _TEST_BATCH = 1000
 _PLANNED_BATCHES = 100
 """One batch in some hundred then does not fit the phases, and is slower."""
 
-CHOICES = {"task": TASKS, "cell": CELLS, "initializer": INITIALIZERS}
+CHOICES: dict[str, Iterable[str]] = {"task": TASKS, "cell": CELLS, "initializer": INITIALIZERS}
 
 
 def check(config: Config) -> None:
