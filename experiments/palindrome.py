@@ -220,6 +220,7 @@ STUDY = Study(
     title="Binary palindromes",
     config=Config,
     build=formal.build,
+    choices={**formal.CHOICES, "task": ["palindrome"]},
     check=check,
     arms=replace(formal.ARMS, paper=[*TABLED, NARROW, MIDDLE]),
     quantities=[steps, test_accuracy],

@@ -1,6 +1,8 @@
 """Run directories to tables, figures, verdicts and one page.
 
     python -m experiments.report --runs=runs --out=report
+    python -m experiments.report --runs=runs/sweep --runs=runs/lstm10 --out=report
+    python -m experiments.report
 
 The page shows what the reader's own runs say of each other, and what the archive says of each study's claims. It finds
 every study in this package by its `STUDY`.

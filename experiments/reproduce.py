@@ -1,4 +1,8 @@
-"""Runs the experiments of Soons (2020) and writes the page: ``python -m experiments.reproduce --preset=quick``.
+"""Runs the experiments of Soons (2020) and writes the page.
+
+    python -m experiments.reproduce --preset=quick
+    python -m experiments.reproduce --preset=paper --workdir=runs/paper
+    python -m experiments.report --runs=runs/paper
 
 Started again, it goes on where it was; what is complete is not run again.
 """

@@ -59,20 +59,36 @@ def load_run(workdir: str | Path, run: str | None = None, seed: int | None = Non
         found = _find(running, finished, path)
         wanted = (name_parts(run) if run else set()) | (set() if seed is None else {f"seed={seed}"})
         chosen = [one for one in found if wanted <= name_parts(one.run) and step in (None, one.step)]
-        available = ", ".join(dict.fromkeys(f"{one.run} at step {one.step}" for one in chosen or found)) or "none"
+        available = _names(chosen or found)
         if not chosen:
             raise RunError(f"{path}: no such run has been saved; there are: {available}")
         if len({one.run for one in chosen}) > 1:
             raise RunError(f"{path}: which run? Give its seed or its name (run); there are: {available}")
-        name, _, store, number, place = max(chosen, key=lambda one: one.step)
-        arrays, _ = store.read(number)
-    params = jax.tree.map(lambda x: x[place], unflatten_dict(arrays, sep="/")["params"])
+        newest = max(chosen, key=lambda one: one.step)
+        name, params = newest.run, newest.params()
     swept = {
         field: next((v for v in values if f"{field}={text_of(v)}" in name_parts(name)), None)
         for field, values in record.get("sweep", {}).items()
     }
     fields = _complete_fields(record.get("study"), {**record["config"], **swept})
     return Loaded(SimpleNamespace(**fields), params, name, data_of(record, swept))
+
+
+def load_all(workdir: str | Path, part: str = "") -> dict[str, Any]:
+    """By run, the newest parameters of all runs that have this part in their names; raises as `load`."""
+    path = Path(workdir)
+    read_config(path)
+    if not (path / FINISHED).is_dir():
+        raise RunError(f"{path}: no checkpoint has been saved there")
+    wanted, newest = name_parts(part) if part else set(), dict[str, _Place]()
+    with CheckpointStore(path / RUNNING) as running, CheckpointStore(path / FINISHED) as finished:
+        found = _find(running, finished, path)
+        for one in found:
+            if wanted <= name_parts(one.run) and one.step > newest.get(one.run, one._replace(step=-1)).step:
+                newest[one.run] = one
+        if not newest:
+            raise RunError(f"{path}: no such run has been saved; there are: {_names(found)}")
+        return {name: one.params() for name, one in newest.items()}
 
 
 def _complete_fields(study: str | None, config: dict[str, Any]) -> dict[str, Any]:
@@ -92,6 +108,16 @@ class _Place(NamedTuple):
     store: CheckpointStore
     number: int
     place: int
+
+    def params(self) -> dict[str, Any]:
+        """As nested dicts of NumPy arrays."""
+        arrays, _ = self.store.read(self.number)
+        params: dict[str, Any] = jax.tree.map(lambda x: x[self.place], unflatten_dict(arrays, sep="/")["params"])
+        return params
+
+
+def _names(found: list[_Place]) -> str:
+    return ", ".join(dict.fromkeys(f"{one.run} at step {one.step}" for one in found)) or "none"
 
 
 def _find(running: CheckpointStore, finished: CheckpointStore, path: Path) -> list[_Place]:

@@ -139,6 +139,7 @@ class Study:
         build: ``build(config) -> Training``; or
         measure: ``measure(config, directory) -> rows``, for a study that trains nothing.
         row: the model of these rows.
+        choices: by field of the config, the names that it takes, where its type does not say them.
         check: raises `ConfigError` for what the dataclass cannot know.
         data: what ``config.json`` says of the data.
         finish: ``finish(path, rows)``, once all runs have ended.
@@ -158,6 +159,7 @@ class Study:
     build: "Callable[[Any], Training] | None" = None
     measure: "Callable[[Any, RunDirectory], list[dict[str, Any]]] | None" = None
     row: type[BaseModel] | None = None
+    choices: Mapping[str, Iterable[str]] = field(default_factory=dict)
     check: Callable[[Any], None] = lambda config: None
     data: Callable[[Any], dict[str, Any]] = lambda config: {}
     finish: Callable[[Path, Sequence[Row]], None] = lambda path, rows: None

@@ -185,7 +185,9 @@ class _Loop:
             name: np.array([run.values.get(name, value) for run in runs], np.float32)
             for name, value in self.training.hyper.items()
         }
-        state = self._call("init", self.trainer.init, size, self._place(seeds, size), self._place(hyper, size))
+        given = [self.training.initial(run.seed) if self.training.initial else () for run in runs]
+        params = jax.tree.map(lambda *x: np.stack(x), *given)
+        state = self._call("init", self.trainer.init, size, *self._place((seeds, hyper, params), size))
         for i, name in joining.items():
             if name in self.ledger.going_on:
                 saved = self.ledger.going_on.pop(name)
@@ -206,6 +208,8 @@ class _Loop:
         started = time.perf_counter()
         before = processes.fetch(self.state.step)
         ends = [self._chunk_end(step) if name else 0 for name, step in zip(self.places, before.tolist(), strict=True)]
+        if not before.any():  # The first step by itself: what it gives is seen as soon as there are programs.
+            ends = [0] * size
         ends_s, batches = self._place((np.array(ends, np.int32), self._batches(before.tolist())), size)
         self.state, found = self._call("chunk", self.trainer.chunk, size, self.state, ends_s, batches, donate=True)
         evaluations, status, step = processes.fetch((found, self.state.status, self.state.step))
