@@ -209,6 +209,7 @@ STUDY = Study(
     title="Sequence tasks",
     config=Config,
     build=build,
+    model=lambda config, data: build_model(config),
     check=check,
     arms=ARMS,
     quantities=[STEPS, TEST_ACCURACY],

@@ -214,6 +214,7 @@ STUDY = Study(
     title="Binary palindromes",
     config=Config,
     build=formal.build,
+    model=formal.STUDY.model,
     check=check,
     arms=replace(formal.ARMS, paper=[*TABLED, NARROW, MIDDLE]),
     quantities=[steps, test_accuracy],

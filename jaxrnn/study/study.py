@@ -153,6 +153,7 @@ class Study:
         config: the dataclass of its config.
         build: ``build(config) -> Training``; or
         measure: ``measure(config, directory) -> rows``, for a study that trains nothing.
+        model: ``model(config, data)``, what is trained, as `jaxrnn.load` gives it; data as below.
         row: the model of these rows.
         check: raises `ConfigError` for what the dataclass cannot know.
         data: what ``config.json`` says of the data.
@@ -172,6 +173,7 @@ class Study:
     arms: ArmScheme
     build: "Callable[[Any], Training] | None" = None
     measure: "Callable[[Any, RunDirectory], list[dict[str, Any]]] | None" = None
+    model: Callable[[Any, Mapping[str, Any]], Any] | None = None
     row: type[BaseModel] | None = None
     check: Callable[[Any], None] = lambda config: None
     data: Callable[[Any], dict[str, Any]] = lambda config: {}
