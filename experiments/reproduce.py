@@ -18,6 +18,7 @@ from experiments.report import ARCHIVE, report
 from jaxrnn.rundir import session
 from jaxrnn.rundir.session import Hooks
 from jaxrnn.study.study import Study
+from jaxrnn.training.display import show_progress
 from jaxrnn.training.signals import Interrupted
 
 PRESETS = {
@@ -51,7 +52,7 @@ def reproduce() -> None:
     try:
         for name, study, config in preset_runs(flags.FLAGS.preset):
             print(f"{workdir / name}", flush=True)
-            with _cli.progress_bar() as progress:
+            with show_progress() as progress:
                 session.ensure(study, config, workdir / name, Hooks(progress))
     except Interrupted:
         _cli.interrupted("the same command")

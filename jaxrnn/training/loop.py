@@ -26,16 +26,24 @@ class Progress(NamedTuple):
     Attributes:
         steps: that all runs together have taken; a run that has ended counts as if it had taken all.
         max_steps: of all runs together.
+        step: index of the last step that all runs in training have taken.
+        last_step: index of the last step of a run.
         running: the names of the runs in training.
         ended: how many runs have ended.
+        runs: how many there are.
         metrics: their means over the evaluations of this call; empty if there was none.
+        is_compiling: whether the next call is of a program that has to be compiled.
     """
 
     steps: int
     max_steps: int
+    step: int
+    last_step: int
     running: list[str]
     ended: int
+    runs: int
     metrics: dict[str, float]
+    is_compiling: bool
 
 
 def train(
@@ -44,7 +52,7 @@ def train(
     plan: Plan,
     recorder: Recorder,
     *,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[Progress], object] | None = None,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> list[dict[str, Any]]:
     """Trains all runs, or goes on with what the recorder has saved, and records what they do.
@@ -57,7 +65,7 @@ def train(
         runs: seeds and settings.
         plan: how they are placed.
         recorder: gets metrics, results and states.
-        progress: called after each call of the compiled program.
+        progress: called at the beginning, and after each call of the compiled program.
         interrupted: asked after each call; if so, all is saved and the training ends.
 
     Returns:
@@ -67,11 +75,12 @@ def train(
         Interrupted: everything is saved.
     """
     loop = _Loop(training, runs, plan, recorder)
+    report = progress or (lambda _: None)
+    report(loop.progress({}))
     loop.begin()
+    report(loop.progress({}))
     while loop.places:
-        metrics = loop.advance()
-        if progress:
-            progress(loop.progress(metrics))
+        report(loop.progress(loop.advance()))
         is_interrupted, is_due = processes.any_process([interrupted(), recorder.is_due()])
         if loop.places and (is_interrupted or is_due):
             recorder.save(loop.snapshot())
@@ -319,10 +328,20 @@ class _Loop:
 
     def progress(self, metrics: dict[str, float]) -> Progress:
         """How far the training is."""
-        per_run = self.training.max_steps + 1
-        running = [name for name in self.places if name]
-        steps = len(self.ended) * per_run + sum(self._steps.get(name, 0) for name in running)
-        return Progress(steps, per_run * len(self.runs), running, len(self.ended), metrics)
+        last, running = self.training.max_steps, [name for name in self.places if name]
+        taken = [self._steps.get(name, 0) for name in running]
+        is_compiling = ("chunk", len(self.places)) not in self._programs and len(self.ended) < len(self.runs)
+        return Progress(
+            steps=len(self.ended) * (last + 1) + sum(taken),
+            max_steps=len(self.runs) * (last + 1),
+            step=max(0, min(taken, default=0) - 1),
+            last_step=last,
+            running=running,
+            ended=len(self.ended),
+            runs=len(self.runs),
+            metrics=metrics,
+            is_compiling=is_compiling,
+        )
 
 
 def _next_step(status: np.ndarray, step: np.ndarray) -> np.ndarray:
