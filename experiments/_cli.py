@@ -11,21 +11,18 @@ import logging
 import os
 import shlex
 import sys
-import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import absl.logging
-import jax
 from absl import app, flags
 from ml_collections import config_flags
-from tqdm import tqdm
 
 from experiments import _help, _job
 from experiments._job import UsageError as UsageError
-from jaxrnn.data.files import DataError, cache_dir
+from jaxrnn.data.files import DataError
 from jaxrnn.rundir import session
 from jaxrnn.rundir.checkpoint import CheckpointError
 from jaxrnn.rundir.directory import Listener, RunError
@@ -36,9 +33,9 @@ from jaxrnn.study.stats import FEW_SEEDS
 from jaxrnn.study.study import Study
 from jaxrnn.study.summary import summarize
 from jaxrnn.training import processes
-from jaxrnn.training.cores import use_all_cores
+from jaxrnn.training.cores import keep_programs, use_all_cores
 from jaxrnn.training.definition import ConfigError
-from jaxrnn.training.loop import Progress
+from jaxrnn.training.display import show_progress
 from jaxrnn.training.signals import Interrupted
 
 # Its flags are those of the binary that calls it, so that --help shows them.
@@ -51,9 +48,6 @@ EXIT_LOST = 76
 """Another process of the job was lost: to be started again unless that one said why it should not."""
 EXIT_KILLED = 130
 """By Ctrl-C, where there was nothing to save."""
-
-PROGRESS_SECONDS = 60.0
-"""From one line of progress to the next, where there is no terminal."""
 
 
 # --- Binaries ---------------------------------------------------------------------------------------------------------
@@ -83,9 +77,7 @@ def run(action: Callable[[], None]) -> None:
             sys.stdout.reconfigure(errors="backslashreplace")
         try:
             _job.join()
-            # So that a second start trains within seconds.
-            jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
-            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+            keep_programs()
             action()
             sys.stdout.flush()
         except BrokenPipeError:  # The reader has seen enough, as `head` has.
@@ -292,7 +284,7 @@ def _run_study(study: Study) -> None:
         return
     path, sweep = workdir(), _sweep()
     try:
-        with progress_bar() as progress, _listener(path) as listener:
+        with show_progress() as progress, _listener(path) as listener:
             hooks = Hooks(progress, listener)
             if flags.FLAGS.resume:
                 changes = config_flags.get_override_values(flags.FLAGS["config"])
@@ -332,28 +324,3 @@ def _listener(path: Path) -> contextlib.AbstractContextManager[Listener | None]:
         reason = "tensorboardX is not installed; pip install -e '.[tensorboard]' installs it"
         raise UsageError(f"--tensorboard: {reason}") from error
     return record_events(path)
-
-
-@contextlib.contextmanager
-def progress_bar() -> Iterator[Callable[[Progress], None]]:
-    """Shows progress on standard error: a bar on a terminal, else a line a minute."""
-    has_bar = sys.stderr.isatty() and processes.is_first()
-    # The delay: nothing is shown of a study that trains nothing, and has bars of its own.
-    bar = tqdm(unit="step", disable=not has_bar, delay=1e-3)
-    shown = time.monotonic()
-
-    def show(progress: Progress) -> None:
-        nonlocal shown
-        name = progress.running[0] if len(progress.running) == 1 else f"{len(progress.running)} runs"
-        metrics = ", ".join(f"{key} {value:.4f}" for key, value in progress.metrics.items()) or "-"
-        if has_bar:
-            bar.total = progress.max_steps
-            bar.set_description(name, refresh=False)
-            bar.set_postfix_str(f"{progress.ended} ended, {metrics}", refresh=False)
-            bar.update(progress.steps - bar.n)
-        elif processes.is_first() and time.monotonic() - shown >= PROGRESS_SECONDS:
-            shown = time.monotonic()
-            sys.stderr.write(f"{name}: step {progress.steps} of {progress.max_steps}, {metrics}\n")
-
-    with bar:
-        yield show

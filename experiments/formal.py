@@ -213,6 +213,7 @@ STUDY = Study(
     config=Config,
     build=build,
     choices=CHOICES,
+    model=lambda config, data: build_model(config),
     check=check,
     arms=ARMS,
     quantities=[STEPS, TEST_ACCURACY],

@@ -221,6 +221,7 @@ STUDY = Study(
     config=Config,
     build=formal.build,
     choices={**formal.CHOICES, "task": ["palindrome"]},
+    model=formal.STUDY.model,
     check=check,
     arms=replace(formal.ARMS, paper=[*TABLED, NARROW, MIDDLE]),
     quantities=[steps, test_accuracy],

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.text import Config
-from experiments.text.build import NAME, SAMPLES, TAUS, VALIDATION, build, check, describe_corpus
+from experiments.text.build import NAME, SAMPLES, TAUS, VALIDATION, build, build_model, check, describe_corpus
 from experiments.text.measures import MIN_TAIL
 from experiments.text.records import BOOK, CENSUS, LONG, PROMPTS, RANDOM, SHORT, Completions, Kind, Texts, read_texts
 from jaxrnn.cells import CELLS
@@ -354,6 +354,7 @@ STUDY = Study(
     config=Config,
     build=build,
     choices={"cell": CELLS},
+    model=lambda config, data: build_model(config, len(data["characters"])),
     check=check,
     data=describe_corpus,
     arms=ARMS,

@@ -1,6 +1,7 @@
 """Reads parameters back from the checkpoints of a run directory."""
 
 import importlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -16,18 +17,23 @@ from jaxrnn.training.definition import name_parts, text_of
 
 
 class Loaded(NamedTuple):
-    """A run's config, its parameters as nested dicts of arrays, its name, and what it was trained on."""
+    """A run's config, its parameters as nested dicts of arrays, its name, what it was trained on, and its study."""
 
     config: SimpleNamespace
     params: dict[str, Any]
     run: str
     data: dict[str, Any]
+    study: str | None
 
 
 def load(
-    workdir: str | Path, run: str | None = None, seed: int | None = None, step: int | None = None
-) -> tuple[SimpleNamespace, dict[str, Any]]:
-    """A run's config and parameters, from its newest checkpoint or from the one at a training step.
+    workdir: str | Path,
+    run: str | None = None,
+    seed: int | None = None,
+    step: int | None = None,
+    build: Callable[[Any, Mapping[str, Any]], Any] | None = None,
+) -> tuple[SimpleNamespace, Any, dict[str, Any]]:
+    """A run's config, model and parameters, from its newest checkpoint or from the one at a training step.
 
     Args:
         workdir: the run directory.
@@ -35,22 +41,27 @@ def load(
             from others: ``seed=2,cell=gru``.
         seed: the same as ``run="seed=2"``; both together narrow the choice.
         step: index of the last step taken; the newest saved by default.
+        build: ``build(config, data) -> model``, where data is what ``config.json`` says of the data; by default, that
+            of the study in `experiments` that the directory names.
 
     Returns:
-        The config, fields as attributes, and the parameters as nested dicts of NumPy arrays, ready for
+        The config, fields as attributes; the model; and the parameters as nested dicts of NumPy arrays, ready for
         ``model.apply({"params": params}, ...)``. Fields that were added to the study since have the values that its
-        config in `configs` marks as `Absent`.
+        config in `configs` marks as `Absent`. The model is None where there is no such study, as in directories of
+        `jaxrnn.train`, or it has no model.
 
     Raises:
         RunError: if the directory holds no such run, or several; the message lists those there are.
         CheckpointError: if its checkpoint is damaged.
     """
     found = load_run(workdir, run, seed, step)
-    return found.config, found.params
+    build = build or _builder(found.study)
+    model = build(found.config, found.data) if build else None
+    return found.config, model, found.params
 
 
 def load_run(workdir: str | Path, run: str | None = None, seed: int | None = None, step: int | None = None) -> Loaded:
-    """As `load`, and says which run that is."""
+    """As `load` without the model; says which run that is."""
     path = Path(workdir)
     record = read_config(path)
     if not (path / FINISHED).is_dir():
@@ -71,7 +82,7 @@ def load_run(workdir: str | Path, run: str | None = None, seed: int | None = Non
         for field, values in record.get("sweep", {}).items()
     }
     fields = _complete_fields(record.get("study"), {**record["config"], **swept})
-    return Loaded(SimpleNamespace(**fields), params, name, data_of(record, swept))
+    return Loaded(SimpleNamespace(**fields), params, name, data_of(record, swept), record.get("study"))
 
 
 def load_all(workdir: str | Path, part: str = "") -> dict[str, Any]:
@@ -98,6 +109,18 @@ def _complete_fields(study: str | None, config: dict[str, Any]) -> dict[str, Any
     except (ImportError, AttributeError):
         return {name: plain(value) for name, value in config.items()}
     return saved_fields(schema, config)
+
+
+def _builder(study: str | None) -> Callable[[Any, Mapping[str, Any]], Any] | None:
+    """How a study in `experiments` builds its model."""
+    name = f"experiments.{study}"
+    try:
+        build: Callable[[Any, Mapping[str, Any]], Any] | None = importlib.import_module(name).STUDY.model
+    except ModuleNotFoundError as error:
+        if error.name not in ("experiments", name):
+            raise
+        return None
+    return build
 
 
 class _Place(NamedTuple):

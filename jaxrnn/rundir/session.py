@@ -42,7 +42,7 @@ Rows = list[dict[str, Any]]
 class Hooks(NamedTuple):
     """What the starter of a session wants to hear of it: each call of the compiled program, new rows of files."""
 
-    progress: Callable[[Progress], None] | None = None
+    progress: Callable[[Progress], object] | None = None
     listener: Listener | None = None
 
 
