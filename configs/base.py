@@ -53,7 +53,7 @@ class Seeds:
     num_seeds: Annotated[Count, Bookkeeping(), Growing()] = 3
     """Seeds first_seed, first_seed + 1, ..."""
     first_seed: Annotated[int, Field(ge=0, lt=2**31), Bookkeeping()] = 0
-    """See num_seeds."""
+    """The first of the seeds."""
     precision: Literal["highest", "high", "default"] = "highest"
     """Of matrix products (see `jax.lax.Precision`)."""
 
@@ -74,6 +74,8 @@ class Base(Seeds):
     """Devices that share the batch of each run, for models that one is too slow for; 0 is the fastest choice."""
     chunk_steps: Annotated[int, Field(ge=1, le=100_000), Bookkeeping(), Changeable()] = 30
     """Steps in one call of the compiled program; a signal is answered between two calls."""
+    init_from: Annotated[str, Absent("")] = ""
+    """Digest of the weights that runs start from; --init_from sets it."""
 
 
 @dataclass(frozen=True, config=SCHEMA)

@@ -19,14 +19,14 @@ class Config(Layers):
     """Hyperparameters; the defaults are those of Soons (2020), section 1.3, and of the author's code."""
 
     task: str = "palindrome"
-    """A name in `jaxrnn.data.formal.TASKS`: palindrome, baum_sweet or random_combinations."""
+    """What is learned."""
     digits: Annotated[int, Field(ge=1, le=1000)] = 10
     """The length that is trained on; T in Soons (2020)."""
     test_lengths: Annotated[tuple[Annotated[int, Field(ge=1, le=10_000)], ...], Absent(())] = ()
     """Lengths at which the trained model is tested besides: results.json then has accuracy_by_length. Of
     random_combinations the model knows as many symbols as the longest one has."""
     cell: str = "lstm"
-    """A name in `jaxrnn.cells.CELLS`."""
+    """Of all layers."""
     bidirectional: bool = False
     """Each layer has a second one that walks backwards."""
     num_layers: Annotated[Count, Absent(1)] = 1
@@ -36,7 +36,7 @@ class Config(Layers):
     embedding_size: Annotated[int, Field(ge=0)] = 0
     """0 is the rule of Soons (2020), twice the input's length."""
     initializer: str = "kaiming"
-    """kaiming (Soons 2020) or torch (PyTorch's default)."""
+    """Of the weights: kaiming is that of Soons (2020), torch is PyTorch's default."""
     batch_size: Count = 256
     """Samples of a step."""
     clip_norm: Rate = 10.0
@@ -44,7 +44,7 @@ class Config(Layers):
     tolerance: Annotated[float, Field(ge=0)] = 0.005
     """A run stops when `patience` evaluations in a row had at most this loss."""
     patience: Count = 3
-    """See tolerance."""
+    """Evaluations in a row, with at most `tolerance`."""
     test_samples: Count = 5000
     """New samples for the test accuracy."""
 

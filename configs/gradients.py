@@ -30,7 +30,7 @@ class Config(Seeds):
     """What is measured; sizes and initialisation are the palindrome study's."""
 
     cells: SomeNames = ("rnn", "linear_rnn", "lstm", "peephole", "gers_peephole", "gru", "gru_cho")
-    """Names in `jaxrnn.cells.CELLS`."""
+    """What is measured."""
     spectral_radius: Annotated[tuple[Rate, ...], Field(min_length=1)] = (0.5, 0.9, 1.1, 1.5)
     """Of rnn's and linear_rnn's recurrent matrix, an orthogonal one times this."""
     digits: Annotated[int, Field(ge=1, le=1000)] = 10

@@ -24,7 +24,7 @@ class Config(Layers):
     encoding: str = "utf-8"
     """Of the file; the author of Soons (2020) read the books as latin-1; utf-8-sig leaves a byte order mark out."""
     cell: str = "lstm"
-    """A name in `jaxrnn.cells.CELLS`."""
+    """Of all layers."""
     num_layers: Count = 2
     """Recurrent layers."""
     hidden_size: Count = 512

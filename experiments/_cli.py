@@ -11,33 +11,31 @@ import logging
 import os
 import shlex
 import sys
-import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import absl.logging
-import jax
 from absl import app, flags
 from ml_collections import config_flags
-from tqdm import tqdm
 
-from experiments import _job
+from experiments import _help, _job
 from experiments._job import UsageError as UsageError
-from jaxrnn.data.files import DataError, cache_dir
+from jaxrnn.data.files import DataError
 from jaxrnn.rundir import session
 from jaxrnn.rundir.checkpoint import CheckpointError
 from jaxrnn.rundir.directory import Listener, RunError
 from jaxrnn.rundir.fields import make_config, marked, no_such_field
+from jaxrnn.rundir.initial import read_weights
 from jaxrnn.rundir.session import Hooks
 from jaxrnn.study.stats import FEW_SEEDS
 from jaxrnn.study.study import Study
 from jaxrnn.study.summary import summarize
 from jaxrnn.training import processes
-from jaxrnn.training.cores import use_all_cores
+from jaxrnn.training.cores import keep_programs, use_all_cores
 from jaxrnn.training.definition import ConfigError
-from jaxrnn.training.loop import Progress
+from jaxrnn.training.display import show_progress
 from jaxrnn.training.signals import Interrupted
 
 # Its flags are those of the binary that calls it, so that --help shows them.
@@ -50,9 +48,6 @@ EXIT_LOST = 76
 """Another process of the job was lost: to be started again unless that one said why it should not."""
 EXIT_KILLED = 130
 """By Ctrl-C, where there was nothing to save."""
-
-PROGRESS_SECONDS = 60.0
-"""From one line of progress to the next, where there is no terminal."""
 
 
 # --- Binaries ---------------------------------------------------------------------------------------------------------
@@ -82,9 +77,7 @@ def run(action: Callable[[], None]) -> None:
             sys.stdout.reconfigure(errors="backslashreplace")
         try:
             _job.join()
-            # So that a second start trains within seconds.
-            jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
-            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+            keep_programs()
             action()
             sys.stdout.flush()
         except BrokenPipeError:  # The reader has seen enough, as `head` has.
@@ -134,7 +127,7 @@ def _config_line(error: ConfigError) -> str:
     """The error about a field, with its value as it was typed where it was."""
     swept = [f"--sweep={one}" for one in flags.FLAGS.flag_values_dict().get("sweep", ())]
     swept = [one for one in swept if one.startswith(f"--sweep={error.field}=")]
-    typed = [one for one in sys.argv if one.startswith(f"--config.{error.field}=")]
+    typed = [one for one in sys.argv if one.startswith((f"--config.{error.field}=", f"--{error.field}="))]
     if swept and not isinstance(error.value, list):
         return f"{swept[0]}: {error.value}: {error.reason}"
     return f"{[*swept, *typed, f'--config.{error.field}={error.value}'][0]}: {error.reason}"
@@ -164,19 +157,10 @@ def _log_warnings() -> None:
 
 def _define_study_flags(study: Study) -> None:
     _arrange_arguments(study)
-    schema = study.config
-    # Pydantic keeps what describes a field in the class that defines it.
-    described = {
-        name: field.description
-        for base in reversed(schema.__mro__)
-        for name, field in getattr(base, "__pydantic_fields__", {}).items()
-        if field.description
-    }
-    lines = [f"{field.name}={field.default!r}: {described.get(field.name, '')}" for field in dataclasses.fields(schema)]
-    fields = "".join(f"\n  {line}" for line in lines)
-    config_flags.DEFINE_config_file("config", None, f"Config file. --config.FIELD=VALUE sets a field:{fields}")
+    sys.modules["__main__"].__doc__ = _help.usage(study)  # With which --help begins.
+    config_flags.DEFINE_config_file("config", None, "Config file, or FILE:VARIANT; by default that of the study.")
     flags.DEFINE_string("workdir", None, "Directory of the runs: created, and refused if it holds runs already.")
-    growing, changeable = (", ".join(marked(schema, mark)) for mark in ("Growing", "Changeable"))
+    growing, changeable = (", ".join(marked(study.config, mark)) for mark in ("Growing", "Changeable"))
     may = f"; {growing} may grow" + (f", {changeable} may change" if changeable else "")
     flags.DEFINE_bool("resume", False, f"Go on with the runs in --workdir, with their own config{may}.")
     flags.DEFINE_multi_string(
@@ -185,6 +169,13 @@ def _define_study_flags(study: Study) -> None:
         "FIELD=A,B,C: runs with each of these values of any field but bookkeeping. Given several times, runs with each "
         "combination. Values with commas are JSON: FIELD=[1,2],[3]",
     )
+    flags.DEFINE_string(
+        "init_from",
+        None,
+        "DIR or DIR:RUN, a part of its runs' names: start from their weights, those by which they are judged. Of "
+        "several runs, each seed takes its own; one run serves all seeds.",
+    )
+    flags.DEFINE_bool("print_config", False, "Show the whole setting, swept fields too, and run nothing.")
     flags.DEFINE_bool("tensorboard", False, "Also write the metrics as TensorBoard events, into WORKDIR/tensorboard.")
     define_data_dir()
     _job.define_flags()
@@ -283,16 +274,25 @@ def _values(text: str) -> list[Any]:
 
 
 def _run_study(study: Study) -> None:
+    if flags.FLAGS.init_from and (flags.FLAGS.resume or study.build is None):
+        reason = "its runs have the weights already" if flags.FLAGS.resume else "this study trains nothing"
+        raise UsageError(f"--init_from={flags.FLAGS.init_from}: leave it out; {reason}")
+    if flags.FLAGS.print_config:
+        if flags.FLAGS.resume:
+            raise UsageError("--print_config: goes without --resume; WORKDIR/config.json has the setting of its runs")
+        print(_help.show_setting(study, make_config(study.config, flags.FLAGS.config.to_dict()), _sweep()))
+        return
     path, sweep = workdir(), _sweep()
     try:
-        with progress_bar() as progress, _listener(path) as listener:
+        with show_progress() as progress, _listener(path) as listener:
             hooks = Hooks(progress, listener)
             if flags.FLAGS.resume:
                 changes = config_flags.get_override_values(flags.FLAGS["config"])
                 session.resume(study, path, changes, sweep, hooks)
             else:
                 config = make_config(study.config, flags.FLAGS.config.to_dict())
-                session.start(study, config, path, sweep, hooks)
+                weights = read_weights(flags.FLAGS.init_from) if flags.FLAGS.init_from else None
+                session.start(study, config, path, sweep, hooks, weights)
     except Interrupted:
         interrupted(_resuming(study, path))
     _print_end(study, path)
@@ -324,28 +324,3 @@ def _listener(path: Path) -> contextlib.AbstractContextManager[Listener | None]:
         reason = "tensorboardX is not installed; pip install -e '.[tensorboard]' installs it"
         raise UsageError(f"--tensorboard: {reason}") from error
     return record_events(path)
-
-
-@contextlib.contextmanager
-def progress_bar() -> Iterator[Callable[[Progress], None]]:
-    """Shows progress on standard error: a bar on a terminal, else a line a minute."""
-    has_bar = sys.stderr.isatty() and processes.is_first()
-    # The delay: nothing is shown of a study that trains nothing, and has bars of its own.
-    bar = tqdm(unit="step", disable=not has_bar, delay=1e-3)
-    shown = time.monotonic()
-
-    def show(progress: Progress) -> None:
-        nonlocal shown
-        name = progress.running[0] if len(progress.running) == 1 else f"{len(progress.running)} runs"
-        metrics = ", ".join(f"{key} {value:.4f}" for key, value in progress.metrics.items()) or "-"
-        if has_bar:
-            bar.total = progress.max_steps
-            bar.set_description(name, refresh=False)
-            bar.set_postfix_str(f"{progress.ended} ended, {metrics}", refresh=False)
-            bar.update(progress.steps - bar.n)
-        elif processes.is_first() and time.monotonic() - shown >= PROGRESS_SECONDS:
-            shown = time.monotonic()
-            sys.stderr.write(f"{name}: step {progress.steps} of {progress.max_steps}, {metrics}\n")
-
-    with bar:
-        yield show

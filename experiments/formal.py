@@ -1,5 +1,6 @@
 """Sequence tasks: ``python -m experiments.formal --config=configs/formal.py --config.task=NAME --workdir=DIR``."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -27,11 +28,13 @@ _TEST_BATCH = 1000
 _PLANNED_BATCHES = 100
 """One batch in some hundred then does not fit the phases, and is slower."""
 
+CHOICES: dict[str, Iterable[str]] = {"task": TASKS, "cell": CELLS, "initializer": INITIALIZERS}
+
 
 def check(config: Config) -> None:
     """Refuses names and sizes that do not exist."""
-    for field, names in {"task": [*TASKS], "cell": [*CELLS], "initializer": [*INITIALIZERS]}.items():
-        check_one_of(field, getattr(config, field), names)
+    for field, names in CHOICES.items():
+        check_one_of(field, getattr(config, field), [*names])
     check_layers(config)
     smallest = TASKS[config.task].min_length
     for field, lengths in {"digits": [config.digits], "test_lengths": config.test_lengths}.items():
@@ -209,6 +212,8 @@ STUDY = Study(
     title="Sequence tasks",
     config=Config,
     build=build,
+    choices=CHOICES,
+    model=lambda config, data: build_model(config),
     check=check,
     arms=ARMS,
     quantities=[STEPS, TEST_ACCURACY],

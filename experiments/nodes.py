@@ -10,7 +10,6 @@ import jax
 import numpy as np
 import optax
 
-import jaxrnn
 from configs.nodes import GAT, Config
 from experiments._cli import main
 from jaxrnn import graph
@@ -20,6 +19,7 @@ from jaxrnn.data.graphs import Split
 from jaxrnn.nn import losses
 from jaxrnn.nn.nodes import GATClassifier, GCNClassifier
 from jaxrnn.rundir.directory import RunDirectory
+from jaxrnn.rundir.restore import load_run
 from jaxrnn.study import plots, stats
 from jaxrnn.study.arms import Arm, ArmScheme, Setting
 from jaxrnn.study.claims import Claim, within
@@ -143,7 +143,7 @@ def _write_hidden(path: Path, rows: Sequence[Row]) -> None:
     ended = [row for row in rows if row["failed_at"] is None]
     if not ended:
         return
-    config, params = jaxrnn.load(path, run=ended[0]["run"])
+    config, params, *_ = load_run(path, ended[0]["run"])
     task = nodes.load(config.dataset)
     with jax.default_matmul_precision(config.precision):
         model = build_model(config, task.num_classes)
@@ -255,6 +255,7 @@ STUDY = Study(
     title="Node classification",
     config=Config,
     build=build,
+    model=lambda config, data: build_model(config, data["classes"]),
     check=check,
     data=describe_task,
     finish=_write_hidden,

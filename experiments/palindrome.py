@@ -220,6 +220,8 @@ STUDY = Study(
     title="Binary palindromes",
     config=Config,
     build=formal.build,
+    choices={**formal.CHOICES, "task": ["palindrome"]},
+    model=formal.STUDY.model,
     check=check,
     arms=replace(formal.ARMS, paper=[*TABLED, NARROW, MIDDLE]),
     quantities=[steps, test_accuracy],

@@ -1,13 +1,17 @@
 """Run directories to tables, figures, verdicts and one page.
 
     python -m experiments.report --runs=runs --out=report
+    python -m experiments.report --runs=runs/sweep --runs=runs/lstm10 --out=report
+    python -m experiments.report
 
 The page shows what the reader's own runs say of each other, and what the archive says of each study's claims. It finds
 every study in this package by its `STUDY`.
 """
 
+import contextlib
 import importlib
 import pkgutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +22,7 @@ from experiments import _cli
 from jaxrnn.rundir.directory import RunError
 from jaxrnn.rundir.read import Directory, read_directories
 from jaxrnn.study.arms import Source
-from jaxrnn.study.page import markdown_parts, write_page
+from jaxrnn.study.page import Section, markdown_parts, write_page
 from jaxrnn.study.report import make_sections
 from jaxrnn.study.study import Study
 
@@ -46,23 +50,41 @@ def read(runs: Sequence[Path], archive: Path | None) -> list[tuple[Directory, So
     return list(found.values())
 
 
-def report(runs: Sequence[Path], archive: Path | None, out: Path, reference: str = "") -> None:
+def report(runs: Sequence[Path], archive: Path | None, out: Path, reference: str = "", watch: int = 0) -> None:
     """Writes the page, and prints its summary.
+
+    If `watch` is not 0, it first renews the page after so many seconds, again and again, until all runs have ended or
+    Ctrl-C is pressed; a browser that shows the page follows.
 
     Raises:
         RunError: there is nothing to report, or the page cannot be written.
     """
+    with contextlib.suppress(KeyboardInterrupt):
+        while watch:
+            directories, _, (_, html_path) = _write(runs, archive, out, reference, watch)
+            own = [directory for directory, source in directories if source == "own"]
+            if all(directory.complete for directory in own):
+                break
+            ended = sum(run.result is not None for directory in own for run in directory.runs)
+            print(f"{time.strftime('%X')}: {ended} runs have ended; renewed {html_path}", flush=True)
+            time.sleep(watch)
+    _, sections, (markdown_path, html_path) = _write(runs, archive, out, reference)
+    parts = [part for block in sections[0].blocks for part in markdown_parts(block, 1)]
+    print(*(part for part in parts if not part.startswith("![")), sep="\n\n", end="\n\n")
+    print(f"The page with all figures: {html_path}\nThe same in Markdown: {markdown_path}")
+
+
+def _write(
+    runs: Sequence[Path], archive: Path | None, out: Path, reference: str, refresh: int = 0
+) -> tuple[list[tuple[Directory, Source]], list[Section], tuple[Path, Path]]:
     directories = read(runs, archive)
     if not directories:
         raise RunError(f"--runs={','.join(map(str, runs))}: no run directory found there")
     sections = make_sections(find_studies(), directories, reference)
     try:
-        markdown_path, html_path = write_page("Results", sections, out)
+        return directories, sections, write_page("Results", sections, out, refresh)
     except OSError as error:
         raise RunError(f"--out={out}: cannot be written: {error.strerror}: {error.filename}") from error
-    parts = [part for block in sections[0].blocks for part in markdown_parts(block, 1)]
-    print(*(part for part in parts if not part.startswith("![")), sep="\n\n", end="\n\n")
-    print(f"The page with all figures: {html_path}\nThe same in Markdown: {markdown_path}")
 
 
 def main() -> None:
@@ -71,7 +93,8 @@ def main() -> None:
     for name, path in (*(("runs", path) for path in runs), ("archive", Path(archive))):
         if not path.is_dir() and flags.FLAGS[name].present and str(path) != NO_ARCHIVE:
             raise RunError(f"--{name}={path}: no such directory; it should hold run directories")
-    report(runs, None if archive == NO_ARCHIVE else Path(archive), Path(flags.FLAGS.out), flags.FLAGS.reference)
+    given = flags.FLAGS
+    report(runs, None if archive == NO_ARCHIVE else Path(archive), Path(given.out), given.reference, given.watch)
 
 
 if __name__ == "__main__":
@@ -84,4 +107,7 @@ if __name__ == "__main__":
         "config is nearest its defaults, in the order of its sweep.",
     )
     flags.DEFINE_string("out", "report", "Directory for report.html, report.md and the figures.")
+    flags.DEFINE_integer(
+        "watch", 0, "Renew the page every so many seconds, until all runs have ended or Ctrl-C.", lower_bound=0
+    )
     _cli.run(main)

@@ -1,4 +1,8 @@
-"""Runs the experiments of Soons (2020) and writes the page: ``python -m experiments.reproduce --preset=quick``.
+"""Runs the experiments of Soons (2020) and writes the page.
+
+    python -m experiments.reproduce --preset=quick
+    python -m experiments.reproduce --preset=paper --workdir=runs/paper
+    python -m experiments.report --runs=runs/paper
 
 Started again, it goes on where it was; what is complete is not run again.
 """
@@ -19,6 +23,7 @@ from jaxrnn.rundir import session
 from jaxrnn.rundir.session import Hooks
 from jaxrnn.study.study import Study
 from jaxrnn.study.summary import summarize
+from jaxrnn.training.display import show_progress
 from jaxrnn.training.signals import Interrupted
 
 PRESETS = {
@@ -52,7 +57,7 @@ def reproduce() -> None:
     try:
         for name, study, config in preset_runs(flags.FLAGS.preset):
             print(f"{workdir / name}", flush=True)
-            with _cli.progress_bar() as progress:
+            with show_progress() as progress:
                 session.ensure(study, config, workdir / name, Hooks(progress))
             print(*summarize(study, workdir / name), sep="\n", flush=True)
     except Interrupted:

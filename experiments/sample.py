@@ -1,4 +1,11 @@
-"""Writes with a trained character model: ``python -m experiments.sample --workdir=runs/grimm --prompt="Once upon"``."""
+"""Writes with a trained character model.
+
+python -m experiments.sample --workdir=runs/grimm --prompt="Once upon"
+python -m experiments.sample --workdir=runs/grimm --num=5 --length=300 --temperature=0.7 --seed=1
+python -m experiments.sample --workdir=runs/grimm --run_seed=2 --greedy --json
+
+The texts are a function of --seed, and the same for any --num.
+"""
 
 import json
 import math

@@ -2,6 +2,7 @@
 
     python -m experiments.torch_weights --state_dict=model.pt --text=book.txt --encoding=latin-1 --workdir=runs/imported
     python -m experiments.torch_weights --workdir=runs/grimm --export=model.pt
+    python -m experiments.torch_weights --workdir=runs/grimm --run_seed=2 --export=model.pt
 
 PyTorch stores matrices ``[out, in]``; here they are ``[in, out]``. An LSTM's gates have the same order, i, f, g, o.
 """

@@ -1,19 +1,47 @@
-"""Recurrent networks in JAX: pure cells, many seeds in one program, resumable runs.
+"""Recurrent and graph networks in JAX: pure cells, many seeds in one program, resumable runs.
 
->>> config, params = jaxrnn.load("runs/lstm10", seed=2)  # doctest: +SKIP
->>> trained = jaxrnn.train(training, runs=range(3))  # doctest: +SKIP
+========================  ==============================================================================================
+`CELLS`                   the recurrent cells by name, as pure functions
+`unroll`                  a cell over time
+`Training`, `Run`         what is trained: a record of pure functions; one seed under one setting
+`train`                   trains a `Training`, many runs at once, in memory or in a directory
+`load`                    a trained run's config, model and parameters
+`use_all_cores`           each core of a CPU trains a run; before the first array of JAX
+`jaxrnn.nn`               Flax modules and models, losses; `jaxrnn.graph` has graph layers, `jaxrnn.data` tasks and data
+`jaxrnn.study.stats`      estimates with intervals, and comparisons of arms
+========================  ==============================================================================================
+
+>>> trained = jaxrnn.train(training, runs=range(6), progress=True)  # doctest: +SKIP
+>>> trained.results["test_error"].mean()  # doctest: +SKIP
+>>> config, model, params = jaxrnn.load("runs/lstm10", seed=2)  # doctest: +SKIP
+
+``examples/adding_problem_library.py`` is a whole study in 40 lines.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxrnn.cells import CELLS as CELLS
+    from jaxrnn.recurrence import unroll as unroll
     from jaxrnn.rundir.direct import train as train
     from jaxrnn.rundir.restore import load as load
+    from jaxrnn.training.cores import use_all_cores as use_all_cores
+    from jaxrnn.training.definition import Run as Run
+    from jaxrnn.training.definition import Training as Training
 
 __version__ = "0.1.0"
 
-_HOMES = {"load": "jaxrnn.rundir.restore", "train": "jaxrnn.rundir.direct"}
+_HOMES = {
+    "CELLS": "jaxrnn.cells",
+    "unroll": "jaxrnn.recurrence",
+    "Training": "jaxrnn.training.definition",
+    "Run": "jaxrnn.training.definition",
+    "train": "jaxrnn.rundir.direct",
+    "load": "jaxrnn.rundir.restore",
+    "use_all_cores": "jaxrnn.training.cores",
+}
+__all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> Any:
@@ -21,3 +49,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'jaxrnn' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """What there is, also before it is imported."""
+    return ["__doc__", "__version__", *__all__]

@@ -23,7 +23,6 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, FiniteFloat
 from tqdm import tqdm
 
-import jaxrnn
 from configs.gradients import Config
 from configs.palindrome import Config as Setting
 from experiments import formal, palindrome
@@ -35,6 +34,7 @@ from jaxrnn.nn import losses
 from jaxrnn.recurrence import unroll
 from jaxrnn.rundir import session
 from jaxrnn.rundir.directory import METRICS, RunDirectory, RunError, is_complete, read_results
+from jaxrnn.rundir.restore import load_run
 from jaxrnn.through_time import (
     Terms,
     carry_gradients,
@@ -186,7 +186,7 @@ def _read_subjects(path: Path, setting: Setting, source: str | None = None) -> I
     for row in read_results(path):
         if row["failed_at"] is None:
             run = f"{setting.cell}, {source or 'trained'}, {row['run']}"
-            yield Subject(run, row["seed"], state, setting, jaxrnn.load(path, run=row["run"])[1])
+            yield Subject(run, row["seed"], state, setting, load_run(path, row["run"]).params)
 
 
 # --- Measurements -----------------------------------------------------------------------------------------------------

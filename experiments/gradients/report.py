@@ -9,6 +9,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from configs.gradients import Config
 from experiments.formal import CELL_NAMES
 from experiments.gradients.measure import COSTS, GATES, Measurement, check, measure
+from jaxrnn.cells import CELLS
 from jaxrnn.rundir.read import describe, read_curves
 from jaxrnn.study import plots, stats
 from jaxrnn.study.arms import ArmScheme
@@ -251,6 +252,7 @@ STUDY = Study(
     title="Gradients through time (Questions 1.1 and 1.2)",
     config=Config,
     arms=ArmScheme(Config),
+    choices={"cells": CELLS},
     check=check,
     measure=measure,
     row=Measurement,

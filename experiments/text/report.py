@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.text import Config
-from experiments.text.build import NAME, SAMPLES, TAUS, VALIDATION, build, check, describe_corpus
+from experiments.text.build import NAME, SAMPLES, TAUS, VALIDATION, build, build_model, check, describe_corpus
 from experiments.text.measures import MIN_TAIL
 from experiments.text.records import BOOK, CENSUS, LONG, PROMPTS, RANDOM, SHORT, Completions, Kind, Texts, read_texts
+from jaxrnn.cells import CELLS
 from jaxrnn.rundir.read import read_lines
 from jaxrnn.study import stats
 from jaxrnn.study.arms import Arm, ArmScheme, Found, Setting
@@ -352,6 +353,8 @@ STUDY = Study(
     title="Character LSTM",
     config=Config,
     build=build,
+    choices={"cell": CELLS},
+    model=lambda config, data: build_model(config, len(data["characters"])),
     check=check,
     data=describe_corpus,
     arms=ARMS,

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.sparse
+import scipy  # Its parts load when they are first used.
 
 from jaxrnn.arrays import Array, Key
 from jaxrnn.data.files import DataError
@@ -50,7 +50,7 @@ class NodeTask(NamedTuple):
         split: the public one, of NumPy masks; None where there is none.
     """
 
-    features: scipy.sparse.csr_array
+    features: "scipy.sparse.csr_array"
     edges: Edges
     labels: np.ndarray
     num_classes: int
@@ -80,7 +80,7 @@ def undirected(nodes: np.ndarray, neighbours: np.ndarray, num_nodes: int) -> Edg
     return Edges(senders.astype(np.int32), receivers.astype(np.int32))
 
 
-def row_normalize(features: scipy.sparse.csr_array) -> scipy.sparse.csr_array:
+def row_normalize(features: "scipy.sparse.csr_array") -> "scipy.sparse.csr_array":
     """Divides each row of `[N, D]` by its sum, as the GCN and GAT papers' code does; a row of sum 0 becomes 0."""
     sums = features.sum(axis=1)
     scales = np.divide(1.0, sums, out=np.zeros_like(sums), where=sums != 0)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.sparse
+import scipy  # Its parts load when they are first used.
 
 from jaxrnn.data.files import DataError, read_if_there, read_known
 from jaxrnn.data.graphs import NodeTask, Split, undirected
@@ -105,7 +105,7 @@ def _parse(part: str, path: Path, raw: bytes) -> Any:
         raise DataError(f"{path} is damaged or not in the Planetoid format ({reason})") from error
 
 
-def _features(raw: bytes) -> scipy.sparse.csr_array:
+def _features(raw: bytes) -> "scipy.sparse.csr_array":
     state = unpickle(raw).state
     values = to_array(state["data"])
     indices, starts = (to_array(state[name]).astype(np.int32, casting="same_kind") for name in ("indices", "indptr"))

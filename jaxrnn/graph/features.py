@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.sparse
+import scipy  # Its parts load when they are first used.
 from jax.extend.random import threefry_2x32
 
 from jaxrnn.arrays import Array, Key

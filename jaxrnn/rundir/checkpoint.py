@@ -68,7 +68,7 @@ class CheckpointStore:
             CheckpointError: if this or the save before it could not be written, e.g. because the disk is full.
         """
         arrays = flatten(tree)
-        meta = {**meta, "sha256": _digest(arrays, meta)}
+        meta = {**meta, "sha256": digest_of(arrays, meta)}
         items: dict[str, Any] = {"meta": ocp.args.JsonSave(meta)}
         if arrays:  # Orbax does not save an empty tree.
             items["state"] = ocp.args.StandardSave(arrays)
@@ -102,7 +102,7 @@ class CheckpointStore:
                 target = {name: np.empty(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
                 arguments = ocp.args.Composite(state=ocp.args.StandardRestore(target))
                 arrays = dict(self._manager.restore(number, args=arguments).state)
-        if meta.pop("sha256", None) != _digest(arrays, meta):
+        if meta.pop("sha256", None) != digest_of(arrays, meta):
             raise CheckpointError(f"checkpoint {number} is damaged: its contents do not match its SHA-256")
         return arrays, meta
 
@@ -143,7 +143,7 @@ def _named_leaves(tree: PyTree) -> dict[str, Any]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
-def _digest(arrays: dict[str, Any], meta: dict[str, Any]) -> str:
+def digest_of(arrays: dict[str, Any], meta: dict[str, Any]) -> str:
     """Of `meta`, and of names, dtypes, shapes and the digest of each entry along the first axis (the runs)."""
     digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
     parts = {name: _rows(array) for name, array in sorted(arrays.items())}

@@ -1,6 +1,7 @@
 """Reads parameters back from the checkpoints of a run directory."""
 
 import importlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -16,18 +17,23 @@ from jaxrnn.training.definition import name_parts, text_of
 
 
 class Loaded(NamedTuple):
-    """A run's config, its parameters as nested dicts of arrays, its name, and what it was trained on."""
+    """A run's config, its parameters as nested dicts of arrays, its name, what it was trained on, and its study."""
 
     config: SimpleNamespace
     params: dict[str, Any]
     run: str
     data: dict[str, Any]
+    study: str | None
 
 
 def load(
-    workdir: str | Path, run: str | None = None, seed: int | None = None, step: int | None = None
-) -> tuple[SimpleNamespace, dict[str, Any]]:
-    """A run's config and parameters, from its newest checkpoint or from the one at a training step.
+    workdir: str | Path,
+    run: str | None = None,
+    seed: int | None = None,
+    step: int | None = None,
+    build: Callable[[Any, Mapping[str, Any]], Any] | None = None,
+) -> tuple[SimpleNamespace, Any, dict[str, Any]]:
+    """A run's config, model and parameters, from its newest checkpoint or from the one at a training step.
 
     Args:
         workdir: the run directory.
@@ -35,22 +41,27 @@ def load(
             from others: ``seed=2,cell=gru``.
         seed: the same as ``run="seed=2"``; both together narrow the choice.
         step: index of the last step taken; the newest saved by default.
+        build: ``build(config, data) -> model``, where data is what ``config.json`` says of the data; by default, that
+            of the study in `experiments` that the directory names.
 
     Returns:
-        The config, fields as attributes, and the parameters as nested dicts of NumPy arrays, ready for
+        The config, fields as attributes; the model; and the parameters as nested dicts of NumPy arrays, ready for
         ``model.apply({"params": params}, ...)``. Fields that were added to the study since have the values that its
-        config in `configs` marks as `Absent`.
+        config in `configs` marks as `Absent`. The model is None where there is no such study, as in directories of
+        `jaxrnn.train`, or it has no model.
 
     Raises:
         RunError: if the directory holds no such run, or several; the message lists those there are.
         CheckpointError: if its checkpoint is damaged.
     """
     found = load_run(workdir, run, seed, step)
-    return found.config, found.params
+    build = build or _builder(found.study)
+    model = build(found.config, found.data) if build else None
+    return found.config, model, found.params
 
 
 def load_run(workdir: str | Path, run: str | None = None, seed: int | None = None, step: int | None = None) -> Loaded:
-    """As `load`, and says which run that is."""
+    """As `load` without the model; says which run that is."""
     path = Path(workdir)
     record = read_config(path)
     if not (path / FINISHED).is_dir():
@@ -59,20 +70,36 @@ def load_run(workdir: str | Path, run: str | None = None, seed: int | None = Non
         found = _find(running, finished, path)
         wanted = (name_parts(run) if run else set()) | (set() if seed is None else {f"seed={seed}"})
         chosen = [one for one in found if wanted <= name_parts(one.run) and step in (None, one.step)]
-        available = ", ".join(dict.fromkeys(f"{one.run} at step {one.step}" for one in chosen or found)) or "none"
+        available = _names(chosen or found)
         if not chosen:
             raise RunError(f"{path}: no such run has been saved; there are: {available}")
         if len({one.run for one in chosen}) > 1:
             raise RunError(f"{path}: which run? Give its seed or its name (run); there are: {available}")
-        name, _, store, number, place = max(chosen, key=lambda one: one.step)
-        arrays, _ = store.read(number)
-    params = jax.tree.map(lambda x: x[place], unflatten_dict(arrays, sep="/")["params"])
+        newest = max(chosen, key=lambda one: one.step)
+        name, params = newest.run, newest.params()
     swept = {
         field: next((v for v in values if f"{field}={text_of(v)}" in name_parts(name)), None)
         for field, values in record.get("sweep", {}).items()
     }
     fields = _complete_fields(record.get("study"), {**record["config"], **swept})
-    return Loaded(SimpleNamespace(**fields), params, name, data_of(record, swept))
+    return Loaded(SimpleNamespace(**fields), params, name, data_of(record, swept), record.get("study"))
+
+
+def load_all(workdir: str | Path, part: str = "") -> dict[str, Any]:
+    """By run, the newest parameters of all runs that have this part in their names; raises as `load`."""
+    path = Path(workdir)
+    read_config(path)
+    if not (path / FINISHED).is_dir():
+        raise RunError(f"{path}: no checkpoint has been saved there")
+    wanted, newest = name_parts(part) if part else set(), dict[str, _Place]()
+    with CheckpointStore(path / RUNNING) as running, CheckpointStore(path / FINISHED) as finished:
+        found = _find(running, finished, path)
+        for one in found:
+            if wanted <= name_parts(one.run) and one.step > newest.get(one.run, one._replace(step=-1)).step:
+                newest[one.run] = one
+        if not newest:
+            raise RunError(f"{path}: no such run has been saved; there are: {_names(found)}")
+        return {name: one.params() for name, one in newest.items()}
 
 
 def _complete_fields(study: str | None, config: dict[str, Any]) -> dict[str, Any]:
@@ -84,6 +111,18 @@ def _complete_fields(study: str | None, config: dict[str, Any]) -> dict[str, Any
     return saved_fields(schema, config)
 
 
+def _builder(study: str | None) -> Callable[[Any, Mapping[str, Any]], Any] | None:
+    """How a study in `experiments` builds its model."""
+    name = f"experiments.{study}"
+    try:
+        build: Callable[[Any, Mapping[str, Any]], Any] | None = importlib.import_module(name).STUDY.model
+    except ModuleNotFoundError as error:
+        if error.name not in ("experiments", name):
+            raise
+        return None
+    return build
+
+
 class _Place(NamedTuple):
     """Where the parameters of a run after a step are: a checkpoint, and the place along the first axis."""
 
@@ -92,6 +131,16 @@ class _Place(NamedTuple):
     store: CheckpointStore
     number: int
     place: int
+
+    def params(self) -> dict[str, Any]:
+        """As nested dicts of NumPy arrays."""
+        arrays, _ = self.store.read(self.number)
+        params: dict[str, Any] = jax.tree.map(lambda x: x[self.place], unflatten_dict(arrays, sep="/")["params"])
+        return params
+
+
+def _names(found: list[_Place]) -> str:
+    return ", ".join(dict.fromkeys(f"{one.run} at step {one.step}" for one in found)) or "none"
 
 
 def _find(running: CheckpointStore, finished: CheckpointStore, path: Path) -> list[_Place]:

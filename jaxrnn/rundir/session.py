@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxrnn.rundir import sweeps
+from jaxrnn.rundir import initial, sweeps
 from jaxrnn.rundir.directory import (
     CONFIG,
     Listener,
@@ -42,18 +42,26 @@ Rows = list[dict[str, Any]]
 class Hooks(NamedTuple):
     """What the starter of a session wants to hear of it: each call of the compiled program, new rows of files."""
 
-    progress: Callable[[Progress], None] | None = None
+    progress: Callable[[Progress], object] | None = None
     listener: Listener | None = None
 
 
 NO_HOOKS = Hooks()
 
 
-def start(study: Any, config: Any, path: Path, sweep: Sweep | None = None, hooks: Hooks = NO_HOOKS) -> Rows:
+def start(
+    study: Any,
+    config: Any,
+    path: Path,
+    sweep: Sweep | None = None,
+    hooks: Hooks = NO_HOOKS,
+    weights: initial.Weights | None = None,
+) -> Rows:
     """Carries out a study in a directory that is new or holds no runs: a run for each seed and each setting of `sweep`.
 
     Scalars that the training takes as arrays share a program. Each setting of the other fields is a program of its own,
     and one comes after the other.
+    Runs start from `weights`, if there are any; the digest of these is then the config's `init_from`.
 
     Returns:
         The rows of ``results.json``.
@@ -63,7 +71,11 @@ def start(study: Any, config: Any, path: Path, sweep: Sweep | None = None, hooks
         Interrupted: by a signal; all is saved.
         RunError, CheckpointError: files cannot be read or written.
     """
-    return _open_and_run(study, config, sweeps.checked(study, config, sweep or {}), path, hooks)
+    if weights:
+        config = make_config(study.config, {**dataclasses.asdict(config), "init_from": weights.digest})
+    elif getattr(config, "init_from", "") or "init_from" in (sweep or {}):
+        raise ConfigError("init_from", config.init_from, "is a digest, which --init_from=DIR sets")
+    return _open_and_run(study, config, sweeps.checked(study, config, sweep or {}), path, hooks, weights=weights)
 
 
 def resume(
@@ -151,7 +163,13 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def _open_and_run(
-    study: Any, config: Any, sweep: Sweep, path: Path, hooks: Hooks, saved: dict[str, Any] | None = None
+    study: Any,
+    config: Any,
+    sweep: Sweep,
+    path: Path,
+    hooks: Hooks,
+    saved: dict[str, Any] | None = None,
+    weights: initial.Weights | None = None,
 ) -> Rows:
     """Carries out what is left of the runs, and what follows when all have ended; `saved` is their ``config.json``."""
     now = dataclasses.asdict(config), sweep
@@ -162,9 +180,11 @@ def _open_and_run(
         parts, within = sweeps.divide(study, config, sweep)
         record = make_record(study.name, *now, {}, saved) | _describe_data(study, parts, path, saved or {})
         with jax.default_matmul_precision(config.precision):
-            run_in = _prepare(study, config, parts, within, hooks)
+            run_in = _prepare(study, config, parts, within, hooks, weights, path)
             with RunDirectory(path, None if saved else record) as directory:
                 directory.record, directory.listener = record, hooks.listener
+                if weights:
+                    initial.keep_weights(path, weights)
                 try:
                     rows = run_in(directory)
                 except Exception as error:
@@ -192,7 +212,13 @@ def _describe_data(study: Any, parts: Sequence[Part], path: Path, saved: Mapping
 
 
 def _prepare(
-    study: Any, config: Any, parts: Sequence[Part], within: Sweep, hooks: Hooks
+    study: Any,
+    config: Any,
+    parts: Sequence[Part],
+    within: Sweep,
+    hooks: Hooks,
+    weights: initial.Weights | None,
+    path: Path,
 ) -> Callable[[RunDirectory], Rows]:
     """What needs no directory: building, and what can be refused before anything is written."""
     if study.build is None:
@@ -203,6 +229,11 @@ def _prepare(
     for values, own in parts:
         with jax.default_matmul_precision(own.precision):
             training = study.build(own)
+        if getattr(config, "init_from", ""):
+            weights = weights or initial.kept_weights(path, initial.shapes_of_params(training))
+            training = initial.start_from(training, weights)
+            for seed in seeds:
+                weights.of_seed(seed)
         runs = product(seeds, {**{field: [value] for field, value in values.items()}, **within})
         plan = make_plan(training, len(runs), config.runs_per_program, config.data_devices)
         programs.append(Program(training, runs, plan, own.precision))

@@ -11,6 +11,7 @@ import markdown
 from markdown.blockprocessors import ParagraphProcessor
 from markdown.util import Registry
 
+from jaxrnn.rundir.directory import replace_file
 from jaxrnn.study.style import PAGE
 
 
@@ -58,10 +59,11 @@ Block = str | Table | Figure | Section
 """A string is Markdown of one paragraph or several, or a list."""
 
 
-def write_page(title: str, sections: Sequence[Section], out_dir: Path) -> tuple[Path, Path]:
+def write_page(title: str, sections: Sequence[Section], out_dir: Path, refresh: int = 0) -> tuple[Path, Path]:
     """Writes ``report.md``, the figures that it shows, and ``report.html``, which needs no other file.
 
-    The first section stands above the table of contents.
+    The first section stands above the table of contents. A browser loads the page again every `refresh` seconds; 0:
+    never.
 
     Returns:
         The paths of ``report.md`` and ``report.html``.
@@ -79,13 +81,14 @@ def write_page(title: str, sections: Sequence[Section], out_dir: Path) -> tuple[
     first, *others = sections
     page = PAGE.substitute(
         title=html.escape(title),
+        refresh=f'<meta http-equiv="refresh" content="{refresh}">' if refresh else "",
         summary=_html(first, 2, can_fold=False),
         contents=_contents(others),
         sections="\n".join(_html(section, 2) for section in others),
     )
     paths = out_dir / "report.md", out_dir / "report.html"
     paths[0].write_text(text + "\n", encoding="utf-8")
-    paths[1].write_text(page, encoding="utf-8")
+    replace_file(paths[1], page.encode())  # As a whole: a browser may be about to load it again.
     return paths
 
 

@@ -4,24 +4,27 @@ Every function returns a `Figure` of matplotlib's object-oriented interface, whi
 state; `svg` turns it into text, the same text for the same arrays, which is light or dark as its reader is.
 """
 
+from __future__ import annotations
+
 import re
 import textwrap
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Figure
-from matplotlib.legend import Legend
-from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from jaxrnn.study.stats import Estimate
 from jaxrnn.study.survival import SurvivalCurve
+
+# Functions import it: every binary knows how to draw, and few of them do, for a quarter of a second.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
 
 # Okabe and Ito (2008), "Color Universal Design": told apart with any colour vision, on light and on dark.
 BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
@@ -115,6 +118,8 @@ def _limit(axes: Axes, metric: str) -> None:
 
 
 def _step_axis(axes: Axes, step: str = "training step") -> None:
+    from matplotlib.ticker import MaxNLocator
+
     axes.set_xlabel(step)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))  # Long numbers have room.
@@ -202,6 +207,8 @@ class Line:
 
 def scaling(panels: Mapping[str, tuple[Sequence[Line], float | None]], xlabel: str) -> Figure:
     """Costs against size on logarithmic axes; a panel, by its title, may mark where lines cross."""
+    from matplotlib.ticker import NullLocator
+
     figure, drawn = _panels(panels.items(), 5.2, 4)
     for axes, (lines, mark) in drawn:
         for i, line in enumerate(lines):
@@ -237,6 +244,8 @@ def dots_and_intervals(panels: Mapping[str, Sequence[Dots]], *, from_zero: bool 
     Each panel, by its title, shows another quantity of the same arms in the same order; the axis starts
     at zero, or with the data.
     """
+    from matplotlib.ticker import MaxNLocator
+
     arms = next(iter(panels.values()))
     width = 3.8 + max(1.6, 0.085 * max(len(arm.label) for arm in arms)) / len(panels)
     figure, drawn = _panels(panels.items(), width, 1 + 0.6 * len(arms), columns=len(panels), sharey=True)
@@ -339,6 +348,8 @@ def node_values(
 
 def shares_of_sum(panels: Mapping[str, Sequence[float]], xlabel: str) -> Figure:
     """Bars of what each term adds to a sum of 1, one panel per title, at most three in a row."""
+    from matplotlib.ticker import MaxNLocator
+
     figure, drawn = _panels(panels.items(), 4.2, 2.4)
     for axes, shares in drawn:
         axes.bar(range(len(shares)), shares, width=0.8, color=BLUE)
@@ -366,6 +377,8 @@ def _panels(
     panels: Iterable[tuple[str, T]], width: float, height: float, columns: int = 3, **shared: Any
 ) -> tuple[Figure, list[tuple[Axes, T]]]:
     """A figure, and its axes with what each has to show: at most so many `columns`, of this size in inches."""
+    from matplotlib.figure import Figure
+
     items = list(panels)
     columns = min(columns, len(items))
     rows = -(-len(items) // columns)
@@ -409,6 +422,8 @@ def _literal(text: str) -> str:
 
 def svg(figure: Figure) -> str:
     """The figure as an SVG file's text: transparent, and dark on light or light on dark as the reader prefers."""
+    import matplotlib
+
     buffer = StringIO()
     # Its ids depend on what is drawn, and it says nothing of time and program.
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "jaxrnn", "font.family": "sans-serif"}

@@ -138,7 +138,9 @@ class Study:
         config: the dataclass of its config.
         build: ``build(config) -> Training``; or
         measure: ``measure(config, directory) -> rows``, for a study that trains nothing.
+        model: ``model(config, data)``, what is trained, as `jaxrnn.load` gives it; data as below.
         row: the model of these rows.
+        choices: by field of the config, the names that it takes, where its type does not say them.
         check: raises `ConfigError` for what the dataclass cannot know.
         data: what ``config.json`` says of the data.
         finish: ``finish(path, rows)``, once all runs have ended.
@@ -157,7 +159,9 @@ class Study:
     arms: ArmScheme
     build: "Callable[[Any], Training] | None" = None
     measure: "Callable[[Any, RunDirectory], list[dict[str, Any]]] | None" = None
+    model: Callable[[Any, Mapping[str, Any]], Any] | None = None
     row: type[BaseModel] | None = None
+    choices: Mapping[str, Iterable[str]] = field(default_factory=dict)
     check: Callable[[Any], None] = lambda config: None
     data: Callable[[Any], dict[str, Any]] = lambda config: {}
     finish: Callable[[Path, Sequence[Row]], None] = lambda path, rows: None

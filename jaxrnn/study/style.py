@@ -4,7 +4,7 @@ from string import Template
 
 PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">$refresh
 <title>$title</title>
 <style>
 :root { color-scheme: light dark; --text: #1c1c1c; --faint: #595959; --line: #8884; --back: #fff; --raised: #f4f5f6;

@@ -1,10 +1,14 @@
-"""The cores of a CPU as devices of JAX."""
+"""What JAX gets of the machine: each core of a CPU as a device, and a folder for compiled programs."""
 
 import math
 import os
+import warnings
 from pathlib import Path
+from typing import Any
 
 import jax
+
+from jaxrnn.data.files import cache_dir
 
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 """Where a container says how much of the cores it may take."""
@@ -13,13 +17,40 @@ _PATIENCE_FLAG = "xla_cpu_collective_call_terminate_timeout_seconds"
 
 
 def use_all_cores() -> None:
-    """Makes each core of a CPU a device; must come before JAX starts, and gives way to the user's own settings."""
+    """Makes each core of a CPU a device, so that as many runs are in training beside each other.
+
+    The number of devices is fixed when JAX starts, with the first array or key: it warns if that is too late. It gives
+    way to ``JAX_NUM_CPU_DEVICES``, to ``XLA_FLAGS`` and to ``jax.config.update("jax_num_cpu_devices", N)``.
+    """
     given = os.environ.get("XLA_FLAGS", "")
-    if "JAX_NUM_CPU_DEVICES" not in os.environ and _DEVICE_FLAG not in given:
-        jax.config.update("jax_num_cpu_devices", num_cores())
     # Else a core that another program holds up for a minute would end the process.
     if _PATIENCE_FLAG not in given:
         os.environ["XLA_FLAGS"] = f"{given} --{_PATIENCE_FLAG}=86400".strip()
+    if _DEVICE_FLAG in given or _setting("jax_num_cpu_devices") >= 0:
+        return
+    try:
+        jax.config.update("jax_num_cpu_devices", num_cores())
+    except RuntimeError:  # JAX has started.
+        if jax.default_backend() == "cpu" and jax.local_device_count() < num_cores():
+            warnings.warn(
+                f"JAX has started with {jax.local_device_count()} of {num_cores()} cores, and runs train one after "
+                "another: call jaxrnn.use_all_cores() before the first array or key of JAX",
+                stacklevel=3,
+            )
+
+
+def keep_programs() -> None:
+    """Keeps compiled programs in `cache_dir`, so that a second start trains within seconds.
+
+    It gives way to a folder that the user has set, with ``JAX_COMPILATION_CACHE_DIR`` or in `jax.config`.
+    """
+    if _setting("jax_compilation_cache_dir") is None:
+        jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def _setting(name: str) -> Any:
+    return getattr(jax.config, name)  # Its type does not have what it holds.
 
 
 def num_cores(quota: Path = QUOTA) -> int:

@@ -107,6 +107,7 @@ class Training(NamedTuple):
         chunk_steps: steps in one call of the compiled program; a signal is answered between two calls.
         stop: the stop rule.
         stop_every: steps from one question to the stop rule to the next; `eval_every` by default.
+        initial: ``initial(seed) -> params`` of NumPy arrays, from the host: what a run starts from instead of `init`.
         start_memory: ``start_memory(seed, data)``: what one batch hands on to the next, before the first.
         validate: ``validate(params, memory, data) -> metrics`` of the updated parameters, beside those of the loss.
         callback: what happens at chosen steps.
@@ -131,6 +132,7 @@ class Training(NamedTuple):
     batches: Callable[[int, int], PyTree] | None = None
     stop: StopRule = never_stop()
     stop_every: int | None = None
+    initial: Callable[[int], PyTree] | None = None
     start_memory: Callable[[Array, PyTree], PyTree] = lambda seed, data: ()
     validate: Callable[[PyTree, PyTree, PyTree], dict[str, Array]] = lambda params, memory, data: {}
     callback: Callback = Callback()

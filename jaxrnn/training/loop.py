@@ -26,23 +26,31 @@ class Progress(NamedTuple):
     Attributes:
         steps: that all runs together have taken; a run that has ended counts as if it had taken all.
         max_steps: of all runs together.
+        step: index of the last step that all runs in training have taken.
+        last_step: index of the last step of a run.
         running: the names of the runs in training.
         ended: how many runs have ended.
+        runs: how many there are.
         metrics: their means over the evaluations of this call; empty if there was none.
+        is_compiling: whether the next call is of a program that has to be compiled.
     """
 
     steps: int
     max_steps: int
+    step: int
+    last_step: int
     running: list[str]
     ended: int
+    runs: int
     metrics: dict[str, float]
+    is_compiling: bool
 
 
 def train(
     programs: Sequence[Program],
     recorder: Recorder,
     *,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[Progress], object] | None = None,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> list[dict[str, Any]]:
     """Trains all runs, or goes on with what the recorder has saved, and records what they do.
@@ -53,7 +61,7 @@ def train(
     Args:
         programs: what is trained; the names of all runs are different.
         recorder: gets metrics, results and states.
-        progress: called after each call of the compiled program.
+        progress: called at the beginning, and after each call of the compiled program.
         interrupted: asked after each call; if so, all is saved and the training ends.
 
     Returns:
@@ -62,6 +70,7 @@ def train(
     Raises:
         Interrupted: everything is saved.
     """
+    report = progress or (lambda _: None)
     ledger = Ledger(programs)
     found = recorder.restore(ledger.like)
     snapshot = found or Snapshot()
@@ -72,7 +81,9 @@ def train(
     for program in sorted(programs, key=lambda program: program is not in_training):
         with jax.default_matmul_precision(program.precision) if program.precision else contextlib.nullcontext():
             loop = _Loop(program, ledger, recorder)
+            report(loop.progress({}))
             loop.begin(snapshot)
+            report(loop.progress({}))
             snapshot = Snapshot()
             if found is None:
                 # Before anything is measured: a directory with numbers and no checkpoint has lost it.
@@ -80,9 +91,7 @@ def train(
                 recorder.save(found)
                 recorder.wait()
             while loop.places:
-                metrics = loop.advance()
-                if progress:
-                    progress(loop.progress(metrics))
+                report(loop.progress(loop.advance()))
                 is_interrupted, is_due = processes.any_process([interrupted(), recorder.is_due()])
                 if ledger.is_left() and (is_interrupted or is_due):
                     recorder.save(loop.snapshot())
@@ -187,7 +196,9 @@ class _Loop:
             name: np.array([run.values.get(name, value) for run in runs], np.float32)
             for name, value in self.training.hyper.items()
         }
-        state = self._call("init", self.trainer.init, size, self._place(seeds, size), self._place(hyper, size))
+        given = [self.training.initial(run.seed) if self.training.initial else () for run in runs]
+        params = jax.tree.map(lambda *x: np.stack(x), *given)
+        state = self._call("init", self.trainer.init, size, *self._place((seeds, hyper, params), size))
         for i, name in joining.items():
             if name in self.ledger.going_on:
                 saved = self.ledger.going_on.pop(name)
@@ -208,6 +219,8 @@ class _Loop:
         started = time.perf_counter()
         before = processes.fetch(self.state.step)
         ends = [self._chunk_end(step) if name else 0 for name, step in zip(self.places, before.tolist(), strict=True)]
+        if not before.any():  # The first step by itself: what it gives is seen as soon as there are programs.
+            ends = [0] * size
         ends_s, batches = self._place((np.array(ends, np.int32), self._batches(before.tolist())), size)
         self.state, found = self._call("chunk", self.trainer.chunk, size, self.state, ends_s, batches, donate=True)
         evaluations, status, step = processes.fetch((found, self.state.status, self.state.step))
@@ -310,8 +323,19 @@ class _Loop:
         """How far all programs are."""
         ended, running = self.ledger.ended, [name for name in self.places if name]
         most, past = (sum(self.ledger.max_steps(name) + 1 for name in of) for of in (self.ledger.program_of, ended))
-        steps = past + sum(self._steps.get(name, 0) for name in running)
-        return Progress(steps, most, running, len(ended), metrics)
+        taken = [self._steps.get(name, 0) for name in running]
+        is_compiling = ("chunk", len(self.places)) not in self._programs and len(ended) < len(self.ledger.program_of)
+        return Progress(
+            steps=past + sum(taken),
+            max_steps=most,
+            step=max(0, min(taken, default=0) - 1),
+            last_step=self.training.max_steps,
+            running=running,
+            ended=len(ended),
+            runs=len(self.ledger.program_of),
+            metrics=metrics,
+            is_compiling=is_compiling,
+        )
 
 
 def _next_step(status: np.ndarray, step: np.ndarray) -> np.ndarray:

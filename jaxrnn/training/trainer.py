@@ -67,7 +67,7 @@ class Trainer(NamedTuple):
     """The pure functions of one run that the loop compiles.
 
     Attributes:
-        init: ``init(data, seed, hyper) -> TrainState``.
+        init: ``init(data, seed, hyper, params) -> TrainState``, from parameters, or ``()`` to draw them.
         chunk: ``chunk(data, state, end, batches) -> (state, Evaluations)``: at most `chunk_steps` steps and one more,
             for step 0, none after the step with the index `end`; a run that has ended passes through. The batches of
             these steps are stacked where the host has them, else there are none.
@@ -76,7 +76,7 @@ class Trainer(NamedTuple):
             runs.
     """
 
-    init: Callable[[PyTree, Array, Mapping[str, Array]], TrainState]
+    init: Callable[[PyTree, Array, Mapping[str, Array], PyTree], TrainState]
     chunk: Callable[[PyTree, TrainState, Array, PyTree], tuple[TrainState, Evaluations]]
     test: Callable[[PyTree, TrainState], dict[str, Array]]
     chosen: Callable[[TrainState], PyTree]
@@ -96,8 +96,9 @@ def make_trainer(training: Training, plan: Plan = ONE_RUN) -> Trainer:
     if plan.own_cores and training.loss_on_own_core:
         loss = training.loss_on_own_core(training.batch_size // plan.parts)
 
-    def init(data: PyTree, seed: Array, hyper: Mapping[str, Array]) -> TrainState:
-        params = training.init(stream_key(seed, Stream.INIT))
+    def init(data: PyTree, seed: Array, hyper: Mapping[str, Array], params: PyTree = ()) -> TrainState:
+        if params == ():
+            params = training.init(stream_key(seed, Stream.INIT))
         hyper = {name: jnp.asarray(value, jnp.float32) for name, value in hyper.items()}
         return TrainState(
             seed=jnp.asarray(seed, jnp.int32),

@@ -3,8 +3,11 @@
 import re
 import shutil
 
+import jax
+import numpy as np
 import pytest
 
+import jaxrnn
 from experiments import report
 from experiments.gradients import measure
 from jaxrnn.rundir import recorder, session
@@ -113,6 +116,16 @@ def test_every_claim_gives_a_verdict(name):
             assert all(finding.evidence for finding in judged.findings)
         if not found.arms:
             assert {judged.verdict for judged in judge(study.claims, found)} <= {"undecided"}
+
+
+def test_a_run_can_be_loaded_with_its_model(finished):
+    study, path = finished
+    if not study.build:
+        pytest.skip("it trains nothing")
+    _, model, params = jaxrnn.load(path, seed=1)
+    expected = jax.eval_shape(study.build(study.config(**study.tiny)).init, jax.random.key(0))
+    assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, expected)
+    assert callable(model.apply), f"the study {study.name} has no `model`"
 
 
 def test_a_directory_of_an_older_format_is_refused(finished, tmp_path):

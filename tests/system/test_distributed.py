@@ -82,8 +82,8 @@ def test_two_processes_write_the_same_bytes_as_one(binaries, alone, tmp_path):
     for row in rows:
         jax.tree.map(
             np.testing.assert_array_equal,
-            jaxrnn.load(tmp_path / "run", row["run"])[1],
-            jaxrnn.load(alone[0], row["run"])[1],
+            jaxrnn.load(tmp_path / "run", row["run"])[2],
+            jaxrnn.load(alone[0], row["run"])[2],
         )
 
 

@@ -7,7 +7,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -340,21 +339,6 @@ def test_out_of_memory_is_one_clear_line(call, tmp_path):
     assert not (tmp_path / "run/config.json").exists()
 
 
-def test_a_process_without_a_terminal_says_where_it_is(finished):
-    """Each minute; here, at once."""
-    program = """
-import sys
-from experiments import _cli
-from jaxrnn.training.loop import Progress
-_cli.PROGRESS_SECONDS = 0.0
-with _cli.progress_bar() as show:
-    show(Progress(5, 10, ["seed=0"], 0, {"loss": 0.25}))
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
-    assert done.stderr == "seed=0: step 5 of 10, loss 0.2500\n"
-
-
 def test_data_that_changed_are_named(call, finished, tmp_path):
     path = shutil.copytree(finished, tmp_path / "run")
     record = json.loads((path / "config.json").read_text())
@@ -386,12 +370,12 @@ def test_help_lists_the_fields(call, binaries):
 
 
 def test_a_notebook_can_load_and_apply_a_run(finished):
-    from experiments.formal import TASKS, build_model
+    from jaxrnn.data.formal import TASKS
     from jaxrnn.nn import losses
     from jaxrnn.training.seeds import Stream, stream_key
 
-    config, params = jaxrnn.load(finished, seed=1)
+    config, model, params = jaxrnn.load(finished, seed=1)
     tokens, labels = TASKS[config.task].sample(stream_key(1, Stream.EVAL), config.test_samples, config.digits)
-    logits = build_model(config).apply({"params": params}, tokens)
+    logits = model.apply({"params": params}, tokens)
     row = json.loads((finished / "results.json").read_text())["runs"][1]
     assert float(losses.accuracy(logits, labels)) == pytest.approx(row["test_accuracy"])

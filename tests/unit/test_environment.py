@@ -22,17 +22,47 @@ def test_cores_are_those_that_the_process_may_use(tmp_path, monkeypatch, quota, 
     assert cores.num_cores(tmp_path / "cpu.max") == expected
 
 
-def test_each_core_is_a_device_unless_the_user_says_otherwise(monkeypatch):
-    asked = []
-    monkeypatch.setattr(jax.config, "update", lambda name, value: asked.append((name, value)))
-    monkeypatch.delenv("JAX_NUM_CPU_DEVICES", raising=False)
-    monkeypatch.delenv("XLA_FLAGS", raising=False)
-    cores.use_all_cores()
-    assert asked == [("jax_num_cpu_devices", cores.num_cores())]
+class Settings:
+    """Those of JAX, which has started or not."""
+
+    def __init__(self, has_started=False, devices=-1, cache=None):
+        self.has_started, self.jax_num_cpu_devices, self.jax_compilation_cache_dir = has_started, devices, cache
+
+    def update(self, name, value):
+        if self.has_started and name == "jax_num_cpu_devices":
+            raise RuntimeError
+        setattr(self, name, value)
+
+
+@pytest.fixture
+def use_all_cores(monkeypatch):
+    """Of a machine with seven: with these settings, the devices that there will be."""
+    monkeypatch.setattr(cores, "num_cores", lambda: 7)
+
+    def use(flags="", **settings):
+        monkeypatch.setenv("XLA_FLAGS", flags)
+        monkeypatch.setattr(jax, "config", Settings(**settings))
+        cores.use_all_cores()
+        return jax.config.jax_num_cpu_devices
+
+    return use
+
+
+def test_each_core_is_a_device_unless_the_user_says_otherwise(use_all_cores):
+    assert use_all_cores() == 7
     assert os.environ["XLA_FLAGS"] == "--xla_cpu_collective_call_terminate_timeout_seconds=86400"
-    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "3")
-    cores.use_all_cores()
-    assert len(asked) == 1
+    assert use_all_cores(devices=3, has_started=True) == 3
+    assert use_all_cores("--xla_force_host_platform_device_count=2") == -1
+    with pytest.warns(UserWarning, match="of 7 cores"):
+        use_all_cores(has_started=True)
+
+
+def test_compiled_programs_are_kept_where_the_user_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("JAXRNN_CACHE_DIR", str(tmp_path))
+    for given, used in ((None, str(tmp_path / "xla")), ("elsewhere", "elsewhere")):
+        monkeypatch.setattr(jax, "config", Settings(cache=given))
+        cores.keep_programs()
+        assert jax.config.jax_compilation_cache_dir == used
 
 
 def test_a_checkout_has_a_commit(tmp_path):

@@ -112,7 +112,7 @@ def test_gates_are_those_of_the_trained_cell(finished):
     trained = recorded[2]
     tokens, _ = data(3)
     assert trained["tokens"] == tokens[:, 0].tolist()
-    _, params = jaxrnn.load(finished / "trained" / "lstm", seed=3)
+    _, _, params = jaxrnn.load(finished / "trained" / "lstm", seed=3)
     cell = CELLS["lstm"].params_type(**jax.tree.map(np.float64, params["forward"]))
     h, c, gates = np.zeros(5), np.zeros(5), {name: [] for name in "ifgo"}
     for x in np.float64(params["embedding"])[tokens[:, 0]]:

@@ -56,7 +56,7 @@ def test_callbacks_come_right_after_their_steps(whole, three_at_a_time, together
     assert {(row["run"], row["step"]) for row in called} == expected
     assert list(called[0]) == ["run", "seed", "learning_rate", "step", "w"]
     step, rate = tiny.CALLBACKS[0], NEVER.values["learning_rate"]
-    _, params = jaxrnn.load(path, run=NEVER.name, step=step)
+    *_, params = jaxrnn.load(path, run=NEVER.name, step=step)
     recorded = next(row["w"] for row in called if (row["run"], row["step"]) == (NEVER.name, step))
     assert params["w"].mean() == pytest.approx(recorded, abs=1e-6)
     start = np.asarray(jax.random.normal(stream_key(NEVER.seed, Stream.INIT), (tiny.SIZE,)))
@@ -80,12 +80,12 @@ def test_in_memory_a_training_gives_what_it_writes_into_a_directory(whole):
         json.dumps(memory.files["metrics.jsonl"]).replace("NaN", "null").replace("Infinity", "null")
     )
     assert as_written == rows(path)
-    np.testing.assert_array_equal(memory.params[SOON.name]["w"][0], jaxrnn.load(path, run=SOON.name)[1]["w"])
+    np.testing.assert_array_equal(memory.params[SOON.name]["w"][0], jaxrnn.load(path, run=SOON.name)[2]["w"])
     steps = [one.steps for one in seen]
     assert steps == sorted(steps)
     assert steps[-1] == seen[-1].max_steps == 41 * len(RUNS)
-    assert (seen[0].running, seen[0].ended, seen[-1].ended) == ([SOON.name], 0, len(RUNS))
-    assert list(seen[0].metrics) == ["loss", "accuracy"]
+    assert (seen[1].running, seen[1].ended, seen[-1].ended) == ([SOON.name], 0, len(RUNS))
+    assert list(seen[2].metrics) == ["loss", "accuracy"]
 
 
 # --- Runs beside others -----------------------------------------------------------------------------------------------

@@ -70,9 +70,8 @@ def masks(config, seed):
     return [np.asarray(mask) for mask in draw()]
 
 
-def apply(config, params):
+def apply(config, model, params):
     """Logits and hidden layer of each node."""
-    model = nodes.build_model(config, load(config.dataset).num_classes)
     return [np.asarray(x) for x in jax.jit(model.apply)({"params": params}, *nodes.inputs(config))]
 
 
@@ -84,8 +83,8 @@ def test_accuracies_are_of_the_saved_weights_on_the_split_of_the_seed(train, nam
     path, rows = train(name)
     assert [row["seed"] for row in rows] == seeds
     for row in rows:
-        config, params = jaxrnn.load(path, seed=row["seed"])
-        logits, _ = apply(config, params)
+        config, model, params = jaxrnn.load(path, seed=row["seed"])
+        logits, _ = apply(config, model, params)
         is_right = np.argmax(logits, axis=1) == load(config.dataset).labels
         _, validation, test = masks(config, row["seed"])
         assert row["test_accuracy"] == pytest.approx(is_right[test].mean())
@@ -98,10 +97,10 @@ def test_the_hidden_layer_is_that_of_the_first_run(train, name):
     path, rows = train(name)
     found = json.loads((path / "hidden.json").read_text())
     assert found["run"] == rows[0]["run"]
-    config, params = jaxrnn.load(path, run=found["run"])
+    config, model, params = jaxrnn.load(path, run=found["run"])
     labels = load(config.dataset).labels
     shown = labels >= 0
-    _, hidden = apply(config, params)
+    _, hidden = apply(config, model, params)
     # Principal components by the eigenvectors of the covariance; the sign of each is free.
     values, vectors = np.linalg.eigh(np.cov(hidden[shown].T))
     assert found["variance_share"] == pytest.approx(values[-2:].sum() / values.sum(), abs=1e-3)
@@ -176,7 +175,7 @@ def gcn_by_hand(objects, params, config):
 
 def test_gcn_trains_as_its_paper_says(train):
     path, (row,) = train("gcn")
-    config, _ = jaxrnn.load(path)
+    config, *_ = jaxrnn.load(path)
     params = nodes.STUDY.build(nodes.STUDY.config(**vars(config))).init(stream_key(row["seed"], Stream.INIT))
     expected = gcn_by_hand(OBJECTS["small"], params, config)
     ours = evaluations(path, row["seed"])
@@ -201,8 +200,8 @@ def test_gat_is_judged_by_its_best_weights_and_decays_all_of_them(train):
     assert (row["stopped"], best < len(rows) - 1) == (True, True), "take other settings: it should end by the stop rule"
     assert row["validation_accuracy"] == rows[best]["validation_accuracy"]
 
-    config, params = jaxrnn.load(path)
-    logits, _ = apply(config, params)
+    config, model, params = jaxrnn.load(path)
+    logits, _ = apply(config, model, params)
     labels = load(config.dataset).labels
     nats = -scipy.special.log_softmax(np.float64(logits), axis=1)[np.arange(len(labels)), labels]
     train, validation, _ = masks(config, row["seed"])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import time
 
 import pytest
 from directories import row, write_directory
@@ -40,6 +41,24 @@ def two_arms(tmp_path):
     write(tmp_path / "runs/lstm", [60, 120, 120, 180, 180, 240])
     write(tmp_path / "runs/gru", [300, 360, 360, 420, 420, 480], cell="gru")
     return tmp_path
+
+
+def test_a_page_is_renewed_until_all_runs_have_ended(tmp_path, monkeypatch, capsys):
+    write(tmp_path / "runs/lstm", [60, 120], complete=False)
+    renewed, html, results = [], tmp_path / "out/report.html", tmp_path / "runs/lstm/results.json"
+
+    def end_runs(seconds):
+        renewed.append((seconds, 'http-equiv="refresh" content="7"' in html.read_text()))
+        if len(renewed) == 2:
+            results.write_text(results.read_text().replace("false", "true"))
+
+    monkeypatch.setattr(time, "sleep", end_runs)
+    report.report([tmp_path / "runs"], None, tmp_path / "out", watch=7)
+    assert renewed == [(7, True)] * 2
+    assert "refresh" not in html.read_text()
+    printed = capsys.readouterr().out
+    assert printed.count("2 runs have ended; renewed") == 2
+    assert printed.count("The page with all figures") == 1
 
 
 def test_two_arms_of_ones_own_are_compared_on_the_first_screen(two_arms, capsys):

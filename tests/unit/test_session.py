@@ -3,12 +3,10 @@
 import dataclasses
 import json
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Annotated
 
 import jax
-import numpy as np
 import pydantic.dataclasses
 import pytest
 import tiny
@@ -19,7 +17,7 @@ from jaxrnn.rundir import session
 from jaxrnn.rundir.directory import METRICS, RunDirectory, RunError
 from jaxrnn.rundir.fields import make_config, marked
 from jaxrnn.rundir.session import ensure, resume, start
-from jaxrnn.training.definition import ConfigError, Run, check_one_of, product
+from jaxrnn.training.definition import ConfigError, check_one_of
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=SCHEMA)
@@ -264,28 +262,3 @@ def test_a_study_that_trains_nothing_is_measured_once(tmp_path):
     with pytest.raises(ConfigError, match="cannot be swept: this study trains nothing"):
         start(measuring, ONE, tmp_path / "b", {"tolerance": [0.1, 0.2]})
     assert (tmp_path / "a/metrics.jsonl").read_text().count("\n") == 1
-
-
-# --- Without a study --------------------------------------------------------------------------------------------------
-
-
-def test_train_gives_arrays_with_and_without_a_directory(tmp_path):
-    runs = [0, *product([1], {"learning_rate": [0.3]})]
-    seen = []
-    found = jaxrnn.train(tiny.training(), runs, progress=seen.append)
-    assert [row["run"] for row in found.results] == list(found.metrics) == ["seed=0", "seed=1,learning_rate=0.3"]
-    assert found.params["seed=0"]["w"].shape == (tiny.SIZE,)
-    assert found.metrics["seed=0"]["step"].tolist() == list(range(0, 41, 5))
-    assert np.isfinite(found.metrics["seed=0"]["loss"]).all()
-    assert seen[-1].ended == 2
-    for _ in range(2):  # In a directory that does not have it, and in one that has; a thread gets no signals.
-        with ThreadPoolExecutor() as threads:
-            written = threads.submit(jaxrnn.train, tiny.training(), runs, tmp_path / "a").result()
-        assert written.results == found.results
-        jax.tree.map(np.testing.assert_array_equal, written.metrics, found.metrics)
-        jax.tree.map(np.testing.assert_array_equal, written.params, found.params)
-    assert len(jaxrnn.train(tiny.training(), [*runs, Run(2)], tmp_path / "a").results) == 3
-    larger = {"init": lambda key: {"w": jax.random.normal(key, (tiny.SIZE + 1,))}}
-    for changes, named in (({"max_steps": 30}, "max_steps was 40"), (larger, r"params/w was 'float32\[3\]'")):
-        with pytest.raises(RunError, match=f"holds another training: {named}"):
-            jaxrnn.train(tiny.training(**changes), runs, tmp_path / "a")

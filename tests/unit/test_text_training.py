@@ -166,7 +166,7 @@ def test_results_are_measured_on_each_part_of_the_text(finished):
     assert [row["seed"] for row in results] == list(SEEDS)
     for row in results:
         assert (row["last_step"], row["stopped"]) == (60, False)
-        _, params = jaxrnn.load(path, seed=row["seed"])
+        *_, params = jaxrnn.load(path, seed=row["seed"])
         for name, part in PARTS.items():
             measured = row[f"{name}_bits_per_character"], row[f"{name}_accuracy"]
             np.testing.assert_allclose(measured, measured_by_hand(params, encode(part, CHARACTERS)), rtol=1e-5)
@@ -197,7 +197,7 @@ def test_samples_are_written_at_their_steps_and_at_the_end(finished, seed):
 def test_samples_are_of_the_model_after_that_step(finished, seed):
     path, _ = finished
     for step in SAMPLE_STEPS:
-        _, params = jaxrnn.load(path, seed=seed, step=step)
+        *_, params = jaxrnn.load(path, seed=seed, step=step)
         bits = {}
         for tau in (None, 0.5, 1.0, 2.0):
             texts = texts_of(path, seed, step, tau=tau, length=120)

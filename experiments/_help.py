@@ -1,0 +1,81 @@
+"""What ``--help`` says of a study, and what ``--print_config`` shows of a setting."""
+
+import dataclasses
+import importlib
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from absl import flags
+
+from jaxrnn.rundir import sweeps
+from jaxrnn.rundir.fields import make_config
+from jaxrnn.study.study import Study
+from jaxrnn.training.definition import settings
+
+_COLUMN = 26
+
+
+def usage(study: Study) -> str:
+    """What the study is, three commands, and all fields with their defaults and the names that they take."""
+    command = f"python -m experiments.{study.name}"
+    more = [f"{command} --config.num_seeds=10 --sweep=learning_rate=1e-3,3e-3 --workdir=runs/sweep"]
+    more += [f"{command} --resume --workdir=runs/sweep"]
+    if study.build is None:
+        more = [f"{command} --print_config", f"{command} --resume --workdir=runs/{study.name}"]
+    about = (importlib.import_module(f"configs.{study.name}").__doc__ or "").strip()
+    about = re.sub(r"(?<=\S) {2,}(?=--)", " \\\\\n        ", about)  # Where its source has a command on two lines.
+    described, hints = _descriptions(study.config), get_type_hints(study.config)
+    lines = []
+    for field in dataclasses.fields(study.config):
+        names = study.choices.get(field.name) or (get_args(hints[field.name]) if _is_choice(hints[field.name]) else ())
+        one_of = f" One of {', '.join(names)}." if names else ""
+        lines.append(_in_columns(f"{field.name}={_text(field.default)}", described.get(field.name, "") + one_of))
+    fields = "\n".join(lines)
+    examples = "\n".join(f"    {line}" for line in more)
+    return f"{about}\n\nAlso:\n\n{examples}\n\nfields, each given as --config.FIELD=VALUE:\n\n{fields}\n"
+
+
+def show_setting(study: Study, config: Any, sweep: Mapping[str, Sequence[Any]]) -> str:
+    """All fields of a config, those that are swept with their values, and how many runs they make.
+
+    Raises:
+        ConfigError: one of the settings cannot be used.
+    """
+    fields = dataclasses.asdict(config)
+    swept = sweeps.checked(study, config, sweep)
+    each = [make_config(study.config, {**fields, **values}) for values in settings(swept)]
+    lines = []
+    for field in dataclasses.fields(study.config):
+        values = list(dict.fromkeys(getattr(one, field.name) for one in each))
+        usual = [] if values == [field.default] else [f"by default {_text(field.default)}"]
+        notes = (["swept"] if field.name in sweep else []) + usual
+        lines.append(f"  {field.name:{_COLUMN - 2}}{', '.join(map(_text, values)):{_COLUMN - 2}}{'; '.join(notes)}")
+    seeds = fields.get("num_seeds", 1)
+    runs = f"{len(each)} x {seeds} seeds = {len(each) * seeds} runs" if "num_seeds" in fields else "1 run"
+    return "\n".join([f"{study.name}: {runs}", *(line.rstrip() for line in lines)])
+
+
+def _descriptions(schema: type[Any]) -> dict[str, str]:
+    """Of each field; pydantic keeps it in the class that defines the field."""
+    return {
+        name: " ".join(field.description.split())
+        for base in reversed(schema.__mro__)
+        for name, field in getattr(base, "__pydantic_fields__", {}).items()
+        if field.description
+    }
+
+
+def _is_choice(hint: Any) -> bool:
+    return get_origin(hint) is Literal
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) and value else repr(value)
+
+
+def _in_columns(left: str, right: str) -> str:
+    gap = " " * _COLUMN
+    text = textwrap.fill(right, max(flags.get_help_width(), 2 * _COLUMN), initial_indent=gap, subsequent_indent=gap)
+    return f"  {left}\n{text}" if len(left) > _COLUMN - 4 else f"  {left:{_COLUMN - 2}}{text[_COLUMN:]}"
