@@ -2,6 +2,7 @@
 
 >>> config, params = jaxrnn.load("runs/lstm10", seed=2)  # doctest: +SKIP
 >>> trained = jaxrnn.train(training, runs=range(3))  # doctest: +SKIP
+>>> frame = jaxrnn.runs("runs", each="run")  # doctest: +SKIP
 """
 
 import importlib
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jaxrnn.rundir.direct import train as train
     from jaxrnn.rundir.restore import load as load
+    from jaxrnn.study.overview import runs as runs
 
 __version__ = "0.1.0"
 
-_HOMES = {"load": "jaxrnn.rundir.restore", "train": "jaxrnn.rundir.direct"}
+_HOMES = {"load": "jaxrnn.rundir.restore", "train": "jaxrnn.rundir.direct", "runs": "jaxrnn.study.overview"}
 
 
 def __getattr__(name: str) -> Any:

@@ -40,11 +40,12 @@ NARROW, WIDE = ({**GRIMM, "seq_length": window, "max_steps": MIDDLE} for window 
 # --- Quantities and arms ----------------------------------------------------------------------------------------------
 
 _LAST = 10
-loss = Mean("training loss", last_mean("loss", _LAST), ".3f", (0, inf))
+loss = Mean("training loss", last_mean("loss", _LAST), ".3f", (0, inf), is_better="smaller")
 accuracy = Mean("training accuracy", last_mean("accuracy", _LAST), ".3f", (0, 1))
 BITS = [
-    Mean(f"bits per character, {part}", result(f"{part}_bits_per_character", optional=True), ".3f", (0, inf))
+    Mean(f"bits per character, {part}", result(key, optional=True), ".3f", (0, inf), is_better="smaller")
     for part in ("train", "validation", "test")
+    for key in [f"{part}_bits_per_character"]
 ]
 BEST = [
     Mean(f"{name} at best", at_best(metric, "bits_per_character", VALIDATION), form, (0, most))

@@ -9,7 +9,7 @@ import jax
 from flax.traverse_util import unflatten_dict
 
 from jaxrnn.rundir.checkpoint import CheckpointError, CheckpointStore
-from jaxrnn.rundir.directory import RunError, read_config
+from jaxrnn.rundir.directory import RunError, is_complete, read_config
 from jaxrnn.rundir.fields import saved_fields
 from jaxrnn.rundir.saved import FINISHED, RUNNING, newest_first
 
@@ -51,10 +51,14 @@ def load_run(workdir: str | Path, run: str | None = None, seed: int | None = Non
     """As `load`, and says which run that is."""
     path = Path(workdir)
     record = read_config(path)
+    freed = "its checkpoints were freed, or left out of an archive; its results are still there"
+    nothing = RunError(f"{path}: {freed if is_complete(path) else 'no checkpoint has been saved there'}")
     if not (path / FINISHED).is_dir():
-        raise RunError(f"{path}: no checkpoint has been saved there")
+        raise nothing
     with CheckpointStore(path / RUNNING) as running, CheckpointStore(path / FINISHED) as finished:
         found = _find(running, finished, path)
+        if not found:
+            raise nothing
         wanted = {*(run.split(",") if run else ()), *(() if seed is None else (f"seed={seed}",))}
         chosen = [one for one in found if wanted <= {*one.run.split(",")} and step in (None, one.step)]
         available = ", ".join(dict.fromkeys(f"{one.run} at step {one.step}" for one in found)) or "none"

@@ -5,9 +5,9 @@ mean, or a share of runs.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,11 +28,13 @@ class Quantity:
         name: in words, with its unit.
         value: of a run; None where the run does not have it.
         form: how a number is printed.
+        is_better: which of two arms stands first in a ranking, the one with the larger or with the smaller estimate.
     """
 
     name: str
     value: Callable[[Run], float | None]
     form: str = ".4f"
+    is_better: Literal["larger", "smaller"] = field(default="larger", kw_only=True)
 
     def values(self, arm: Arm) -> list[float]:
         """Of the runs that have one, in the order of their seeds."""
@@ -68,6 +70,7 @@ class TimeToEvent(Quantity):
     """Steps until a run has stopped by its rule; one that has not is censored at the horizon of its setting."""
 
     form: str = ".0f"
+    is_better: Literal["larger", "smaller"] = field(default="smaller", kw_only=True)
     horizon: Callable[[Setting], int] = lambda setting: int(setting["max_steps"])
 
     def values(self, arm: Arm) -> list[float]:
