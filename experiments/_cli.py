@@ -4,6 +4,7 @@ import argparse
 import ast
 import contextlib
 import dataclasses
+import functools
 import io
 import itertools
 import json
@@ -59,14 +60,15 @@ def main(study: Study) -> None:
     run(lambda: _run_study(study))
 
 
-def run(action: Callable[[], None]) -> None:
+def run(action: Callable[..., None], takes_arguments: bool = False) -> None:
     """Runs a binary; an error that the user can mend ends in one line and exit code 1 (files) or 2 (flags).
+
+    Arguments that are no flags are those of the action, or refused.
 
     The other codes are `EXIT_INTERRUPTED`, `EXIT_LOST` and `EXIT_KILLED`.
     """
 
     def guarded(argv: list[str]) -> None:
-        del argv
         _log_warnings()
         sys.unraisablehook = _show_unraisable
         use_all_cores()
@@ -78,7 +80,7 @@ def run(action: Callable[[], None]) -> None:
         try:
             _job.join()
             keep_programs()
-            action()
+            action(*argv[1:])
             sys.stdout.flush()
         except BrokenPipeError:  # The reader has seen enough, as `head` has.
             os._exit(1)
@@ -93,7 +95,8 @@ def run(action: Callable[[], None]) -> None:
         finally:
             _job.say_goodbye()
 
-    app.run(guarded, flags_parser=_parse)
+    flags.FLAGS.set_gnu_getopt(takes_arguments)
+    app.run(guarded, flags_parser=functools.partial(_parse, takes_arguments))
 
 
 def _show_unraisable(error: Any) -> None:
@@ -225,8 +228,8 @@ def _arrange_arguments(study: Study) -> None:
     sys.argv[1:] = [f"--config={given.config}", *rest]
 
 
-def _parse(argv: list[str]) -> list[str]:
-    """Parses flags; a bad one, or an argument that is not a flag, is one line and exit code 2."""
+def _parse(takes_arguments: bool, argv: list[str]) -> list[str]:
+    """Parses flags; a bad one, or an argument where none is taken, is one line and exit code 2."""
     try:
         rest: list[str] = flags.FLAGS(argv)
         _refuse_flags_as_values(argv)
@@ -238,7 +241,7 @@ def _parse(argv: list[str]) -> list[str]:
         _exit_with_line(" ".join(dict.fromkeys((lines[0], lines[-1]))), 2)
     except Exception as error:  # A config file is a program: it may raise anything.
         _exit_with_line(f"--config: {' '.join(str(error).split())}", 2)
-    if len(rest) > 1:
+    if len(rest) > 1 and not takes_arguments:
         _exit_with_line(f"unexpected argument {rest[1]!r}: everything is given as --NAME=VALUE", 2)
     return rest
 

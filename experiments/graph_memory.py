@@ -35,6 +35,7 @@ from jaxrnn.rundir.directory import METRICS, RunDirectory
 from jaxrnn.rundir.read import read_lines
 from jaxrnn.study import plots
 from jaxrnn.study.arms import ArmScheme
+from jaxrnn.study.format import format_bytes, format_digits
 from jaxrnn.study.page import Figure, Table
 from jaxrnn.study.study import Measured, Study, each
 from jaxrnn.training.signals import Interrupted, catch_signals
@@ -127,7 +128,8 @@ def measure(config: Config, directory: RunDirectory) -> list[dict[str, Any]]:
                     raise Interrupted
                 if (name, size) not in done:
                     if (needed := MARGIN * predict_bytes(config, name, size)) > (free := available_bytes()):
-                        beyond = f"{size} nodes need {_size(needed)} with a fifth to spare, {_size(free)} were there"
+                        spare = f"with a fifth to spare, {format_bytes(free)} were there"
+                        beyond = f"{size} nodes need {format_bytes(needed)} {spare}"
                         break
                     line = {"run": name, "seed": config.graph_seed, "step": size}
                     directory.append(METRICS, [line | measure_layer(config, name, size)])
@@ -193,14 +195,14 @@ def _summary(one: Measured) -> list[str]:
     said = []
     for metric, name in {"planned_bytes": "memory (by XLA's buffers)", "seconds": "time"}.items():
         nodes = _crossing(one, metric)
-        where = "at no size that was measured" if nodes is None else f"from about {_digits(nodes, 2)} nodes on"
+        where = "at no size that was measured" if nodes is None else f"from about {format_digits(nodes, 2)} nodes on"
         said.append(f"The dense GCN layer takes more {name} than the sparse one {where}.")
     for row in one.rows:
         last = {metric: values[-1] for metric, values in one.curves[row.run].metrics.items()}
         peak = last.get("process_bytes", np.nan)  # The archive has it of the sparse layers alone.
-        until_then = f"; the peak of the process until then was {_size(peak)}" if np.isfinite(peak) else ""
+        until_then = f"; the peak of the process until then was {format_bytes(peak)}" if np.isfinite(peak) else ""
         beyond = f" No further: {row.beyond}." if row.beyond else ""
-        taken = f"{row.nodes} nodes and {last['edges']:.0f} edges: {_size(last['planned_bytes'])}"
+        taken = f"{row.nodes} nodes and {last['edges']:.0f} edges: {format_bytes(last['planned_bytes'])}"
         said.append(f"{LAYERS[row.run].label} at {taken}{until_then}.{beyond}")
     return ["\n".join(f"- {sentence}" for sentence in said)]
 
@@ -232,7 +234,7 @@ def _table(one: Measured) -> list[Table]:
         curve = one.curves[name]
         columns = (curve.metrics[name] for name in ("edges", "predicted_bytes", "planned_bytes", "seconds"))
         for nodes, edges, formula, planned, seconds in zip(curve.steps, *columns, strict=True):
-            memory, milliseconds = (_size(formula), _size(planned)), _digits(1000 * seconds, 3)
+            memory, milliseconds = (format_bytes(formula), format_bytes(planned)), format_digits(1000 * seconds, 3)
             rows.append([layer.label, f"{nodes}", f"{edges:.0f}", *memory, milliseconds])
     loads = np.concatenate([one.curves[name].metrics["load"] for name in LAYERS])
     caption = (
@@ -241,17 +243,6 @@ def _table(one: Measured) -> list[Table]:
         f"measurement {loads.min():.1f} to {loads.max():.1f}; times are medians"
     )
     return [Table(caption, ("layer", "nodes", "edges", "formula", "XLA's buffers", "ms"), rows)]
-
-
-def _digits(number: float, digits: int) -> str:
-    """Rounded to this many digits, without an exponent."""
-    return np.format_float_positional(number, precision=digits, fractional=False, trim="-")
-
-
-def _size(num_bytes: float) -> str:
-    """Bytes with three digits, in kB, MB or GB of powers of ten."""
-    unit, name = next(((unit, name) for unit, name in ((1e9, "GB"), (1e6, "MB")) if num_bytes >= unit), (1e3, "kB"))
-    return f"{_digits(num_bytes / unit, 3)} {name}"
 
 
 STUDY = Study(

@@ -6,6 +6,7 @@
 `Training`, `Run`         what is trained: a record of pure functions; one seed under one setting
 `train`                   trains a `Training`, many runs at once, in memory or in a directory
 `load`                    a trained run's config, model and parameters
+`runs`                    all runs below directories, as a table
 `use_all_cores`           each core of a CPU trains a run; before the first array of JAX
 `jaxrnn.nn`               Flax modules and models, losses; `jaxrnn.graph` has graph layers, `jaxrnn.data` tasks and data
 `jaxrnn.study.stats`      estimates with intervals, and comparisons of arms
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from jaxrnn.recurrence import unroll as unroll
     from jaxrnn.rundir.direct import train as train
     from jaxrnn.rundir.restore import load as load
+    from jaxrnn.study.overview import runs as runs
     from jaxrnn.training.cores import use_all_cores as use_all_cores
     from jaxrnn.training.definition import Run as Run
     from jaxrnn.training.definition import Training as Training
@@ -39,6 +41,7 @@ _HOMES = {
     "Run": "jaxrnn.training.definition",
     "train": "jaxrnn.rundir.direct",
     "load": "jaxrnn.rundir.restore",
+    "runs": "jaxrnn.study.overview",
     "use_all_cores": "jaxrnn.training.cores",
 }
 __all__ = [*_HOMES]

@@ -173,18 +173,20 @@ def data_of(record: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
 
 def read_lines(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """The objects in a ``.jsonl`` file, and what is wrong with it; a file that is not there is empty."""
-    rows, damaged = [], []
-    for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else (), start=1):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            row = None
-        if isinstance(row, dict):
-            rows.append(row)
-        else:
-            damaged.append(number)
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    rows = _parsed(b"[%s]" % b",".join(lines))  # All at once is several times as fast.
+    if not isinstance(rows, list) or len(rows) != len(lines):
+        rows = [_parsed(line) for line in lines]
+    damaged = [number for number, row in enumerate(rows, start=1) if not isinstance(row, dict)]
     remarks = [f"{path.name}: {len(damaged)} damaged lines left out, the first is line {damaged[0]}"] if damaged else []
-    return rows, remarks
+    return [row for row in rows if isinstance(row, dict)], remarks
+
+
+def _parsed(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
@@ -195,6 +197,28 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 def is_complete(path: Path) -> bool:
     """Whether all runs of a directory have ended, as its ``results.json`` says."""
     return bool(_results(path).get("complete"))
+
+
+def status(path: Path) -> str:
+    """Whether the runs of a directory are complete, running or interrupted."""
+    return "complete" if is_complete(path) else "running" if is_running(path) else "interrupted"
+
+
+def is_running(path: Path) -> bool:
+    """Whether a process holds the lock of a directory; where a file system has no locks, nobody can tell."""
+    try:
+        lock = os.open(path / ".lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(lock)
+    return False
 
 
 def _results(path: Path) -> dict[str, Any]:

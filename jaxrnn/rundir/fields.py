@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any, get_type_hints
 
@@ -9,14 +10,15 @@ import pydantic
 
 from jaxrnn.training.definition import ConfigError
 
+_hints = functools.cache(functools.partial(get_type_hints, include_extras=True))
 
-def marked(schema: type[Any], mark: str) -> dict[str, Any]:
+
+def marked(schema: Any, mark: str) -> dict[str, Any]:
     """The fields that a config's class marks as ``Annotated[..., Mark()]``, and the marks.
 
     Configs and library do not import each other: a mark is known by the name of its class.
     """
-    hints = get_type_hints(schema, include_extras=True)
-    marks = [(name, found) for name, hint in hints.items() for found in getattr(hint, "__metadata__", ())]
+    marks = [(name, found) for name, hint in _hints(schema).items() for found in getattr(hint, "__metadata__", ())]
     return {name: found for name, found in marks if type(found).__name__ == mark}
 
 

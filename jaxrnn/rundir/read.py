@@ -79,13 +79,18 @@ class _ResultsFile(BaseModel):
 
 
 def read_directories(root: Path) -> list[Directory]:
+    """Every run directory at or below `root`, in the order of their paths."""
+    return [read_directory(path) for path in find_directories(root)]
+
+
+def find_directories(root: Path) -> list[Path]:
     """Every directory at or below `root` that has a ``config.json``, in the order of their paths."""
     found = []
     for directory, subdirectories, files in os.walk(root):
         if CONFIG in files:
             found.append(Path(directory))
             subdirectories.clear()  # What lies in a run directory is its own affair.
-    return [read_directory(path) for path in sorted(found)]
+    return sorted(found)
 
 
 def read_directory(path: Path) -> Directory:
@@ -94,10 +99,8 @@ def read_directory(path: Path) -> Directory:
         record = read_config(path)
     except RunError as error:
         return Directory(path, remarks=[f"{str(error).removeprefix(f'{path}: ')}: left out"])
-    if record.get("study") is None:
-        return Directory(path, remarks=["is of no study (`jaxrnn.train` wrote it): left out"])
     origins = [_origin(one) for one in (record, *record.get("earlier", ()))]
-    directory = Directory(path, record["study"], record["config"], origins)
+    directory = Directory(path, record.get("study") or "", record["config"], origins)
     results = _ResultsFile(complete=False, runs=[])
     try:
         results = _ResultsFile.model_validate_json((path / RESULTS).read_bytes())
@@ -106,6 +109,8 @@ def read_directory(path: Path) -> Directory:
     except (OSError, ValidationError) as error:
         return replace(directory, remarks=[f"{RESULTS} is damaged ({describe(error)}): left out"])
     rows, remarks = read_lines(path / METRICS)
+    if not directory.study:
+        remarks.append("is of no study (`jaxrnn.train` wrote it): left out")
     sweep = record.get("sweep", {})
     curves = curves_of(rows, drop=("seed", *sweep))
     ended = {result.run: result.model_dump() for result in results.runs}

@@ -10,7 +10,7 @@ import jax
 from flax.traverse_util import unflatten_dict
 
 from jaxrnn.rundir.checkpoint import CheckpointError, CheckpointStore
-from jaxrnn.rundir.directory import RunError, data_of, read_config
+from jaxrnn.rundir.directory import RunError, data_of, is_complete, read_config
 from jaxrnn.rundir.fields import plain, saved_fields
 from jaxrnn.rundir.saved import FINISHED, RUNNING, newest_first
 from jaxrnn.training.definition import name_parts, text_of
@@ -64,10 +64,14 @@ def load_run(workdir: str | Path, run: str | None = None, seed: int | None = Non
     """As `load` without the model; says which run that is."""
     path = Path(workdir)
     record = read_config(path)
+    freed = "its checkpoints were freed, or left out of an archive; its results are still there"
+    nothing = RunError(f"{path}: {freed if is_complete(path) else 'no checkpoint has been saved there'}")
     if not (path / FINISHED).is_dir():
-        raise RunError(f"{path}: no checkpoint has been saved there")
+        raise nothing
     with CheckpointStore(path / RUNNING) as running, CheckpointStore(path / FINISHED) as finished:
         found = _find(running, finished, path)
+        if not found:
+            raise nothing
         wanted = (name_parts(run) if run else set()) | (set() if seed is None else {f"seed={seed}"})
         chosen = [one for one in found if wanted <= name_parts(one.run) and step in (None, one.step)]
         available = _names(chosen or found)

@@ -2,6 +2,8 @@
 
 import re
 
+import numpy as np
+
 from jaxrnn.study import stats
 
 NONE = "-"
@@ -39,6 +41,17 @@ def format_share(successes: int, trials: int) -> str:
 def format_p(p_value: float) -> str:
     """A p-value with two digits."""
     return f"p = {p_value:.2g}"
+
+
+def format_digits(number: float, digits: int) -> str:
+    """Rounded to this many digits, without an exponent."""
+    return np.format_float_positional(number, precision=digits, fractional=False, trim="-")
+
+
+def format_bytes(num_bytes: float) -> str:
+    """Bytes with three digits, in kB, MB or GB of powers of ten."""
+    unit, name = next(((unit, name) for unit, name in ((1e9, "GB"), (1e6, "MB")) if num_bytes >= unit), (1e3, "kB"))
+    return f"{format_digits(num_bytes / unit, 3)} {name}"
 
 
 def visible(text: str) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import pytest
+from directories import row, write_directory
 from planetoid_files import example, write
 from processes import ROOT, command_line
 
@@ -106,3 +107,13 @@ def test_bad_input_ends_in_one_line_and_nothing_is_written(binaries, tmp_path, b
     assert_refused(done, code, *(word.format(tmp_path) for word in words))
     assert contents(tmp_path) == before
     assert not (tmp_path / "run").exists()
+
+
+def test_directories_are_arguments_of_runs_and_of_no_other_binary(binaries, tmp_path):
+    write_directory(tmp_path / "a", "strange", {"size": 3}, [row(0)])
+    done = binaries.run("runs", "--diff", tmp_path / "a", tmp_path / "a")
+    assert (done.returncode, done.stderr, done.stdout.startswith("nothing differs")) == (0, "", True), done.stderr
+    assert_refused(binaries.run("runs", tmp_path / "a", "--diff"), 2, "--diff", "two run directories")
+    assert_refused(binaries.run("runs", "--json"), 2, "experiments.runs DIR")
+    assert_refused(binaries.run("runs", tmp_path / "b"), 1, f"{tmp_path}/b: no such directory")
+    assert_refused(binaries.run("report", tmp_path), 2, "unexpected argument")
