@@ -1,8 +1,8 @@
 """What ``--help`` says of a study, and what ``--print_config`` shows of a setting."""
 
 import dataclasses
-import importlib
 import re
+import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -24,7 +24,7 @@ def usage(study: Study) -> str:
     more += [f"{command} --resume --workdir=runs/sweep"]
     if study.build is None:
         more = [f"{command} --print_config", f"{command} --resume --workdir=runs/{study.name}"]
-    about = (importlib.import_module(f"configs.{study.name}").__doc__ or "").strip()
+    about = (sys.modules[study.config.__module__].__doc__ or "").strip()
     about = re.sub(r"(?<=\S) {2,}(?=--)", " \\\\\n        ", about)  # Where its source has a command on two lines.
     described, hints = _descriptions(study.config), get_type_hints(study.config)
     lines = []

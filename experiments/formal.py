@@ -20,7 +20,7 @@ from jaxrnn.recurrence import plan_phases
 from jaxrnn.study.arms import Arm, ArmScheme, Setting
 from jaxrnn.study.quantities import Mean, TimeToEvent, result, steps_until_stop
 from jaxrnn.study.study import ArmTable, Study
-from jaxrnn.training.definition import ConfigError, Loss, Training, check_one_of
+from jaxrnn.training.definition import ConfigError, Loss, Training
 from jaxrnn.training.seeds import Stream, stream_key
 from jaxrnn.training.stop import stop_when_loss_below
 
@@ -32,9 +32,7 @@ CHOICES: dict[str, Iterable[str]] = {"task": TASKS, "cell": CELLS, "initializer"
 
 
 def check(config: Config) -> None:
-    """Refuses names and sizes that do not exist."""
-    for field, names in CHOICES.items():
-        check_one_of(field, getattr(config, field), [*names])
+    """Refuses sizes that do not exist."""
     check_layers(config)
     smallest = TASKS[config.task].min_length
     for field, lengths in {"digits": [config.digits], "test_lengths": config.test_lengths}.items():

@@ -220,7 +220,7 @@ STUDY = Study(
     title="Binary palindromes",
     config=Config,
     build=formal.build,
-    choices={**formal.CHOICES, "task": ["palindrome"]},
+    choices={name: formal.CHOICES[name] for name in ("cell", "initializer")},
     model=formal.STUDY.model,
     check=check,
     arms=replace(formal.ARMS, paper=[*TABLED, NARROW, MIDDLE]),

@@ -58,8 +58,7 @@ def describe_corpus(config: Config) -> dict[str, Any]:
 
 
 def check(config: Config) -> None:
-    """Refuses names that do not exist, and a text that is too short for what is asked of it."""
-    check_one_of("cell", config.cell, list(CELLS))
+    """Refuses a text that is too short for what is asked of it."""
     check_layers(config)
     corpus = load_corpus(config)
     try:

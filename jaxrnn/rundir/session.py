@@ -131,7 +131,7 @@ def saved_config(study: Any, path: Path) -> Any:
         ConfigError: this version does not take their config.
     """
     config = make_config(study.config, saved_fields(study.config, read_record(path, study.name)["config"]))
-    study.check(config)
+    study.validate(config)
     return config
 
 

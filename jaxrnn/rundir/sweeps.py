@@ -31,7 +31,7 @@ def checked(study: Any, config: Any, sweep: Sweep) -> dict[str, list[Any]]:
         if len({text_of(value) for value in found[field]}) < len(values):
             raise ConfigError(field, values, "has the same value twice")
     for setting in settings(found):
-        study.check(_with_values(study, config, setting))
+        study.validate(_with_values(study, config, setting))
     return found
 
 

@@ -13,6 +13,7 @@ from jaxrnn.study.claims import Claim
 from jaxrnn.study.format import NONE, NOT_RUN, code
 from jaxrnn.study.page import Block, Table
 from jaxrnn.study.quantities import Quantity
+from jaxrnn.training.definition import check_one_of
 
 if TYPE_CHECKING:
     from jaxrnn.rundir.directory import RunDirectory
@@ -141,7 +142,7 @@ class Study:
         model: ``model(config, data)``, what is trained, as `jaxrnn.load` gives it; data as below.
         row: the model of these rows.
         choices: by field of the config, the names that it takes, where its type does not say them.
-        check: raises `ConfigError` for what the dataclass cannot know.
+        check: raises `ConfigError` for what neither the dataclass nor `choices` can know.
         data: what ``config.json`` says of the data.
         finish: ``finish(path, rows)``, once all runs have ended.
         quantities: what a run yields, the primary one first.
@@ -172,6 +173,14 @@ class Study:
     sections: Mapping[str, Sequence[Show]] = field(default_factory=dict)
     note: str = ""
     tiny: Mapping[str, Any] = field(default_factory=dict)
+
+    def validate(self, config: Any) -> None:
+        """Raises a `ConfigError` for a config that this study cannot have."""
+        for name, choices in self.choices.items():
+            value = getattr(config, name)
+            for one in value if isinstance(value, tuple) else (value,):
+                check_one_of(name, one, [*choices])
+        self.check(config)
 
 
 def read_evidence(

@@ -2,8 +2,10 @@
 
 import json
 import random
+import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -117,3 +119,27 @@ def test_directories_are_arguments_of_runs_and_of_no_other_binary(binaries, tmp_
     assert_refused(binaries.run("runs", "--json"), 2, "experiments.runs DIR")
     assert_refused(binaries.run("runs", tmp_path / "b"), 1, f"{tmp_path}/b: no such directory")
     assert_refused(binaries.run("report", tmp_path), 2, "unexpected argument")
+
+
+def test_an_example_in_a_copy_of_the_code_is_a_study(binaries, tmp_path):
+    for name in ("experiments", "configs", "jaxrnn"):
+        (tmp_path / name).mkdir()
+        for entry in (ROOT / name).iterdir():
+            (tmp_path / name / entry.name).symlink_to(entry)
+    shutil.copy(ROOT / "examples/adding_problem.py", tmp_path / "experiments")
+
+    def run(*arguments):
+        command = [sys.executable, "-m", "experiments.adding_problem", *arguments]
+        return subprocess.run(
+            command, capture_output=True, text=True, cwd=tmp_path, env=binaries.environment, check=False
+        )
+
+    shown = run("--help").stdout
+    assert "The adding problem" in shown
+    assert "weight_decay=0.0" in shown
+    refused = run("--workdir=run", "--config.cell=no_cell")
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+    tiny = ("--config.length=4", "--config.hidden_size=4", "--config.max_steps=4", "--config.num_seeds=2")
+    done = run("--workdir=run", "--sweep=weight_decay=0.0,0.1", *tiny)
+    assert "2 settings, the best first by mean squared error" in done.stdout, done.stderr
+    assert len(json.loads((tmp_path / "run/results.json").read_text())["runs"]) == 4

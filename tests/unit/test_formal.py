@@ -39,5 +39,5 @@ def test_accuracies_by_length_are_those_without_padding(task, fields):
 )
 def test_what_a_task_or_cell_cannot_do_is_refused(field, fields):
     with pytest.raises(ConfigError) as error:
-        formal.check(Config(**fields))
+        formal.STUDY.validate(Config(**fields))
     assert error.value.field == field

@@ -39,6 +39,6 @@ def test_a_config_of_any_values_is_taken_or_refused_in_one_line(name, data):
     fields = st.sampled_from(sorted(study.config.__dataclass_fields__))
     made_up = data.draw(st.dictionaries(fields, ANYTHING, min_size=1, max_size=3))
     try:
-        study.check(make_config(study.config, made_up))
+        study.validate(make_config(study.config, made_up))
     except (ConfigError, DataError) as error:
         assert len(str(error).splitlines()) == 1

@@ -193,7 +193,7 @@ def test_configs_that_cannot_be_measured_are_refused(finished, tmp_path):
         ("trained", config(trained=(str(unfinished),))),
     ):
         with pytest.raises(ConfigError) as error:
-            STUDY.check(bad)
+            STUDY.validate(bad)
         assert error.value.field == field
 
 

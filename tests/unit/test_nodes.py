@@ -244,6 +244,6 @@ def test_files_are_known_by_their_name():
 )
 def test_a_value_that_does_not_fit_is_named(field, value, word):
     with pytest.raises(ConfigError) as error:
-        nodes.STUDY.check(make_config(Config, {field: value}))
+        nodes.STUDY.validate(make_config(Config, {field: value}))
     assert error.value.field == field
     assert word in error.value.reason

@@ -233,6 +233,6 @@ def test_samples_are_of_the_model_after_that_step(finished, seed):
 def test_a_value_that_does_not_fit_is_named(tmp_path, field, fields, word):
     (tmp_path / "abc.txt").write_text("abc" * 700)
     with pytest.raises(ConfigError) as error:
-        text.STUDY.check(make_config(Config, {"corpus": str(tmp_path / "abc.txt"), **fields}))
+        text.STUDY.validate(make_config(Config, {"corpus": str(tmp_path / "abc.txt"), **fields}))
     assert error.value.field == field
     assert word in error.value.reason
