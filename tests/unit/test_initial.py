@@ -25,7 +25,7 @@ def first_means(source, seeds):
 
 
 def test_each_seed_starts_from_its_own_weights_and_one_run_serves_all(source):
-    means = [jaxrnn.load(source, seed=seed)[1]["w"].mean() for seed in (0, 1)]
+    means = [jaxrnn.load(source, seed=seed)[2]["w"].mean() for seed in (0, 1)]
     np.testing.assert_allclose(first_means(str(source), [0, 1]), means, rtol=1e-6)
     np.testing.assert_allclose(first_means(f"{source}:seed=1", [0, 5]), [means[1]] * 2, rtol=1e-6)
 

@@ -274,7 +274,7 @@ def test_load_of_an_ambiguous_or_missing_run_lists_what_there_is(whole):
 
 
 def test_load_reads_a_run_in_training(tmp_path, crash):
-    crash(CheckpointStore, "save", 5, tmp_path / "a", product([5], {}))
+    crash(CheckpointStore, "save", 6, tmp_path / "a", product([5], {}))
     *_, params = jaxrnn.load(tmp_path / "a", seed=5)
     assert params["w"].shape == (tiny.SIZE,)
     *_, before = jaxrnn.load(tmp_path / "a", seed=5, step=tiny.CALLBACKS[0])

@@ -17,7 +17,9 @@ from jaxrnn.rundir import session
 from jaxrnn.rundir.directory import METRICS, RunDirectory, RunError
 from jaxrnn.rundir.fields import make_config, marked
 from jaxrnn.rundir.session import ensure, resume, start
-from jaxrnn.training.definition import ConfigError, check_one_of
+from jaxrnn.study.arms import ArmScheme
+from jaxrnn.study.study import Study
+from jaxrnn.training.definition import ConfigError
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=SCHEMA)
@@ -37,14 +39,14 @@ def build(config):
 def study(**changes):
     default = {
         "name": "tiny",
+        "title": "Tiny",
         "config": Config,
+        "arms": ArmScheme(Config),
         "build": build,
-        "measure": None,
-        "check": lambda config: check_one_of("kind", config.kind, ["plain"]),
+        "choices": {"kind": ["plain"]},
         "data": lambda config: {"sha256": config.file[:1]},
-        "finish": lambda path, rows: None,
     }
-    return SimpleNamespace(**{**default, **changes})
+    return Study(**{**default, **changes})
 
 
 STUDY, ONE = study(), Config(num_seeds=1)

@@ -5,7 +5,6 @@ import dataclasses
 import itertools
 import json
 import signal
-from types import SimpleNamespace
 from typing import Annotated
 
 import jax
@@ -63,7 +62,7 @@ CONFIG = Config(**SMALL)
 
 
 def changed(**changes):
-    return SimpleNamespace(**{**vars(STUDY), **changes})
+    return dataclasses.replace(STUDY, **changes)
 
 
 def contents(path):
@@ -88,7 +87,7 @@ def test_each_program_has_the_runs_that_it_would_have_alone(whole, tmp_path):
     alone = start(STUDY, Config(**SMALL, tolerance=0.2), tmp_path / "a", {"learning_rate": RATES})
     assert [{**row, "run": "", "tolerance": 0.2} for row in alone] == [{**row, "run": ""} for row in found[4:]]
     assert [row["last_step"] for row in found[:4]] != [row["last_step"] for row in found[4:]]
-    config, params = jaxrnn.load(path, run="tolerance=0.2,learning_rate=0.02", seed=1)
+    config, _, params = jaxrnn.load(path, run="tolerance=0.2,learning_rate=0.02", seed=1)
     assert (config.tolerance, config.learning_rate) == (0.2, 0.02)
     assert params["w"].mean() == pytest.approx(found[7]["test_accuracy"], rel=1e-6)
     assert [run.swept["tolerance"] for run in read_directory(path).runs] == [0.05] * 4 + [0.2] * 4
@@ -117,7 +116,14 @@ def test_a_killed_sweep_goes_on_to_the_same_bytes(whole, tmp_path, monkeypatch, 
 
 
 def test_a_signal_between_two_programs_saves_too(whole, tmp_path):
-    hooks = Hooks(lambda progress: signal.raise_signal(signal.SIGTERM))
+    seen = [0]
+
+    def after_a_call(progress):
+        if progress.steps > seen[-1]:
+            seen.append(progress.steps)
+            signal.raise_signal(signal.SIGTERM)
+
+    hooks = Hooks(after_a_call)
     path, interruptions = tmp_path / "a", 0
     with pytest.raises(Interrupted):
         start(STUDY, dataclasses.replace(CONFIG, chunk_steps=30), path, SWEEP, hooks)
