@@ -5,7 +5,6 @@ import ast
 import contextlib
 import dataclasses
 import functools
-import inspect
 import io
 import itertools
 import json
@@ -213,7 +212,7 @@ def chosen_run() -> str | None:
 def _arrange_arguments(study: Study) -> None:
     """Puts what flag files have into `sys.argv`, and the last ``--config`` first: it defines the flags of fields."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--config", "-config", default=inspect.getfile(study.config))
+    parser.add_argument("--config", "-config", default=_help.config_module(study).__file__)
     names = [field.name for field in dataclasses.fields(study.config)]
     try:
         given, rest = parser.parse_known_args(flags.FLAGS.read_flags_from_files(sys.argv[1:]))

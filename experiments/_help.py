@@ -1,10 +1,12 @@
 """What ``--help`` says of a study, and what ``--print_config`` shows of a setting."""
 
 import dataclasses
+import importlib
+import importlib.util
 import re
-import sys
 import textwrap
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from absl import flags
@@ -24,7 +26,7 @@ def usage(study: Study) -> str:
     more += [f"{command} --resume --workdir=runs/sweep"]
     if study.build is None:
         more = [f"{command} --print_config", f"{command} --resume --workdir=runs/{study.name}"]
-    about = (sys.modules[study.config.__module__].__doc__ or "").strip()
+    about = (config_module(study).__doc__ or "").strip()
     about = re.sub(r"(?<=\S) {2,}(?=--)", " \\\\\n        ", about)  # Where its source has a command on two lines.
     described, hints = _descriptions(study.config), get_type_hints(study.config)
     lines = []
@@ -35,6 +37,12 @@ def usage(study: Study) -> str:
     fields = "\n".join(lines)
     examples = "\n".join(f"    {line}" for line in more)
     return f"{about}\n\nAlso:\n\n{examples}\n\nfields, each given as --config.FIELD=VALUE:\n\n{fields}\n"
+
+
+def config_module(study: Study) -> ModuleType:
+    """Where the study's `get_config` is: ``configs.NAME``, or the module of the study itself."""
+    name = f"configs.{study.name}"
+    return importlib.import_module(name if importlib.util.find_spec(name) else study.config.__module__)
 
 
 def show_setting(study: Study, config: Any, sweep: Mapping[str, Sequence[Any]]) -> str:
