@@ -3,7 +3,7 @@
 import re
 
 from experiments import _cli
-from experiments.benchmark.speed import speed_table
+from experiments.benchmark.speed import grid_tables, speed_table
 from experiments.report import ARCHIVE, find_studies, read
 from jaxrnn.rundir.directory import RunError
 from jaxrnn.study.page import Figure, Table, leaves, table_markdown
@@ -19,6 +19,7 @@ WRITTEN, MODEL = "The paper's unfinished sentences", "grimm"
 def with_results(text: str) -> tuple[str, dict[str, str]]:
     """The README's text with what stands between its marks renewed, and its pictures as SVG, by file."""
     text = _renewed(text, "speed", table_markdown(speed_table(ARCHIVE)))
+    text = _renewed(text, "grid", "\n\n".join(table_markdown(table) for table in grid_tables(ARCHIVE)))
     sections = make_sections(find_studies(), read([], ARCHIVE))
     brief = [_plain(block) for block in leaves(sections[:1]) if isinstance(block, Table | str)]
     (written,) = [b for b in leaves(sections) if isinstance(b, Table) and b.caption.startswith(WRITTEN)]

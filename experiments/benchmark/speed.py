@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.benchmark.grid import geometric_means
 from experiments.benchmark.harness import OURS
 from experiments.benchmark.peers import FLAX, PYG, TORCH_CALLS, TORCH_LOOP, TORCH_LSTM
 from experiments.benchmark.suites import PLAIN, in_a_program
@@ -15,6 +16,7 @@ from jaxrnn.study.page import Table
 
 MACHINES = {"benchmark": "AMD Milan", "benchmark_avx512": "Intel Xeon with AVX-512"}
 """The archived benchmarks by directory; each is of 2 cores."""
+GRID = "benchmark_grid"
 
 
 class Work(NamedTuple):
@@ -58,6 +60,11 @@ def speed_table(archive: Path) -> Table:
     ]
     caption = "The time of others, ours being 1: median over turns (least to most)"
     return Table(caption, ("work", "beside", *MACHINES.values()), rows)
+
+
+def grid_tables(archive: Path) -> list[Table]:
+    """Geometric means over the grid of dense inputs, as `grid.geometric_means` gives them."""
+    return geometric_means(json.loads((archive / GRID / "benchmark.json").read_text())["comparisons"])
 
 
 def _ratio(comparisons: Mapping[str, Sequence[Mapping[str, Any]]], work: Work, peer: str) -> str:
