@@ -12,11 +12,19 @@ import jax
 import numpy as np
 
 from jaxrnn.cells import CELLS as PLAIN_CELLS
-from jaxrnn.cells import graph_cell
+from jaxrnn.cells import gated_cell, graph_cell, graph_gru_cho
+from jaxrnn.cells.gated import KINDS
 
 NUM_TAPS = 3
-GRAPH_CELLS = {f"graph_{name}": graph_cell(PLAIN_CELLS[name], NUM_TAPS) for name in ("gers_peephole", "gru")}
-CELLS = PLAIN_CELLS | GRAPH_CELLS
+NUM_NODES = 5
+GRAPH_CELLS = {
+    **{f"graph_{name}": graph_cell(PLAIN_CELLS[name], NUM_TAPS) for name in ("rnn", "lstm", "gers_peephole", "gru")},
+    "graph_gru_cho": graph_gru_cho(NUM_TAPS),
+    **{f"gated_{kind}": gated_cell(kind, NUM_TAPS, NUM_NODES) for kind in KINDS},
+}
+CELLS = PLAIN_CELLS | {name: GRAPH_CELLS[name] for name in ("graph_gru", "graph_gru_cho", "gated_edge")}
+"""Cells under the whole contract; the other cells on graphs are made of the same parts."""
+_ALL = PLAIN_CELLS | GRAPH_CELLS
 
 
 class CellOracle(NamedTuple):
@@ -130,6 +138,42 @@ def min_lstm(p, carry, x):
     return {"h": f * carry.h + i * (Wx["n"] @ x + b["n"])}, {"f": f, "i": i}
 
 
+def gated(kind):
+    """The gated graph RNN as a loop over its nodes and edges."""
+
+    def step(p, carry, x):
+        (num_nodes, _), H = x.shape, carry.h.shape[-1]
+        states = []
+        for i in (1, 2):
+            w_x, b = p.w_x[..., i * H : (i + 1) * H], p.b[i * H : (i + 1) * H]
+            g = carry.g[:, (i - 1) * H : i * H]
+            states.append(np.tanh(Filter(w_x, p.shift) @ x + Filter(p.w_h[i], p.shift) @ g + b))
+        shifts, numbers, gates = [p.shift] * 2, [np.ones(num_nodes)] * 2, {}
+        for i, g in enumerate(states):
+            c = p.c[i]
+            if kind == "edge":
+                alpha = np.zeros(p.shift.shape)
+                for node, row in enumerate(p.shift):
+                    ends = np.flatnonzero(row)
+                    a = np.array([c[0] @ g[node] + c[1] @ g[end] for end in ends])
+                    exps = np.exp(np.where(a > 0, a, 0.2 * a))
+                    alpha[node, ends] = exps / exps.sum()
+                shifts[i], gate = p.shift * alpha, alpha
+            elif kind == "node":
+                gate = numbers[i] = sigma((Filter(c[..., None], p.shift) @ g)[:, 0] + p.d[i])
+            else:
+                total = sum(c[n if kind == "time_vec" else 0] @ g[n] for n in range(num_nodes))
+                gate = sigma((total if kind == "time_vec" else total / num_nodes) + p.d[i])
+                numbers[i] = np.full(num_nodes, gate)
+            gates["xh"[i]] = gate
+        a = Filter(p.w_x[..., :H], shifts[0]) @ x + p.b[:H]
+        u = Filter(p.w_h[0], shifts[1]) @ carry.h + p.b_h
+        h = np.tanh(numbers[0][:, None] * a + numbers[1][:, None] * u)
+        return {"h": h, "g": np.concatenate(states, axis=-1)}, gates
+
+    return step
+
+
 CELL_ORACLES = {
     "rnn": CellOracle(rnn, lambda D, H: H * (D + H + 1)),
     "linear_rnn": CellOracle(linear_rnn, lambda D, H: H * (D + H + 1)),
@@ -141,8 +185,17 @@ CELL_ORACLES = {
     "mgu": CellOracle(mgu, lambda D, H: 2 * H * (D + H + 1)),
     "min_gru": CellOracle(min_gru, lambda D, H: 2 * H * (D + 1)),
     "min_lstm": CellOracle(min_lstm, lambda D, H: 3 * H * (D + 1)),
+    "graph_rnn": CellOracle(on_nodes(rnn), lambda D, H: H * (NUM_TAPS * (D + H) + 1)),
+    "graph_lstm": CellOracle(on_nodes(lstm), lambda D, H: 4 * H * (NUM_TAPS * (D + H) + 1)),
     "graph_gers_peephole": CellOracle(on_nodes(gers_peephole), lambda D, H: 4 * H * (NUM_TAPS * (D + H) + 1) + 3 * H),
     "graph_gru": CellOracle(on_nodes(gru), lambda D, H: 3 * H * (NUM_TAPS * (D + H) + 1) + H),
+    "graph_gru_cho": CellOracle(on_nodes(gru_cho), lambda D, H: 3 * H * (NUM_TAPS * (D + H) + 1)),
+    **{
+        f"gated_{kind}": CellOracle(
+            gated(kind), lambda D, H, rows=rows: 3 * NUM_TAPS * H * (D + H) + 4 * H + 2 * (rows * H + 1)
+        )
+        for kind, rows in {"time": 1, "time_vec": NUM_NODES, "node": NUM_TAPS, "edge": 2}.items()
+    },
 }
 """One entry a cell."""
 
@@ -165,7 +218,7 @@ def unroll(name, params, xs, carry, mask=None, reset=None, reverse=False):
     xs, params, carry = np.float64(xs), jax.tree.map(np.float64, params), jax.tree.map(np.float64, carry)
     mask = np.ones(xs.shape[:-1], bool) if mask is None else np.asarray(mask)
     reset = np.zeros(xs.shape[:-1], bool) if reset is None else np.asarray(reset)
-    start = jax.tree.map(np.float64, CELLS[name].initial_carry(carry.h.shape[-1], xs.shape[1:-1]))
+    start = jax.tree.map(np.float64, _ALL[name].initial_carry(carry.h.shape[-1], xs.shape[1:-1]))
     last = jax.tree.map(np.copy, carry)
     ys = np.zeros((*xs.shape[:-1], carry.h.shape[-1]))
     nodes = (slice(None),) if name in GRAPH_CELLS else ()
@@ -197,7 +250,7 @@ def draw(rng, *shape):
 
 def draw_params(rng, name, input_size, hidden_size, num_nodes=2):
     """Random parameters, float64, none of them zero, so that a term that is left out shows."""
-    cell = CELLS[name]
+    cell = _ALL[name]
     shapes = jax.eval_shape(
         lambda key: cell.init(key, input_size, hidden_size, lambda key, name, shape, H: np.zeros(shape)),
         jax.random.key(0),
@@ -208,7 +261,7 @@ def draw_params(rng, name, input_size, hidden_size, num_nodes=2):
 
 def draw_carry(rng, name, *shape):
     """A random carry for a batch and hidden units of `shape`."""
-    start = jax.eval_shape(lambda: CELLS[name].initial_carry(shape[-1], shape[:-1]))
+    start = jax.eval_shape(lambda: _ALL[name].initial_carry(shape[-1], shape[:-1]))
     return jax.tree.map(lambda field: draw(rng, *field.shape), start)
 
 

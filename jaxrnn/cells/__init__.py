@@ -8,7 +8,8 @@ import importlib
 import pkgutil
 
 from jaxrnn.cells.base import Cell, GeneralCell, LinearCell, ProductCell
-from jaxrnn.cells.graph import graph_cell
+from jaxrnn.cells.gated import gated_cell
+from jaxrnn.cells.graph import graph_cell, graph_gru_cho
 from jaxrnn.cells.initializers import INITIALIZERS, kaiming, orthogonal, torch_uniform
 from jaxrnn.cells.lstm import LSTMCarry, LSTMParams, PeepholeParams
 from jaxrnn.cells.wrappers import in_dtype, with_dropout
@@ -23,7 +24,9 @@ __all__ = [
     "LinearCell",
     "PeepholeParams",
     "ProductCell",
+    "gated_cell",
     "graph_cell",
+    "graph_gru_cho",
     "in_dtype",
     "kaiming",
     "orthogonal",

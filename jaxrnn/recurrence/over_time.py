@@ -66,7 +66,7 @@ def unroll(
         reset = jnp.concatenate([reset[1:], jnp.zeros_like(reset[:1])])
 
     if embedding is not None and not cell.is_rowwise:
-        xs, embedding = lookup(jnp.asarray(embedding), xs), None
+        xs, embedding = where(mask, lookup(jnp.asarray(embedding), xs), jnp.zeros((), embedding.dtype)), None
     # The custom gradient starts from the first product, and a sequence without steps has none.
     is_stacked = isinstance(cell, ProductCell) and cell.stacked_gradient and len(xs) > 0
     in_steps = is_stacked and embedding is None and cell.projects_in_steps
@@ -89,7 +89,8 @@ def unroll(
 
     def step(carry: PyTree, x: Step) -> tuple[PyTree, Array]:
         carry = where(x.goes_on, carry, start)
-        new_carry, y, _ = cell.step(params, carry, projected(inputs, x))
+        # On a graph, others may read what a masked node makes of its carry.
+        new_carry, y, _ = cell.step(params, carry, projected(inputs, x) if cell.is_rowwise else x.input)
         return masked(x.mask, new_carry, carry, y)
 
     return jax.lax.scan(step, first, scanned(steps), reverse=reverse)

@@ -86,9 +86,9 @@ def _stacked_backward(cell: ProductCell, reverse: bool, residuals: Any, cotangen
     problem, carries, us, zs = residuals
     inputs = problem.steps.inputs
     (d_elementwise, d_first), (d_us, d_zs) = _walk_back_in_place(cell, reverse, problem, carries, us, zs, cotangents)
-    d_elementwise = jax.tree.map(lambda d, x: d.astype(x.dtype), d_elementwise, problem.elementwise)
+    d_elementwise = jax.tree.map(_as, d_elementwise, problem.elementwise)
     d_weight = cell.product.pull_weight(problem.weight, jax.vmap(cell.source)(carries), d_us)
-    d_weight = jax.tree.map(lambda d, x: d.astype(x.dtype), d_weight, problem.weight)
+    d_weight = jax.tree.map(_as, d_weight, problem.weight)
     d_values, d_projection = d_us if d_zs is None else d_zs, None
     if problem.projection is not None:
         d_projection, d_values = _pull_projection(cell, problem.projection, inputs.values, d_values)
@@ -97,6 +97,11 @@ def _stacked_backward(cell: ProductCell, reverse: bool, residuals: Any, cotangen
     # The start of a sequence does not depend on the parameters' values.
     d_steps = Steps(Inputs(d_values, None), None, None)
     return (Problem(d_elementwise, d_weight, d_projection, d_first, None, d_steps),)
+
+
+def _as(d: Array, x: Array) -> Array:
+    """A cotangent in the precision of what it belongs to; that of an integer, such as the end of an edge, is void."""
+    return d if d.dtype == jax.dtypes.float0 else d.astype(x.dtype)
 
 
 def _pull_projection(cell: ProductCell, params: PyTree, xs: Array, d_zs: Array) -> tuple[PyTree, Array]:

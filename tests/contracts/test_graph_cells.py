@@ -1,0 +1,123 @@
+"""Cells on graphs: every kind against its loop in NumPy, in each form of a shift; what graphs promise beside it."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracles
+import pytest
+from oracles import GRAPH_CELLS, NUM_NODES, PLAIN_CELLS
+from problems import weighted_sum
+
+from jaxrnn import graph
+from jaxrnn.cells import graph_cell, graph_gru_cho
+from jaxrnn.recurrence import unroll
+
+T, N, B, D, H = 3, NUM_NODES, 2, 2, 3
+# Directed and weighted; nodes 3 and 4 have no edges to the others, and the last has none at all.
+IS_EDGE = np.array([[0, 1, 0, 0, 0], [0, 0, 1, 0, 0], [1, 1, 0, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 0, 0]])
+run = jax.jit(unroll, static_argnums=0)
+
+
+def draw(name, seed=0):
+    """Parameters without a shift, inputs, and a shift for each member of the batch."""
+    rng = np.random.default_rng(seed)
+    params = oracles.draw_params(rng, name, D, H)._replace(shift=None)
+    return params, oracles.draw(rng, T, N, B, D), IS_EDGE * oracles.draw(rng, B, N, N)
+
+
+def on_edges(shift):
+    """A shift as a graph; an edge of weight 0 is padding."""
+    receivers, senders = np.nonzero(shift)
+    built = graph.build(senders, receivers, N, self_loops=False)
+    padded, _ = graph.pad(built._replace(edges=shift[receivers, senders]), N + 1, len(senders) + 2)
+    return padded._replace(n_node=np.array([N]), receivers=np.minimum(padded.receivers, N - 1))
+
+
+@pytest.mark.parametrize("name", GRAPH_CELLS)
+def test_every_kind_is_its_loop_on_a_graph_for_each_member_of_the_batch(name, x64):
+    cell = GRAPH_CELLS[name]
+    params, xs, shifts = draw(name)
+    mask = np.ones((T, N, B), bool)
+    mask[:, 1, 0] = False  # A node.
+    mask[1, :, 1] = False  # A step.
+    reset = np.zeros((T, N, B), bool)
+    reset[2] = True
+    carry, ys = run(cell, params._replace(shift=shifts), xs, mask=mask, reset=reset)
+    for b, shift in enumerate(shifts):
+        alone = [np.ascontiguousarray(a[:, :, b]) for a in (xs, mask, reset)]
+        start = cell.initial_carry(H, (N,), np.float64)
+        expected = oracles.unroll(name, params._replace(shift=shift), alone[0], start, *alone[1:])
+        found = jax.tree.map(lambda a, b=b: a[:, b], carry), ys[:, :, b]
+        oracles.assert_close(found, expected, 1e-12)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def results_and_gradient(cell, params, weights, shift_of, xs):
+    def loss(params, weights):
+        results = unroll(cell, params._replace(shift=shift_of(weights)), xs)
+        return weighted_sum(results), results
+
+    return jax.grad(loss, argnums=(0, 1), has_aux=True)(params, weights)
+
+
+@pytest.mark.parametrize("name", ["graph_gru", "gated_edge"])
+def test_edges_are_the_matrix_and_so_are_their_gradients(name, x64):
+    params, xs, (shift, _) = draw(name)
+    edges = on_edges(shift)
+    ends = edges.receivers, edges.senders
+    as_edges = jax.tree_util.Partial(lambda edges, weights: edges._replace(edges=weights), edges)
+    as_matrix = jax.tree_util.Partial(lambda ends, weights: jnp.zeros((N, N)).at[ends].add(weights), ends)
+    found, expected = (
+        results_and_gradient(GRAPH_CELLS[name], params, edges.edges, form, xs) for form in (as_edges, as_matrix)
+    )
+    is_real = edges.edges != 0
+    (found, expected) = (((p, w[is_real]), results) for (p, w), results in (found, expected))
+    oracles.assert_close(found, expected, 1e-10)
+
+
+@pytest.mark.parametrize("name", GRAPH_CELLS)
+def test_relabelling_the_nodes_relabels_the_outputs(name, x64):
+    params, xs, (shift, _) = draw(name)
+    order = np.array([3, 0, 4, 2, 1])
+    _, ys = run(GRAPH_CELLS[name], params._replace(shift=shift), xs)
+    _, relabelled = run(GRAPH_CELLS[name], params._replace(shift=shift[order][:, order]), xs[:, order])
+    error = np.abs(relabelled - ys[:, order]).max()
+    assert error < 1e-13 if name != "gated_time_vec" else error > 1e-3
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru_cho"])
+def test_one_node_and_one_tap_are_the_plain_cell(name, x64):
+    cell = graph_gru_cho(1) if name == "gru_cho" else graph_cell(PLAIN_CELLS[name], 1)
+    rng = np.random.default_rng(1)
+    plain, xs = oracles.draw_params(rng, name, D, H), oracles.draw(rng, T, 1, B, D)
+    taps = [leaf[None] if leaf.ndim == 2 else leaf for leaf in plain]
+    on_graph = run(cell, cell.params_type(*taps, np.zeros((1, 1))), xs)
+    oracles.assert_close(on_graph, run(PLAIN_CELLS[name], plain, xs), 1e-12)
+
+
+def test_filters_of_several_shifts_are_added_and_powers_may_begin_later(x64):
+    """A step of DCRNN, and of T-GCN, against products of matrices."""
+    rng = np.random.default_rng(2)
+    walks, xs = oracles.draw(rng, 2, N, N), oracles.draw(rng, T, N, B, D)
+    cell = graph_gru_cho(3, num_shifts=2)
+    params = cell.init(jax.random.key(0), D, H, lambda key, name, shape, H: jax.random.normal(key, shape))
+    assert params.w_h.shape == (2, 3, H, 3 * H)
+    z = sum(np.linalg.matrix_power(walks[m], k) @ xs[0, :, 0] @ params.w_x[m, k] for m in range(2) for k in range(3))
+    found = cell.project(params._replace(shift=walks), xs[0])[:, 0]
+    np.testing.assert_allclose(found, z + params.b, rtol=1e-12)
+
+    cell, taps = graph_gru_cho(1, first_power=1), [leaf[0, :1] if leaf.ndim > 1 else leaf for leaf in params[:3]]
+    w_x, w_h, b = (np.asarray(leaf) for leaf in taps)
+    _, ys = run(cell, cell.params_type(*taps, walks[0]), xs)
+    h = np.zeros((N, H))
+    for x in xs[:, :, 0]:
+        r, u = np.split(
+            oracles.sigma(walks[0] @ (x @ w_x[0] + h @ w_h[0]) + b)[:, : 2 * H],
+            2,
+            axis=1,
+        )
+        n = np.tanh(walks[0] @ (x @ w_x[0] + (r * h) @ w_h[0])[:, 2 * H :] + b[2 * H :])
+        h = (1 - u) * n + u * h
+    np.testing.assert_allclose(ys[-1, :, 0], h, rtol=1e-12)
