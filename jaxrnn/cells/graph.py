@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.arrays import Array, Initializer, Key
-from jaxrnn.cells.base import MatrixProduct, Product, ProductCell, affine, with_field
+from jaxrnn.cells.base import MatrixProduct, Product, ProductCell, affine, spread, with_field
 
 
 def graph_filter(weight: tuple[Array, Array], x: Array) -> Array:
@@ -74,7 +74,8 @@ def graph_cell(cell: ProductCell, num_taps: int) -> ProductCell:
         return params_type(*stacked)
 
     def project(params: Any, x: Array) -> Array:
-        return graph_filter((params.w_x, params.shift), x) + params.b
+        z = graph_filter((params.w_x, params.shift), x)
+        return z + spread(params.b, z)
 
     return dataclasses.replace(
         cell,
