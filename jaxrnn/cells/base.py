@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.arrays import Array, Initializer, Key, PyTree
+from jaxrnn.arrays import Array, Initializer, Key, PyTree, at_least_float32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -215,9 +215,19 @@ def zero_start(
     return start
 
 
+def spread(vector: Array, rows: Array) -> Array:
+    """A parameter ``[H]`` for each of the rows ``[..., H]``: its gradient is summed in float32 at least.
+
+    In less, a sum over many rows stops growing.
+    """
+    summed = at_least_float32(vector)
+    return vector if summed is vector else jnp.broadcast_to(summed, rows.shape).astype(vector.dtype)
+
+
 def affine(params: Any, x: Array) -> Array:
     """``W_x x + b``, the `project` of a cell with parameters ``w_x`` and ``b``."""
-    return x @ params.w_x + params.b
+    z = x @ params.w_x
+    return z + spread(params.b, z)
 
 
 def hidden_state(carry: Any) -> Array:

@@ -22,6 +22,7 @@ from jaxrnn.cells.base import (
     Product,
     ProductCell,
     affine,
+    spread,
     with_field,
 )
 from jaxrnn.cells.gru import GRU_CHO, GRUChoParams, gru_cho_advance
@@ -113,7 +114,8 @@ def graph_gru_cho(num_taps: int, num_shifts: int | None = None, first_power: int
     params_type = with_field(GRUChoParams, "Graph", "shift")
 
     def project(params: Any, x: Array) -> Array:
-        return graph_filter((params.w_x, params.shift), x, first_power) + params.b
+        z = graph_filter((params.w_x, params.shift), x, first_power)
+        return z + spread(params.b, z)
 
     def advance(params: Any, carry: RNNCarry, z: Array) -> tuple[RNNCarry, Array, dict[str, Array]]:
         return gru_cho_advance(params, carry, z, lambda s, taps: graph_filter((taps, params.shift), s, first_power))
@@ -147,4 +149,5 @@ def _init_taps(cell: Cell, params_type: type[Any], num_taps: int, num_shifts: in
 
 
 def _project(params: Any, x: Array) -> Array:
-    return graph_filter((params.w_x, params.shift), x) + params.b
+    z = graph_filter((params.w_x, params.shift), x)
+    return z + spread(params.b, z)

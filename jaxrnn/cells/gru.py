@@ -16,6 +16,7 @@ from jaxrnn.cells.base import (
     hidden_state,
     init_gates,
     recurrent_matrix,
+    spread,
     zero_start,
 )
 from jaxrnn.cells.rnn import RNNCarry
@@ -51,7 +52,7 @@ def _gru_pointwise(params: GRUParams, carry: RNNCarry, z: Array, u: Array) -> tu
     u_r, u_u, u_n = jnp.split(u, 3, axis=-1)
     reset = jax.nn.sigmoid(z[..., : u_r.shape[-1]] + u_r)
     # Side by side again, they reach memory: of the whole step XLA's CPU compiler makes one loop, without vectors.
-    gated = jnp.concatenate([u_r, u_u, reset * (u_n + params.b_n)], axis=-1)
+    gated = jnp.concatenate([u_r, u_u, reset * (u_n + spread(params.b_n, u_n))], axis=-1)
     _, a_u, a_n = jnp.split(z + gated, 3, axis=-1)
     update, candidate = jax.nn.sigmoid(a_u), jnp.tanh(a_n)
     h = (1 - update) * candidate + update * carry.h

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.arrays import Array, Initializer, Key
-from jaxrnn.cells.base import Cell, ProductCell, affine, affine_init, hidden_state, recurrent_matrix, zero_start
+from jaxrnn.cells.base import Cell, ProductCell, affine, affine_init, hidden_state, recurrent_matrix, spread, zero_start
 
 
 class LSTMCarry(NamedTuple):
@@ -119,11 +119,11 @@ def _gers_pointwise(
     It is what ONNX and TensorFlow mean by "peephole".
     """
     i, f, g, o = jnp.split(z + u, 4, axis=-1)
-    i = jax.nn.sigmoid(i + params.p_i * carry.c)
-    f = jax.nn.sigmoid(f + params.p_f * carry.c)
+    i = jax.nn.sigmoid(i + spread(params.p_i, carry.c) * carry.c)
+    f = jax.nn.sigmoid(f + spread(params.p_f, carry.c) * carry.c)
     g = jnp.tanh(g)
     c = g * i + carry.c * f
-    o = jax.nn.sigmoid(o + params.p_o * c)
+    o = jax.nn.sigmoid(o + spread(params.p_o, c) * c)
     h = jnp.tanh(c) * o
     return LSTMCarry(h, c), h, {"i": i, "f": f, "g": g, "o": o}
 

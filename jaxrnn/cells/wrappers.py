@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.arrays import Array, PyTree
-from jaxrnn.cells.base import Cell, MatrixProduct, Product, ProductCell, affine, with_field
+from jaxrnn.cells.base import Cell, MatrixProduct, Product, ProductCell, affine, spread, with_field
 
 
 @functools.cache
@@ -40,7 +40,8 @@ def in_dtype(cell: Cell, dtype: Any, *, is_table: bool = False) -> Cell:
     multiply.defvjp(forward, backward)
 
     def project(params: Any, x: Array) -> Array:
-        return multiply(x, params.w_x) + params.b
+        z = multiply(x, params.w_x)
+        return z + spread(params.b, z)
 
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"products are of floating point numbers, not of {dtype}")

@@ -2,7 +2,7 @@
 
 An edge from sender ``j`` to receiver ``i`` of weight ``S_ij`` is an entry of the graph's shift matrix ``S [N, N]``:
 
-- `GraphsTuple.edges` holds the weights ``[E]``, sorted by receiver; weight 0 marks an edge that is only padding;
+- the edges are sorted by receiver; `GraphsTuple.edges` holds their weights ``[E]``, None where all are 1;
 - `GraphsTuple.nodes` is left to the caller: layers take features as an argument, since features change and graphs do
   not.
 """
@@ -15,27 +15,43 @@ from jraph import segment_max as segment_max
 from jraph import segment_sum as segment_sum
 
 
-def build(senders: ArrayLike, receivers: ArrayLike, num_nodes: int, *, self_loops: bool = True) -> GraphsTuple:
-    """The graph of an edge list, ``S = A + I``, as NumPy arrays; an edge that is given twice counts once in ``A``.
+def build(
+    senders: ArrayLike,
+    receivers: ArrayLike,
+    num_nodes: int,
+    *,
+    weights: ArrayLike | None = None,
+    self_loops: bool = True,
+) -> GraphsTuple:
+    """The graph of an edge list, ``S = A + I``, as NumPy arrays.
 
     Args:
         senders: integers ``[edges]``.
         receivers: integers ``[edges]``.
         num_nodes: N.
-        self_loops: add the identity. A node that had a loop already has one of weight 2, as in Kipf's code.
+        weights: ``[edges]``; those of an edge that is given twice are summed. Without weights, all are 1, and an edge
+            that is given twice counts once in ``A``.
+        self_loops: add the identity. A node that had a loop of weight 1 already has one of weight 2, as in Kipf's code.
 
     Raises:
-        ValueError: for an edge to a node that does not exist.
+        ValueError: for an edge to a node that does not exist, and for another number of weights than of edges.
     """
     ends, shape = (np.asarray(receivers, np.int64), np.asarray(senders, np.int64)), (num_nodes, num_nodes)
-    codes = np.unique(np.ravel_multi_index(ends, shape))
+    codes = np.ravel_multi_index(ends, shape)
+    if weights is None:
+        codes = np.unique(codes)
+        weights = np.ones(codes.size)
+    weights = np.asarray(weights, float)
+    if weights.shape != codes.shape:
+        raise ValueError(f"there are weights of shape {weights.shape} for edges of shape {codes.shape}")
     if self_loops:
         codes = np.concatenate([codes, np.arange(num_nodes) * (num_nodes + 1)])
-    codes, counts = np.unique(codes, return_counts=True)
+        weights = np.concatenate([weights, np.ones(num_nodes)])
+    codes, places = np.unique(codes, return_inverse=True)
     rows, columns = np.unravel_index(codes, shape)
     return GraphsTuple(
         nodes=None,
-        edges=counts.astype(float),
+        edges=np.bincount(places, weights, codes.size),
         receivers=rows.astype(np.int32),
         senders=columns.astype(np.int32),
         globals=None,
@@ -47,19 +63,30 @@ def build(senders: ArrayLike, receivers: ArrayLike, num_nodes: int, *, self_loop
 def normalize(graph: GraphsTuple) -> GraphsTuple:
     """The graph with GCN's weights, ``D^-1/2 S D^-1/2`` with ``D_ii = sum_j S_ij`` (Kipf and Welling 2017).
 
-    A node that no edge leads to has ``D_ii^-1/2 = 0``.
+    A node that no edge leads to, or only edges of weight 0, has ``D_ii^-1/2 = 0``.
+
+    Raises:
+        ValueError: the weights into a node do not have a positive sum; the first such node is named.
     """
-    degrees = np.bincount(graph.receivers, weights=graph.edges, minlength=graph.n_node.sum())
-    scales = np.where(degrees > 0, degrees, np.inf) ** -0.5
-    return graph._replace(edges=graph.edges * scales[graph.receivers] * scales[graph.senders])
+    senders, receivers = np.asarray(graph.senders), np.asarray(graph.receivers)
+    weights = np.ones(receivers.size) if graph.edges is None else np.asarray(graph.edges, float)
+    degrees, sizes = (np.bincount(receivers, w, np.asarray(graph.n_node).sum()) for w in (weights, np.abs(weights)))
+    # Weights that cancel each other leave what was lost in rounding.
+    is_bad = ~(degrees > 1e-9 * sizes) & (sizes != 0)
+    if is_bad.any():
+        node = is_bad.argmax()
+        raise ValueError(f"the weights into node {node} sum to {degrees[node]:.6g}, which has no inverse square root")
+    scales = np.where(sizes > 0, degrees, np.inf) ** -0.5
+    return graph._replace(edges=weights * scales[receivers] * scales[senders])
 
 
 def pad(graph: GraphsTuple, num_nodes: int, num_edges: int) -> tuple[GraphsTuple, np.ndarray]:
-    """The graph at a given size, and the mask ``[num_nodes]`` of its real nodes.
+    """The graph, or batch of graphs, at a given size, and the mask ``[num_nodes]`` of its real nodes.
 
-    The padding is a second graph behind it, as in jraph: edges of weight 0 between nodes that are padding too.
+    The padding is a further graph behind them, as in jraph: its edges, of weight 0, lie between nodes of its own.
 
     Raises:
-        RuntimeError: if the graph has more edges than `num_edges`, or no fewer nodes than `num_nodes`.
+        RuntimeError: if there are more edges than `num_edges`, or no fewer nodes than `num_nodes`.
     """
-    return jraph.pad_with_graphs(graph, num_nodes, num_edges), np.arange(num_nodes) < graph.n_node.sum()
+    padded = jraph.pad_with_graphs(graph, num_nodes, num_edges, len(graph.n_node) + 1)
+    return padded, np.arange(num_nodes) < np.asarray(graph.n_node).sum()

@@ -10,7 +10,7 @@ import numpy as np
 import scipy  # Its parts load when they are first used.
 from jax.extend.random import threefry_2x32
 
-from jaxrnn.arrays import Array, Key
+from jaxrnn.arrays import Array, Key, at_least_float32
 from jaxrnn.graph.edges import segment_sum
 
 
@@ -104,8 +104,9 @@ def _cut(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def project(x: Features, w: Array) -> Array:
     """The product ``[N, H]`` with weights ``[D, H]``, or for K heads ``[N, K, H]`` with ``[D, K, H]``."""
     if isinstance(x, SparseRows):
-        w = jnp.asarray(w)
-        return _sparse_product(dataclasses.replace(x, values=jnp.asarray(x.values, w.dtype)), w)
+        dtype = jnp.promote_types(x.values.dtype, w.dtype)
+        values, w = (at_least_float32(jnp.asarray(array, dtype)) for array in (x.values, w))
+        return _sparse_product(dataclasses.replace(x, values=values), w).astype(dtype)
     return jnp.einsum("nkd,dkh->nkh", x, w) if x.ndim == 3 else jnp.tensordot(x, w, 1)
 
 

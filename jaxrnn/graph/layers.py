@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.arrays import Array
+from jaxrnn.arrays import Array, at_least_float32, wide
 from jaxrnn.graph.edges import GraphsTuple, segment_max, segment_sum
-from jaxrnn.graph.features import Features, project, with_axes_of
+from jaxrnn.graph.features import Features, project
 
 
 def propagate(graph: GraphsTuple, x: Array, weights: Array | None = None) -> Array:
@@ -18,15 +18,21 @@ def propagate(graph: GraphsTuple, x: Array, weights: Array | None = None) -> Arr
     Args:
         graph: N nodes, E edges sorted by receiver.
         x: ``[N, ...]``.
-        weights: ``[E]``, or ``[E, K]`` for ``x [N, K, ...]``; by default those of the graph.
+        weights: ``[E]``, or ``[E, K]`` for ``x [N, K, ...]``; by default those of the graph, in the dtype of `x`, or
+            ones where it has none.
 
     Raises:
         ValueError: if `x` has another number of rows than the graph has nodes, where that is known when compiling.
     """
     _check_rows(graph, x.shape[0])
     x = jnp.asarray(x, None if jnp.issubdtype(x.dtype, jnp.inexact) else float)
-    weights = jnp.asarray(graph.edges if weights is None else weights, x.dtype)
-    return segment_sum(_spread(weights, x) * x[graph.senders], graph.receivers, x.shape[0], indices_are_sorted=True)
+    if weights is None:
+        weights = jnp.ones(len(graph.senders), x.dtype) if graph.edges is None else jnp.asarray(graph.edges, x.dtype)
+    dtype = jnp.result_type(weights, x)
+    # Sums over the edges of a node, here and in the gradient.
+    x, weights = (at_least_float32(array.astype(dtype)) for array in (x, weights))
+    x_e = _spread(weights, x) * x[wide(graph.senders)]
+    return segment_sum(x_e, wide(graph.receivers), x.shape[0], indices_are_sorted=True).astype(dtype)
 
 
 def gcn(graph: GraphsTuple, x: Features, w: Array) -> Array:
@@ -45,18 +51,19 @@ def graph_filter(graph: GraphsTuple, x: Features, taps_kdh: Array) -> Array:
 def edge_softmax(graph: GraphsTuple, logits: Array, num_nodes: int) -> Array:
     """The softmax of ``logits [E, ...]`` over the edges into each node, ``[E, ...]``.
 
-    Edges of weight 0 get exactly zero, and so do their gradients, also where a node has no other edges.
+    The weights of the edges do not enter: an edge of weight 0 is one.
 
     Raises:
         ValueError: if the graph has another number of nodes, where that is known when compiling.
     """
     _check_rows(graph, num_nodes)
-    logits = jnp.where(with_axes_of(graph.edges != 0, logits), logits, -jnp.inf)
-    largest = segment_max(jax.lax.stop_gradient(logits), graph.receivers, num_nodes, indices_are_sorted=True)
-    # Without edges, the maximum is -inf.
-    exps = jnp.exp(logits - jnp.where(largest > -jnp.inf, largest, 0)[graph.receivers])
-    sums = segment_sum(exps, graph.receivers, num_nodes, indices_are_sorted=True)
-    return exps / jnp.where(sums > 0, sums, 1)[graph.receivers]
+    dtype, receivers = logits.dtype, wide(graph.receivers)
+    logits = at_least_float32(logits)
+    largest = segment_max(jax.lax.stop_gradient(logits), receivers, num_nodes, indices_are_sorted=True)
+    # Where a caller has left no edge, by logits of -inf, the maximum is -inf.
+    exps = jnp.exp(logits - jnp.where(largest > -jnp.inf, largest, 0)[receivers])
+    sums = segment_sum(exps, receivers, num_nodes, indices_are_sorted=True)
+    return (exps / jnp.where(sums > 0, sums, 1)[receivers]).astype(dtype)
 
 
 def gat(
@@ -85,15 +92,18 @@ def gat(
         ``[N, K, F]``: the heads are concatenated by a reshape, averaged by a mean.
     """
     by_sender, by_receiver = (jnp.einsum("nkf,kf->nk", h_nkf, a) for a in (a_sender_kf, a_receiver_kf))
-    logits_ek = jax.nn.leaky_relu(by_sender[graph.senders] + by_receiver[graph.receivers], 0.2)
+    logits_ek = jax.nn.leaky_relu(by_sender[wide(graph.senders)] + by_receiver[wide(graph.receivers)], 0.2)
     alpha_ek = drop_attention(edge_softmax(graph, logits_ek, h_nkf.shape[0]))
     return propagate(graph, drop_features(h_nkf), alpha_ek)
 
 
 def _check_rows(graph: GraphsTuple, rows: int) -> None:
     """Without this check, indices beyond the last row would read the last row, and sums there would be lost."""
-    if not isinstance(graph.n_node, jax.core.Tracer) and np.sum(graph.n_node) != rows:
-        raise ValueError(f"there are {rows} rows for a graph of {np.sum(graph.n_node)} nodes")
+    if isinstance(graph.n_node, jax.core.Tracer):
+        return
+    num_nodes = np.asarray(graph.n_node).sum()  # On the host: where something is traced, JAX's own sum is, too.
+    if num_nodes != rows:
+        raise ValueError(f"there are {rows} rows for a graph of {num_nodes} nodes")
 
 
 def _spread(weights: Array, x: Array) -> Array:

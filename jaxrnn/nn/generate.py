@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.arrays import Array, Key, PyTree
+from jaxrnn.arrays import Array, Key, PyTree, at_least_float32
 
 Choice = Callable[[Key, Array], Array]
 """``choose(key, logits [V]) -> token``, int32; a pytree, so that it can be an argument of a compiled function."""
@@ -43,6 +43,7 @@ class Sampler:
 
     def __call__(self, key: Key, logits_v: Array) -> Array:
         """A `Choice`."""
+        logits_v = at_least_float32(logits_v)  # Gumbel noise of few digits has ties.
         # Without the maximum, a large tau would overflow.
         scaled = self.tau * (logits_v - logits_v.max())
         if self.top_k is None and self.top_p is None:

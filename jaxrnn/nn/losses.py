@@ -3,25 +3,27 @@
 import jax.numpy as jnp
 import optax
 
-from jaxrnn.arrays import Array
+from jaxrnn.arrays import Array, at_least_float32
 
 
 def cross_entropy(logits: Array, labels: Array, mask: Array | None = None) -> Array:
     """Mean cross-entropy in nats of ``logits [..., C]`` against integer ``labels [...]`` where ``mask [...]`` is True.
 
-    A scalar, 0 where the mask is nowhere True.
+    A scalar of the logits' dtype, 0 where the mask is nowhere True; it is computed in float32 at least.
 
     Raises:
         ValueError: if labels or mask have another shape.
     """
     _check_shapes(logits, labels, mask)
-    return _mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels), mask)
+    values = optax.softmax_cross_entropy_with_integer_labels(at_least_float32(logits), labels.astype(jnp.int32))
+    return _mean(values, mask).astype(logits.dtype)
 
 
 def accuracy(logits: Array, labels: Array, mask: Array | None = None) -> Array:
     """Share of positions where the largest of ``logits [..., C]`` is at ``labels [...]``; else as `cross_entropy`."""
     _check_shapes(logits, labels, mask)
-    return _mean((logits.argmax(-1) == labels).astype(logits.dtype), mask)
+    hits = logits.argmax(-1) == labels
+    return _mean(hits.astype(at_least_float32(logits).dtype), mask).astype(logits.dtype)
 
 
 def _check_shapes(logits: Array, labels: Array, mask: Array | None) -> None:
@@ -32,4 +34,7 @@ def _check_shapes(logits: Array, labels: Array, mask: Array | None) -> None:
 
 
 def _mean(values: Array, mask: Array | None) -> Array:
-    return values.mean() if mask is None else jnp.where(mask, values, 0).sum() / jnp.maximum(mask.sum(), 1)
+    if mask is None:
+        return values.mean()
+    mask = mask.astype(bool)
+    return jnp.where(mask, values, 0).sum() / jnp.maximum(mask.sum(), 1)

@@ -11,6 +11,7 @@ from flax.linen.recurrent import flip_sequences
 
 from jaxrnn.arrays import Array, Initializer, PyTree
 from jaxrnn.cells import Cell, in_dtype, torch_uniform, with_dropout
+from jaxrnn.cells.base import spread
 from jaxrnn.graph import Features, GraphsTuple, drop_features, dropout, gat, gcn, project
 from jaxrnn.recurrence import Phase, last_carry, unroll
 
@@ -228,5 +229,5 @@ class GAT(nn.Module):
         h_nkf = project(x, w)
         a_sender, a_receiver = (self.param(f"a_{end}", _glorot_attention, heads) for end in ("sender", "receiver"))
         y_nkf = gat(graph, h_nkf, a_sender, a_receiver, **drops)
-        y_nkf += self.param("b", nn.initializers.zeros, heads)
+        y_nkf += spread(self.param("b", nn.initializers.zeros, heads), y_nkf)
         return y_nkf.mean(1) if self.average else y_nkf.reshape(len(y_nkf), -1)

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxrnn.arrays import Array, Initializer, PyTree
+from jaxrnn.arrays import Array, Initializer, PyTree, wide
 from jaxrnn.cells import Cell
 from jaxrnn.nn.modules import head, in_precision, layer
 
@@ -62,7 +62,7 @@ class CharLM(nn.Module):
         table = cells[0].project(layers[0], jnp.asarray(params["embedding"]))
 
         def step(carries: tuple[PyTree, ...], token_b: Array) -> tuple[tuple[PyTree, ...], Array]:
-            z, y, new = table[token_b], jnp.zeros(()), []
+            z, y, new = table[wide(token_b)], jnp.zeros(()), []
             for i, (cell, cell_params, carry) in enumerate(zip(cells, layers, carries, strict=True)):
                 if i and self.layer_norm:
                     y = nn.LayerNorm().apply({"params": params[f"layer_{i}_norm"]}, y)

@@ -3,11 +3,11 @@
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.arrays import Array, PyTree
+from jaxrnn.arrays import Array, PyTree, at_least_float32, wide
 from jaxrnn.cells import Cell, LinearCell, ProductCell
 from jaxrnn.recurrence.linear import unroll_linear
 from jaxrnn.recurrence.product import Problem, unroll_product
-from jaxrnn.recurrence.steps import Inputs, Step, Steps, lookup, masked, projected, scanned, where, wide
+from jaxrnn.recurrence.steps import Inputs, Step, Steps, lookup, masked, projected, scanned, where
 
 
 def unroll(
@@ -87,10 +87,14 @@ def unroll(
         projection = params if in_steps else None
         return unroll_product(cell, reverse, Problem(elementwise, cell.weight(params), projection, first, start, steps))
 
+    # Autodiff sums gradients over the steps in the precision that stands outside of the loop.
+    summed, table = jax.tree.map(at_least_float32, params), jax.tree.map(at_least_float32, inputs)
+
     def step(carry: PyTree, x: Step) -> tuple[PyTree, Array]:
         carry = where(x.goes_on, carry, start)
+        own = jax.tree.map(lambda s, p: s.astype(p.dtype), summed, params)
         # On a graph, others may read what a masked node makes of its carry.
-        new_carry, y, _ = cell.step(params, carry, projected(inputs, x) if cell.is_rowwise else x.input)
+        new_carry, y, _ = cell.step(own, carry, projected(table, x).astype(dtype) if cell.is_rowwise else x.input)
         return masked(x.mask, new_carry, carry, y)
 
     return jax.lax.scan(step, first, scanned(steps), reverse=reverse)

@@ -107,11 +107,13 @@ def _as(d: Array, x: Array) -> Array:
 def _pull_projection(cell: ProductCell, params: PyTree, xs: Array, d_zs: Array) -> tuple[PyTree, Array]:
     """The cotangents of the parameters and of the inputs of all steps."""
     if not cell.is_rowwise:
-        pulled: tuple[PyTree, Array] = jax.vjp(cell.project_all, params, xs)[1](d_zs)
-        return pulled
-    # As matrices: XLA copies what has more axes.
-    rows = xs.reshape(-1, xs.shape[-1])
-    d_params, d_rows = jax.vjp(cell.project, params, rows)[1](d_zs.reshape(len(rows), d_zs.shape[-1]))
+        project, rows = cell.project_all, xs
+    else:
+        # As matrices: XLA copies what has more axes.
+        project, rows = cell.project, xs.reshape(-1, xs.shape[-1])
+    zs, pull = jax.vjp(project, params, rows)
+    # Where z and u share a cotangent, it is in the precision of the carry, which may be higher.
+    d_params, d_rows = pull(d_zs.reshape(zs.shape).astype(zs.dtype))
     return d_params, d_rows.reshape(xs.shape)
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.arrays import Array, PyTree
+from jaxrnn.arrays import Array, PyTree, wide
 
 
 class Inputs(NamedTuple):
@@ -28,11 +28,6 @@ def lookup(table_vz: Array, indices: Array) -> Array:
 
 def _lookup_forward(table_vz: Array, indices: Array) -> tuple[Array, tuple[Array, Array]]:
     return table_vz[wide(indices)], (table_vz, indices)
-
-
-def wide(indices: Array) -> Array:
-    """Integers that can count the rows of any table, which bytes cannot."""
-    return indices.astype(jnp.int32) if indices.dtype.itemsize < 4 else indices
 
 
 def lookup_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, None]:

@@ -224,22 +224,6 @@ def test_the_stacked_gradient_is_that_of_autodiff_in_float64_with_a_mask_and_rev
     assert_stacked_is_autodiff(name, 1e-12, from_vectors, problem, mask=MASKS["anywhere"], reverse=True)
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru"])
-@pytest.mark.parametrize(("of_params", "of_inputs"), [("bfloat16", "float32"), ("float32", "float64")])
-def test_a_gradient_has_the_dtype_of_its_parameter(name, of_params, of_inputs, x64):
-    problem = draw_problem(name, **SIZES)
-    params = jax.tree.map(lambda p: jnp.asarray(p, of_params), problem.params)
-
-    def loss(params, cell):
-        return weighted_sum(unroll(cell, params, jnp.asarray(problem.xs, of_inputs)))
-
-    found = jax.grad(loss)(params, STACKED[name])
-    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.dtype(of_params)}
-    exact = jax.grad(loss)(jax.tree.map(lambda p: p.astype("float64"), params), AUTODIFF[name])
-    tolerance = 1e-2 if of_params == "bfloat16" else 1e-6
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a.astype("float64"), b, tolerance, tolerance), found, exact)
-
-
 @pytest.mark.parametrize("name", STACKED)
 def test_forward_mode_says_that_it_is_not_there(name):
     problem = draw_problem(name, 2, (2,))

@@ -178,6 +178,76 @@ def test_a_graph_is_its_matrix_sorted_by_receiver(kind):
     assert len({*zip(graph.senders, graph.receivers, strict=True)}) == len(graph.senders)
 
 
+def test_weights_stay_with_their_edges_and_those_of_one_edge_are_summed():
+    graph = graphs.build([1, 0, 2, 0], [0, 2, 1, 2], 3, weights=[10, 2, 21, 0.5], self_loops=False)
+    np.testing.assert_array_equal(as_matrix(graph, 3), [[0, 10, 0], [0, 0, 21], [2.5, 0, 0]])
+    assert len(graph.edges) == 3
+    graph = graphs.build([1, 1], [0, 1], 2, weights=[-3, 4])
+    np.testing.assert_array_equal(as_matrix(graph, 2), [[1, -3], [0, 5]])
+    with pytest.raises(ValueError, match=r"\(3,\) for edges of shape \(2,\)"):
+        graphs.build([1, 1], [0, 1], 2, weights=[1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("weights", "node"), [([1, -2, 3], 2), ([0.1 + 0.2, 1, 1, -0.3], 1), ([1, np.nan, 3], 2), ([1, 1, np.inf], 0)]
+)
+def test_weights_that_cannot_be_normalized_are_refused_by_node(weights, node):
+    senders, receivers = (np.array(ends)[: len(weights)] for ends in ([0, 1, 2, 2], [1, 2, 0, 1]))
+    graph = graphs.build(senders, receivers, 3, weights=weights, self_loops=False)
+    with pytest.raises(ValueError, match=f"into node {node} sum to"):
+        graphs.normalize(graph)
+
+
+def test_attention_sees_every_edge_whatever_its_weight():
+    path = graphs.build([0, 1], [1, 2], 3, self_loops=False)
+    x, w, a = jnp.array([[1.0], [2], [4]]), jnp.ones((1, 1, 1)), jnp.ones((1, 1))
+    for graph in (path, graphs.normalize(path), path._replace(edges=np.array([0, -1]))):
+        y = graphs.gat(graph, graphs.project(x, w), a, a)
+        np.testing.assert_allclose(y[:, 0, 0], [0, 1, 2])
+
+
+def test_a_graph_of_any_arrays_is_an_argument_or_part_of_a_program():
+    host = graphs.normalize(sparse(undirected=True, self_loops=True))
+    a = jax.tree.map(jnp.float32, draw(3))
+    layers = [functools.partial(layer, a=a) for layer, _ in LAYERS.values()]
+    expected = [layer(host) for layer in layers]
+    for graph in (host, jax.tree.map(jnp.asarray, host)):
+        for found in (
+            [layer(graph) for layer in layers],
+            jax.jit(lambda graph=graph: [layer(graph) for layer in layers])(),
+            jax.jit(lambda graph: [layer(graph) for layer in layers])(graph),
+        ):
+            assert_close(found, expected, 1e-5)
+        assert_close(graphs.normalize(graph).edges, graphs.normalize(host).edges, 1e-6)
+        assert graphs.pad(graph, N + 1, 40)[1].sum() == N
+
+
+def test_a_graph_without_weights_has_ones():
+    graph = sparse(undirected=True, self_loops=False)
+    bare = graph._replace(edges=None)
+    x = np.arange(N, dtype=np.float32)
+    np.testing.assert_array_equal(graphs.propagate(bare, x), graphs.propagate(graph, x))
+    np.testing.assert_array_equal(graphs.normalize(bare).edges, graphs.normalize(graph).edges)
+    padded, _ = graphs.pad(bare, N + 1, 40)
+    np.testing.assert_array_equal(graphs.propagate(padded, np.pad(x, (0, 1)))[:N], graphs.propagate(graph, x))
+
+
+def test_a_batch_of_graphs_is_padded_behind_all_of_them():
+    graph = sparse(undirected=False, self_loops=True)
+    both = graph._replace(
+        n_node=np.array([N, N], np.int32),
+        n_edge=np.repeat(graph.n_edge, 2),
+        **{end: np.concatenate([getattr(graph, end), N + getattr(graph, end)]) for end in ("senders", "receivers")},
+        edges=np.tile(graph.edges, 2),
+    )
+    padded, real = graphs.pad(both, 2 * N + 3, 40)
+    assert padded.n_node.tolist() == [N, N, 3]
+    np.testing.assert_array_equal(real, np.arange(2 * N + 3) < 2 * N)
+    x = np.arange(2 * N + 3, dtype=np.float32)
+    expected = np.concatenate([as_matrix(graph) @ part for part in np.split(x[:-3], 2)])
+    np.testing.assert_allclose(graphs.propagate(padded, x)[: 2 * N], expected)
+
+
 @pytest.mark.parametrize("edge", [(0, 7), (-1, 2)])
 def test_an_edge_to_no_node_is_refused(edge):
     with pytest.raises(ValueError, match="invalid entry"):
@@ -201,12 +271,11 @@ def test_padding_stays_behind_the_graph():
 
 
 def test_edge_softmax_is_stable_and_right_where_there_is_nothing():
-    # Node 0 has far logits, 1 has equal ones, 2 has a single one, 3 has only padding, 4 has no edge, 5 has both kinds.
+    # Node 0 has far logits, 1 has equal ones, 2 has a single one, 3 has masked ones, 4 has no edge, 5 has both kinds.
     receivers = np.array([0, 0, 1, 1, 1, 2, 3, 3, 5, 5], np.int32)
-    weights = np.array([1, 1, 1, 1, 1, 1, 0, 0, 1, 0])
-    logits = np.array([1e4, -1e4, -3e38, -3e38, -3e38, 80, np.nan, np.inf, -1e4, 1e4], np.float32)
+    logits = np.array([1e4, -1e4, -3e38, -3e38, -3e38, 80, -np.inf, -np.inf, -1e4, -np.inf], np.float32)
     expected = np.array([1, 0, 1 / 3, 1 / 3, 1 / 3, 1, 0, 0, 1, 0])
-    graph = graphs.build([], [], 6)._replace(edges=weights, receivers=receivers, senders=receivers)
+    graph = graphs.build([], [], 6)._replace(edges=None, receivers=receivers, senders=receivers)
 
     def total(logits):
         alpha = graphs.edge_softmax(graph, logits, 6)
