@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from configs.base import SCHEMA, Base, Bookkeeping, Changeable, Count, Fraction, Rate, Steps, make_get_config
+from configs.base import SCHEMA, Absent, Base, Bookkeeping, Changeable, Count, Fraction, Rate, Steps, make_get_config
 
 
 @dataclass(frozen=True, config=SCHEMA)
@@ -24,6 +24,12 @@ class Config(Base):
     """karate, sbm (a stochastic block model), cora, citeseer, or planetoid:DIR/NAME for files DIR/ind.NAME.*."""
     split: Literal["public", "random"] = "public"
     """public, or random: another one for each seed; karate and sbm have no public one, and take a random one."""
+    train_per_class: Annotated[Count, Absent(20)] = 20
+    """Training nodes of each class in a random split of a file's graph."""
+    num_validation: Annotated[Count, Absent(500)] = 500
+    """Validation nodes in such a split."""
+    num_test: Annotated[Count, Absent(1000)] = 1000
+    """Test nodes in such a split."""
     hidden_size: Count = 16
     """Hidden units, of each head."""
     num_heads: Count = 1

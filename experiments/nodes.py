@@ -15,7 +15,7 @@ from experiments._cli import main
 from jaxrnn import graph
 from jaxrnn.arrays import Array, Key, PyTree
 from jaxrnn.data import graphs, nodes
-from jaxrnn.data.graphs import Split
+from jaxrnn.data.graphs import CITATION_SIZES, Split, SplitSizes
 from jaxrnn.nn import losses
 from jaxrnn.nn.nodes import GATClassifier, GCNClassifier
 from jaxrnn.rundir.directory import RunDirectory
@@ -53,12 +53,17 @@ def check(config: Config) -> None:
             raise ConfigError(field, getattr(config, field), "a gcn has no attention heads; a gat has")
     if not config.dataset.startswith("planetoid:"):
         check_one_of("dataset", config.dataset, nodes.NAMES)
+    for field, default in CITATION_SIZES._asdict().items():
+        if getattr(config, field) != default and (config.split != "random" or config.dataset in nodes.EMBEDDED):
+            reason = "only a random split of a file's graph has such a size; it goes with --config.split=random"
+            raise ConfigError(field, getattr(config, field), reason)
     jax.eval_shape(lambda: _split(config, 0))
 
 
 def _split(config: Any, seed: Array | int) -> Split:
     """A run's masks: the public split, or one that is a function of its seed."""
-    return nodes.draw_split(config.dataset, config.split, stream_key(seed, Stream.DATA))
+    sizes = SplitSizes(config.train_per_class, config.num_validation, config.num_test)
+    return nodes.draw_split(config.dataset, config.split, stream_key(seed, Stream.DATA), sizes)
 
 
 def inputs(config: Any) -> tuple[Any, Any]:

@@ -50,20 +50,28 @@ def read_known(place: str) -> tuple[Path, bytes]:
     return paths[-1], _fetch(place, paths)
 
 
+def expand(path: str | Path) -> Path:
+    """The path with the user's folder for a `~` at its beginning, which a shell leaves as it is in `--FLAG=~/x`."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  Path.expanduser fails where there is no home.
+
+
 def read_if_there(path: Path) -> bytes | None:
-    """The contents of a file, None if there is none.
+    """The contents of a file, None if there is none; a `~` at its beginning is the user's folder.
 
     Raises:
-        DataError: it is there, but cannot be read.
+        DataError: it is there, but cannot be read, or is only Git LFS's note of it.
     """
     try:
-        return path.read_bytes()
+        raw = expand(path).read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
         raise DataError(f"no file has the name {str(path)!r}") from error
+    if raw.startswith(b"version https://git-lfs.github.com/"):
+        raise DataError(f"{path} is a pointer of Git LFS, not the file itself: `git lfs pull` in its folder fetches it")
+    return raw
 
 
 def _fetch(place: str, paths: list[Path]) -> bytes:

@@ -21,7 +21,6 @@ _KARATE_NEIGHBOURS = """
 5 6 10 16, 6 16, 8 30 32 33, 9 33, 13 33, 14 32 33, 15 32 33, 18 32 33, 19 33, 20 32 33, 22 32 33,
 23 25 27 29 32 33, 24 25 27 31, 25 31, 26 29 33, 27 33, 28 31 33, 29 32 33, 30 32 33, 31 32 33, 32 33"""
 _KARATE_OFFICER = (9, 14, 15, 18, 20, *range(22, 34))
-_TRAIN_PER_CLASS, _NUM_VALIDATION, _NUM_TEST = 20, 500, 1000
 
 
 class Edges(NamedTuple):
@@ -37,6 +36,17 @@ class Split(NamedTuple):
     train: Any
     validation: Any
     test: Any
+
+
+class SplitSizes(NamedTuple):
+    """How many nodes a random split has; the defaults are those of the citation graphs' public splits."""
+
+    train_per_class: int = 20
+    num_validation: int = 500
+    num_test: int = 1000
+
+
+CITATION_SIZES = SplitSizes()
 
 
 class NodeTask(NamedTuple):
@@ -87,10 +97,9 @@ def row_normalize(features: "scipy.sparse.csr_array") -> "scipy.sparse.csr_array
     return features.multiply(scales[:, None]).tocsr()
 
 
-def random_split(key: Key, labels: np.ndarray, num_classes: int) -> Split:
-    """Draws a split in the proportions of the citation graphs' public ones.
+def random_split(key: Key, labels: np.ndarray, num_classes: int, sizes: SplitSizes = CITATION_SIZES) -> Split:
+    """Draws a split: training nodes from each class, then those for validation and test from all that remain.
 
-    20 training nodes are drawn from each class, then 500 for validation and 1000 for the test from all that remain.
     Nodes without a label, -1 in `labels [N]`, a NumPy array, are in no mask. A function of the key that works under
     `jax.jit` and `jax.vmap`.
 
@@ -98,19 +107,21 @@ def random_split(key: Key, labels: np.ndarray, num_classes: int) -> Split:
         DataError: there are not enough nodes.
     """
     counts = np.bincount(labels[labels >= 0], minlength=num_classes)
-    num_rest = _NUM_VALIDATION + _NUM_TEST
-    if counts.min() < _TRAIN_PER_CLASS or counts.sum() < num_classes * _TRAIN_PER_CLASS + num_rest:
+    num_rest = sizes.num_validation + sizes.num_test
+    num_train = num_classes * sizes.train_per_class
+    if (counts < sizes.train_per_class).any() or counts.sum() < num_train + num_rest:
         raise DataError(
-            f"a random split needs {_TRAIN_PER_CLASS} training nodes a class and {num_rest} others, but the classes"
-            f" have {counts.tolist()} nodes"
+            f"this random split needs {sizes.train_per_class} training nodes a class and {num_rest} others, but the"
+            f" classes have {counts.tolist()} nodes; --config.train_per_class, --config.num_validation and"
+            " --config.num_test set its sizes"
         )
     train_key, rest_key = jax.random.split(key)
     is_class = jnp.asarray(labels[:, None] == np.arange(num_classes))
-    train = (is_class & (_random_places(train_key, is_class) < _TRAIN_PER_CLASS)).any(axis=1)
+    train = (is_class & (_random_places(train_key, is_class) < sizes.train_per_class)).any(axis=1)
     rest = jnp.asarray(labels >= 0) & ~train
     # In a second order: who comes next in the first one depends on the class.
     places = _random_places(rest_key, rest)
-    validation = rest & (places < _NUM_VALIDATION)
+    validation = rest & (places < sizes.num_validation)
     return Split(train, validation, rest & ~validation & (places < num_rest))
 
 

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from jaxrnn.arrays import Key
 from jaxrnn.data import graphs, planetoid
-from jaxrnn.data.graphs import NodeTask, Split
+from jaxrnn.data.files import DataError
+from jaxrnn.data.graphs import CITATION_SIZES, NodeTask, Split, SplitSizes
 
 EMBEDDED: dict[str, Callable[[], NodeTask]] = {
     "karate": graphs.karate,
@@ -31,15 +32,20 @@ def load(name: str) -> NodeTask:
     return EMBEDDED[name]() if name in EMBEDDED else planetoid.load(name)
 
 
-def draw_split(name: str, split: str, key: Key) -> Split:
+def draw_split(name: str, split: str, key: Key, sizes: SplitSizes = CITATION_SIZES) -> Split:
     """Masks of the nodes for training, validation and test, from a key where they are `random`.
 
     Raises:
-        DataError: there are not enough nodes for a random split.
+        DataError: there are not enough nodes for a random split, or the public one has none for some purpose.
     """
     task = load(name)
     if name in EMBEDDED:
         return graphs.random_split_by_class(key, task.labels, task.num_classes)
     if split == "random":
-        return graphs.random_split(key, task.labels, task.num_classes)
+        return graphs.random_split(key, task.labels, task.num_classes, sizes)
+    for purpose, mask in task.split._asdict().items():
+        if not mask.any():
+            raise DataError(
+                f"the public split of {name} has no labelled node for {purpose}; take --config.split=random"
+            )
     return jax.tree.map(jnp.asarray, task.split)

@@ -7,6 +7,7 @@ test nodes, in the order of `tx`. It is text; the other files are Python pickles
 """
 
 from collections.abc import Callable
+from itertools import chain
 from operator import index
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import scipy  # Its parts load when they are first used.
 
 from jaxrnn.data.files import DataError, read_if_there, read_known
 from jaxrnn.data.graphs import NodeTask, Split, undirected
-from jaxrnn.data.pickles import to_array, unpickle
+from jaxrnn.data.pickles import Recorded, to_array, to_matrix, unpickle
 
 _OWN = "planetoid:"
 _NUM_VALIDATION = 500
@@ -27,9 +28,10 @@ def load(name: str) -> NodeTask:
     """Reads a data set with its public split.
 
     The training nodes are those of `y`; the next 500 of `ally`, or as many as there are, are for validation; those of
-    `test.index` are for the test. A number that `test.index` leaves out, as it does 15 of Citeseer's, is a node without
-    features and without a label. A row of zeros in `ally` is a node without a label. As in the GCN paper's code, edges
-    go both ways, repeated edges are merged, and self-loops stay (Citeseer has some, Cora none).
+    `test.index` are for the test. A node without a label, a row of zeros, is for none of them, so that a mask may be
+    empty. A number that only `graph` has, or that is missing in `test.index`, as 15 are in Citeseer's, is a node
+    without features and without a label. As in the GCN paper's code, edges go both ways, repeated edges are merged, and
+    self-loops stay (Citeseer has some, Cora none).
 
     Args:
         name: `cora` or `citeseer`, the known files `planetoid/ind.NAME.PART` (see `jaxrnn.data.files`), whose digests
@@ -39,7 +41,7 @@ def load(name: str) -> NodeTask:
     Raises:
         DataError: there is no such data set, a file is missing, damaged or another one, or the files do not fit.
     """
-    y, tx, ty, allx, ally, ends, test_nodes = (_parse(part, *file) for part, file in _read(name).items())
+    y, tx, ty, allx, ally, graph, test_nodes = (_parse(part, *file) for part, file in _read(name).items())
 
     def require(is_right: Any, what: str) -> None:
         if not is_right:
@@ -50,12 +52,17 @@ def load(name: str) -> NodeTask:
     fitting = [(n, width) for n in (num_others, num_test) for width in (allx.shape[1], num_classes)]
     require(shapes == fitting, f"`allx`, `ally`, `tx` and `ty` have the shapes {shapes}")
     require(np.array_equal(ally[:num_train], y), "`ally` does not begin with the rows of `y`")
-    num_nodes = int(test_nodes.max(initial=-1)) + 1
     is_new = (test_nodes >= num_others).all() and len(np.unique(test_nodes)) == num_test
-    # Missing nodes are few: a wrong number must not become a billion of them.
-    is_new &= num_nodes <= 2 * (num_others + num_test)
-    require(is_new, "`test.index` has a node twice, one of `allx`, or one far beyond the others")
-    require(((ends >= 0) & (ends < num_nodes)).all(), f"`graph` has a node that is not one of 0 to {num_nodes - 1}")
+    require(is_new, "`test.index` has a node twice, or one of `allx`")
+
+    entries, ends = graph
+    known = np.unique(np.concatenate([np.arange(num_others), test_nodes, entries]))
+    num_nodes = int(known.max(initial=-1)) + 1
+    # Nodes that no file has are few: a wrong number must not become a billion of them.
+    is_dense = known.min(initial=0) >= 0 and num_nodes <= 2 * len(known)
+    require(is_dense, "`test.index` or `graph` has a node below 0, or one far beyond the others")
+    is_node = (ends >= 0) & (ends < num_nodes)
+    require(is_node.all(), f"`graph` has a neighbour that is not one of the nodes 0 to {num_nodes - 1}")
 
     # The row of each node in `allx` and `tx`, one after the other, and then a row of zeros for missing nodes.
     rows = np.full(num_nodes, num_others + num_test)
@@ -65,19 +72,16 @@ def load(name: str) -> NodeTask:
     is_class = np.concatenate([ally, ty, np.zeros((1, num_classes), bool)])[rows]
 
     nodes, has_label = np.arange(num_nodes), is_class.any(axis=1)
-    split = Split(
-        train=nodes < num_train,
-        validation=(nodes >= num_train) & (nodes < min(num_train + _NUM_VALIDATION, num_others)),
-        test=np.isin(nodes, test_nodes),
-    )
-    for purpose, mask in split._asdict().items():
-        require(mask.any() and has_label[mask].all(), f"no node is for {purpose}, or one without a label")
     return NodeTask(
         features=scipy.sparse.vstack([allx, tx, no_features], format="csr")[rows],
         edges=undirected(ends[0], ends[1], num_nodes),
         labels=np.where(has_label, is_class.argmax(axis=1), -1).astype(np.int32),
         num_classes=num_classes,
-        split=split,
+        split=Split(
+            train=has_label & (nodes < num_train),
+            validation=has_label & (nodes >= num_train) & (nodes < min(num_train + _NUM_VALIDATION, num_others)),
+            test=has_label & np.isin(nodes, test_nodes),
+        ),
     )
 
 
@@ -98,44 +102,52 @@ def _read(name: str) -> dict[str, tuple[Path, bytes]]:
 
 def _parse(part: str, path: Path, raw: bytes) -> Any:
     """Arrays of a part; damaged bytes can raise any exception."""
+    parse, form = _PARSERS[part]
     try:
-        return _PARSERS[part](raw)
+        return parse(raw)
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise DataError(f"{path} is damaged or not in the Planetoid format ({reason})") from error
+        raise DataError(
+            f"{path} is damaged or not in the Planetoid format ({reason[:200]}); convert it to {form}"
+        ) from error
 
 
 def _features(raw: bytes) -> "scipy.sparse.csr_array":
-    state = unpickle(raw).state
-    values = to_array(state["data"])
-    indices, starts = (to_array(state[name]).astype(np.int32, casting="same_kind") for name in ("indices", "indptr"))
-    if not np.abs(values).max(initial=0) <= np.finfo(np.float32).max:
+    features = to_matrix(unpickle(raw))
+    if not np.abs(features.data).max(initial=0) <= np.finfo(np.float32).max:
         raise ValueError("there are features that are not finite (NaN, infinite, or too large for float32)")
-    if (np.diff(starts, prepend=0) < 0).any():  # SciPy does not check this where the last of them is 0.
-        raise ValueError("the starts of the rows do not increase")
-    features = scipy.sparse.csr_array((values.astype(np.float32), indices, starts), shape=state["_shape"])
-    features.check_format(full_check=True)
-    features.sum_duplicates()
+    features = features.astype(np.float32)
     features.eliminate_zeros()
     return features
 
 
 def _one_hot(raw: bytes) -> np.ndarray:
     """Bool `[n, C]`, at most one true in a row."""
-    values = to_array(unpickle(raw))
+    values = to_matrix(unpickle(raw)).toarray()
     is_class = values == 1
-    if values.ndim != 2 or (values != is_class).any() or (is_class.sum(axis=1) > 1).any():
+    if (values != is_class).any() or (is_class.sum(axis=1) > 1).any():
         raise ValueError("labels are rows with a single 1 among zeros, or of zeros alone")
     return is_class
 
 
-def _ends(raw: bytes) -> np.ndarray:
-    """The nodes and their neighbours, int64 `[2, n]`."""
-    pairs = [(index(node), index(other)) for node, others in unpickle(raw).items() for other in others]
-    return np.array(pairs, np.int64).reshape(-1, 2).T
+def _graph(raw: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """The nodes that have an entry, int64 `[n]`, and each of them with each neighbour, int64 `[2, m]`."""
+    neighbours = {
+        index(node): to_array(others) if isinstance(others, Recorded) else others
+        for node, others in unpickle(raw).items()
+    }
+    entries = np.fromiter(neighbours, np.int64, len(neighbours))
+    degrees = np.fromiter(map(len, neighbours.values()), np.int64, len(neighbours))
+    others = np.fromiter(map(index, chain.from_iterable(neighbours.values())), np.int64, degrees.sum())
+    return entries, np.stack([np.repeat(entries, degrees), others])
 
 
-_PARSERS: dict[str, Callable[[bytes], Any]] = {
-    **{"y": _one_hot, "tx": _features, "ty": _one_hot, "allx": _features, "ally": _one_hot},
-    **{"graph": _ends, "test.index": lambda raw: np.array(raw.split(), np.int64)},
+_MATRIX = "a pickle of a scipy.sparse.csr_matrix or of a NumPy array of numbers, [nodes, features]"
+_LABELS = "a pickle of a NumPy array of zeros and ones, [nodes, classes], as np.eye(classes)[labels] makes it"
+_PARSERS: dict[str, tuple[Callable[[bytes], Any], str]] = {
+    **{"y": (_one_hot, _LABELS), "tx": (_features, _MATRIX), "ty": (_one_hot, _LABELS)},
+    **{"allx": (_features, _MATRIX), "ally": (_one_hot, _LABELS)},
+    "graph": (_graph, "a pickle of a dict from the number of each node to a list of its neighbours' numbers"),
+    "test.index": (lambda raw: np.array(raw.split(), np.int64), "text, with the number of a node in each line"),
 }
+"""How each part is read, and what it should be."""

@@ -3,14 +3,16 @@
 import hashlib
 import os
 import pickle
+from collections import OrderedDict, defaultdict
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import scipy.sparse
 from planetoid_files import PICKLES, Call, example, oracle, write
 
-from jaxrnn.data import planetoid
+from jaxrnn.data import graphs, nodes, planetoid
 from jaxrnn.data.files import DataError
 
 
@@ -20,6 +22,39 @@ def load_error(name):
     message = str(caught.value)
     assert message == " ".join(message.split())  # One line.
     return message
+
+
+def with_value(matrix, value):
+    matrix = matrix.copy()
+    matrix.data[3] = value
+    return matrix
+
+
+def with_row(labels, row, value):
+    labels = labels.copy()
+    labels[row] = value
+    return labels
+
+
+def with_indices(matrix, indices):
+    matrix = matrix.copy()
+    matrix.indices = np.resize(indices, matrix.indices.shape)
+    return matrix
+
+
+def with_attributes(matrix, **attributes):
+    for name, value in attributes.items():
+        setattr(matrix, name, value)
+    return matrix
+
+
+EXAMPLE = example()
+
+
+def lil_with(name, row):
+    matrix = EXAMPLE["allx"].tolil()
+    getattr(matrix, name)[3] = row
+    return matrix
 
 
 # --- The data sets by name
@@ -133,6 +168,98 @@ def test_numbers_of_numpy_and_other_types_are_read(tmp_path):
     assert task.sha256 == planetoid.load(write(tmp_path / "small", example())).sha256
 
 
+FORMS = {
+    **{name: ("allx", lambda o, name=name: o["allx"].asformat(name)) for name in ("csc", "coo", "lil")},
+    **{
+        f"{name}_array": ("tx", lambda o, name=name: scipy.sparse.csr_array(o["tx"]).asformat(name))
+        for name in ("coo", "lil")
+    },
+    "ndarray": ("allx", lambda o: o["allx"].toarray()),
+    "matrix": ("tx", lambda o: o["tx"].todense()),
+    "labels in a matrix": ("ally", lambda o: scipy.sparse.csr_matrix(o["ally"]).todense()),
+    "sparse labels": ("ty", lambda o: scipy.sparse.csr_matrix(o["ty"])),
+    **{
+        f"neighbours in a {kind.__name__}": ("graph", lambda o, kind=kind: with_neighbours(o, kind))
+        for kind in (set, frozenset, tuple)
+    },
+    "neighbours in a dict": ("graph", lambda o: with_neighbours(o, lambda ends: {end: {} for end in ends})),
+    "neighbours in an array": ("graph", lambda o: with_neighbours(o, lambda ends: np.array(ends, int))),
+    "defaultdict(set)": ("graph", lambda o: defaultdict(set, with_neighbours(o, set))),
+    "OrderedDict": ("graph", lambda o: OrderedDict(o["graph"])),
+}
+
+
+def with_neighbours(objects, kind):
+    return {node: kind(ends) for node, ends in objects["graph"].items()}
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+@pytest.mark.parametrize("form", FORMS)
+def test_what_other_libraries_read_is_read(form, protocol, tmp_path):
+    part, change = FORMS[form]
+    expected = planetoid.load(write(tmp_path / "usual", EXAMPLE)).sha256
+    name = write(tmp_path / "other", EXAMPLE | {part: change(example())}, protocol)
+    assert planetoid.load(name).sha256 == expected
+
+
+def test_nodes_of_the_graph_alone_have_neither_features_nor_a_label(tmp_path):
+    """As the relations in NELL, of which there are more than entities."""
+    graph = {**EXAMPLE["graph"], **{node: [node - 27] for node in range(27, 77)}}
+    task = planetoid.load(write(tmp_path, EXAMPLE | {"graph": graph}))
+    assert task.features.shape == (77, 8)
+    assert (task.features[27:].nnz, task.labels[27:].max()) == (0, -1)
+    assert len(task.edges.senders) == len(planetoid.load(write(tmp_path / "less", EXAMPLE)).edges.senders) + 100
+    assert [mask[27:].sum() for mask in task.split] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("purpose", "changes"),
+    [
+        ("train", {"y": EXAMPLE["y"][:0]}),
+        (
+            "validation",
+            {"ally": EXAMPLE["ally"][:6], "allx": EXAMPLE["allx"][:6], "test.index": range(6, 12), "graph": {}},
+        ),
+        ("test", {"ty": EXAMPLE["ty"][:0], "tx": EXAMPLE["tx"][:0], "test.index": []}),
+        ("test", {"ty": EXAMPLE["ty"] * 0}),
+    ],
+)
+def test_a_random_split_needs_no_public_one(purpose, changes, tmp_path):
+    objects = {**EXAMPLE, "graph": {0: [1]}, **changes}
+    name = write(tmp_path, objects)
+    with pytest.raises(DataError, match=f"no labelled node for {purpose}"):
+        nodes.draw_split(name, "public", jax.random.key(0))
+    sizes = graphs.SplitSizes(train_per_class=1, num_validation=2, num_test=3)
+    assert [mask.sum() for mask in nodes.draw_split(name, "random", jax.random.key(0), sizes)] == [3, 2, 3]
+
+
+def test_a_node_without_a_label_is_for_nothing(tmp_path):
+    objects = EXAMPLE | {"ty": with_row(EXAMPLE["ty"], 5, 0), "ally": with_row(EXAMPLE["ally"], 8, 0)}
+    task = planetoid.load(write(tmp_path, objects))
+    assert [mask[[8, 25]].any() for mask in task.split] == [False] * 3
+    assert task.labels[[8, 25]].tolist() == [-1, -1]
+
+
+def test_a_pointer_of_git_lfs_is_told_from_damage(tmp_path):
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n"
+    assert "git lfs pull" in load_error(write(tmp_path, EXAMPLE | {"allx": pointer}))
+
+
+@pytest.mark.parametrize(
+    ("part", "content", "word"),
+    [
+        ("allx", Call(os.getcwd), "csr_matrix"),
+        ("ally", EXAMPLE["ally"].argmax(axis=1), "np.eye(classes)[labels]"),
+        ("ally", EXAMPLE["ally"].argmax(axis=1)[:, None], "np.eye(classes)[labels]"),
+        ("graph", {"a": ["b"]}, "dict from the number"),
+        ("test.index", pickle.dumps(EXAMPLE["test.index"]), "text"),
+    ],
+)
+def test_a_message_says_what_to_convert_to(part, content, word, tmp_path):
+    message = load_error(write(tmp_path, EXAMPLE | {part: content}))
+    assert word in message.partition("; convert it to ")[2]
+
+
 def python2_array(array):
     """An int32 matrix as Python 2 wrote it in protocol 2: bytes are a string, and NumPy's module has moved since."""
     raw = array.astype("<i4").tobytes()
@@ -169,27 +296,6 @@ def test_a_missing_file_is_named(tmp_path):
     assert f"there is no {path}: planetoid:DIR/NAME" in load_error(name)
 
 
-def with_value(matrix, value):
-    matrix = matrix.copy()
-    matrix.data[3] = value
-    return matrix
-
-
-def with_row(labels, row, value):
-    labels = labels.copy()
-    labels[row] = value
-    return labels
-
-
-def with_indices(matrix, indices):
-    matrix = matrix.copy()
-    matrix.indices = np.resize(indices, matrix.indices.shape)
-    return matrix
-
-
-EXAMPLE = example()
-
-
 @pytest.mark.parametrize(
     ("part", "content"),
     [
@@ -200,8 +306,14 @@ EXAMPLE = example()
         ("graph", EXAMPLE["y"]),
         ("allx", with_value(EXAMPLE["allx"], np.nan)),
         ("tx", with_value(EXAMPLE["tx"], 1e39)),
-        ("allx", EXAMPLE["ally"]),
-        ("allx", EXAMPLE["allx"].tocsc()),
+        ("allx", EXAMPLE["allx"].todok()),
+        ("allx", EXAMPLE["allx"].toarray()[0]),
+        ("allx", EXAMPLE["allx"].toarray().astype(object)),
+        ("allx", lil_with("rows", [8])),
+        ("allx", lil_with("rows", [1.5])),
+        ("allx", lil_with("data", [1, 2, 3, 4, 5, 6, 7, 8, 9])),
+        ("allx", with_attributes(EXAMPLE["allx"].tocoo(), row=np.full(EXAMPLE["allx"].nnz, 20))),
+        ("allx", with_attributes(EXAMPLE["allx"].tocsc(), indptr=np.arange(9)[::-1])),
         ("allx", EXAMPLE["allx"].astype(complex)),
         ("allx", with_indices(EXAMPLE["allx"], 8)),
         ("allx", with_indices(EXAMPLE["allx"], 1.5)),
@@ -222,19 +334,14 @@ def test_a_file_that_is_damaged_or_in_another_format_is_named(part, content, tmp
     [
         {"graph": EXAMPLE["graph"] | {0: [27]}},
         {"graph": EXAMPLE["graph"] | {-1: [0]}},
-        {"ty": with_row(EXAMPLE["ty"], 5, 0)},
-        {"ally": with_row(EXAMPLE["ally"], 8, 0)},
         {"ally": EXAMPLE["ally"][::-1]},
         {"allx": EXAMPLE["allx"][:5]},
         {"tx": EXAMPLE["tx"][:, :7]},
         {"test.index": [20, 21, 22]},
         {"test.index": [20, 21, 22, 24, 25, 19]},
         {"test.index": [20, 21, 22, 24, 25, 24]},
-        {"graph": {10**15: [0]}, "test.index": [20, 21, 22, 24, 25, 10**15]},
-        # A mask without a node.
-        {"y": EXAMPLE["y"][:0]},
-        {"ally": EXAMPLE["ally"][:6], "allx": EXAMPLE["allx"][:6], "graph": {}},
-        {"ty": EXAMPLE["ty"][:0], "tx": EXAMPLE["tx"][:0], "test.index": []},
+        {"graph": {10**15: [0]}},
+        {"test.index": [20, 21, 22, 24, 25, 10**15]},
     ],
 )
 def test_files_that_do_not_fit_each_other_are_refused(changes, tmp_path):
