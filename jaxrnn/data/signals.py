@@ -245,7 +245,7 @@ def _chickenpox() -> Signals:
     for source, target in found["edges"]:
         adjacency[source, target] = source != target
     values = np.array(found["FX"], np.float32)
-    share = 107 / len(values)
+    share = 107.5 / len(values)
     return Signals(values, tuple(names), adjacency, Protocol(4, (share, 1 - share), True, "none", 52, 8))
 
 

@@ -44,7 +44,7 @@ def divide(num_rows: int, input_length: int, horizon: int, split: tuple[float, f
     Raises:
         DataError: a part has no window.
     """
-    train_end, test_start = (int(share * num_rows + 1e-6) for share in (split[0], 1 - split[1]))
+    train_end, test_start = (int(share * num_rows) for share in (split[0], 1 - split[1]))
     has_own = test_start - train_end > 1
     middle = train_end if has_own else train_end - int(_VALIDATION * train_end)
     bounds = {

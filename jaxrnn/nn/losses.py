@@ -15,13 +15,13 @@ def cross_entropy(logits: Array, labels: Array, mask: Array | None = None) -> Ar
         ValueError: if labels or mask have another shape.
     """
     _check_shapes(logits, labels, mask)
-    return _mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels), mask)
+    return mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels), mask)
 
 
 def accuracy(logits: Array, labels: Array, mask: Array | None = None) -> Array:
     """Share of positions where the largest of ``logits [..., C]`` is at ``labels [...]``; else as `cross_entropy`."""
     _check_shapes(logits, labels, mask)
-    return _mean((logits.argmax(-1) == labels).astype(logits.dtype), mask)
+    return mean((logits.argmax(-1) == labels).astype(logits.dtype), mask)
 
 
 def _check_shapes(logits: Array, labels: Array, mask: Array | None) -> None:
@@ -31,5 +31,6 @@ def _check_shapes(logits: Array, labels: Array, mask: Array | None) -> None:
             raise ValueError(f"{name} should have shape {logits.shape[:-1]}, not {array.shape}")
 
 
-def _mean(values: Array, mask: Array | None) -> Array:
+def mean(values: Array, mask: Array | None) -> Array:
+    """The mean of ``values [...]`` where ``mask [...]`` is True, a scalar; 0 where it is nowhere True."""
     return values.mean() if mask is None else jnp.where(mask, values, 0).sum() / jnp.maximum(mask.sum(), 1)

@@ -29,10 +29,13 @@ def summarize(study: Study, path: Path) -> list[str]:
     for problem, arms in problems.items():
         # Not every setting has all quantities.
         known = [one for one in study.quantities if any(one.brief(arm) != NONE for arm in arms)]
-        if len(arms) == 1:
-            (arm,) = arms
+        trained = [arm for arm in arms if arm.is_trained]
+        if len(trained) == 1:
+            (arm,) = trained
             found = [f"{one.name} {one.brief(arm)}" for one in known]
             lines.append(f"{arm.title}, seeds: {arm.count}; {'; '.join([*found, *_note(known, arm)]) or 'done'}")
+            beside = [f"{one.runs[0].name} {', '.join(q.brief(one) for q in known)}" for one in arms if one is not arm]
+            lines += [f"without training: {'; '.join(beside)}"] if beside else []
         else:
             lines += _ranking(known, arms, f"{problem}: " if len(problems) > 1 else "")
     return lines
