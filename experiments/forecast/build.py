@@ -19,7 +19,7 @@ from jaxrnn.nn.forecasters import MODELS, Forecaster, shifts_of
 from jaxrnn.training.definition import ConfigError, Training, check_one_of
 from jaxrnn.training.stop import stop_past_lowest
 
-_LOG = logging.getLogger(__name__)
+_LOG = logging.getLogger("jaxrnn.forecast")
 _OF_PROTOCOL = ("input_length", "split", "scaling", "season")
 """The fields that are the protocol's where they are 0 or empty."""
 

@@ -11,7 +11,7 @@ import numpy as np
 from configs.forecast import Config
 from experiments.forecast.build import build, build_model, check, describe_data
 from experiments.forecast.errors import ForecastError, forecast_error
-from experiments.forecast.results import BASELINES, FIGURES, PROBLEM, fields_of, finish
+from experiments.forecast.results import BASELINES, FIGURES, fields_of, finish
 from jaxrnn.data import signals
 from jaxrnn.nn.forecasters import MODELS
 from jaxrnn.rundir.directory import METRICS
@@ -28,22 +28,12 @@ from jaxrnn.study.study import ArmTable, Evidence, Study
 LOS: Setting = {"dataset": "los_loop"}
 JAPAN: Setting = {"dataset": "flu_japan", "horizon": 5}
 CHICKENPOX: Setting = {"dataset": "chickenpox", "horizon": 1}
-PAPER = [{**problem, "model": model} for problem in (LOS, JAPAN, CHICKENPOX) for model in MODELS]
 # Zhao et al. 2019, Table 1: RMSE and MAE 15 minutes ahead, at the epoch that is best on the test part.
 PUBLISHED = "5.126 / 3.180"
 
 rmse, mae = forecast_error("rmse"), forecast_error("mae")
 validation = Mean("validation RMSE", lambda run: (run.result or {}).get("validation_rmse"), ".4g", (0, np.inf))
 best_step = Mean("step of the weights", result("best_step", optional=True), ".0f")
-
-
-def _normalize(setting: dict[str, Any]) -> dict[str, Any]:
-    """What is 0 or empty stands for the protocol's value, which an arm may also give; a path is known by its name."""
-    try:
-        protocol = signals.load(setting["dataset"]).protocol
-    except signals.DataError:
-        return setting
-    return {**setting, **{name: found for name in PROBLEM[2:] if (found := setting[name] or getattr(protocol, name))}}
 
 
 def _title(setting: Setting) -> str:
@@ -55,7 +45,6 @@ SCHEME = ArmScheme(
     ("model", "dataset", "horizon"),
     _title,
     problem=("dataset", "horizon", "input_length", "split", "season"),
-    paper=PAPER,
 )
 
 

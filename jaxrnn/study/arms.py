@@ -77,6 +77,12 @@ def varying(settings: Sequence[Setting]) -> list[str]:
     return [name for name in settings[0] if any(setting[name] != settings[0][name] for setting in settings)]
 
 
+def varying_fields(arms: Sequence[Arm], named: Sequence[str]) -> list[str]:
+    """The fields in which not all trained arms agree, and those of the `named` ones that tell a baseline from them."""
+    trained = {*varying([arm.setting for arm in arms if arm.is_trained])}
+    return [name for name in varying([arm.setting for arm in arms]) if name in trained or name in named]
+
+
 @dataclass(frozen=True, eq=False)
 class ArmScheme:
     """How a study tells its arms apart.
