@@ -13,11 +13,12 @@ from typing import Any
 
 from absl import flags
 
+import configs.forecast
 import configs.gradients
 import configs.nodes
 import configs.palindrome
 import configs.text
-from experiments import _cli, gradients, nodes, palindrome, text
+from experiments import _cli, forecast, gradients, nodes, palindrome, text
 from experiments.report import ARCHIVE, report
 from jaxrnn.rundir import session
 from jaxrnn.rundir.session import Hooks
@@ -27,7 +28,7 @@ from jaxrnn.training.display import show_progress
 from jaxrnn.training.signals import Interrupted
 
 PRESETS = {
-    "quick": "both cells at T=10, seeds 0 to 2, small gradients and graphs, 200 steps of the character LSTM: minutes",
+    "quick": "both cells at T=10, seeds 0 to 2, small gradients, graphs, forecasts, a character LSTM: minutes",
     "paper": "Tables 1 and 2, both lengths: an hour or more on a CPU",
     "seeds": "100 seeds of each arm of Tables 1 and 2, and claim (d)'s widths: for an accelerator",
 }
@@ -48,6 +49,8 @@ def preset_runs(preset: str) -> Iterator[tuple[str, Study, Any]]:
     yield "gcn_karate", nodes.STUDY, configs.nodes.Config()
     # Where all validation nodes stay right, patience has no end.
     yield "gat_karate", nodes.STUDY, dataclasses.replace(configs.nodes.GAT, max_steps=299)
+    sizes = {"max_steps": 539, "hidden_size": 16}
+    yield "forecast", forecast.STUDY, configs.forecast.Config(**sizes)
     yield "text", text.STUDY, configs.text.Config(max_steps=200)
 
 

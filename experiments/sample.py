@@ -1,8 +1,9 @@
-"""Writes with a trained character model.
+"""Writes with a trained character model, or forecasts with trained models of signals on a graph.
 
 python -m experiments.sample --workdir=runs/grimm --prompt="Once upon"
 python -m experiments.sample --workdir=runs/grimm --num=5 --length=300 --temperature=0.7 --seed=1
 python -m experiments.sample --workdir=runs/grimm --run_seed=2 --greedy --json
+python -m experiments.sample --workdir=runs/mine --signals=recent.csv --json
 
 The texts are a function of --seed, and the same for any --num.
 """
@@ -10,6 +11,7 @@ The texts are a function of --seed, and the same for any --num.
 import json
 import math
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -17,6 +19,7 @@ from absl import flags
 
 from experiments import _cli
 from experiments._cli import UsageError
+from experiments.forecast.sample import forecast_next
 from experiments.text import restore
 from jaxrnn.data.text import UnknownCharactersError, decode, encode
 from jaxrnn.nn.generate import Choice, Greedy, Sampler
@@ -55,6 +58,9 @@ def _prompts(characters: str, key: jax.Array) -> list[np.ndarray]:
 
 def write() -> None:
     """Reads the flags, writes."""
+    if flags.FLAGS.signals:
+        _forecast()
+        return
     choose, tau = _choice()
     config, model, params, characters, _ = restore(_cli.workdir(), _cli.chosen_run(), flags.FLAGS.step)
     start_key, draw_key = jax.random.split(jax.random.key(flags.FLAGS.seed))
@@ -74,8 +80,21 @@ def write() -> None:
             print(f"{'' if number == 0 else '---' + chr(10)}{text}")
 
 
+def _forecast() -> None:
+    """Forecasts what comes behind the last row of ``--signals``, by the mean of all chosen runs."""
+    if flags.FLAGS.step is not None:
+        raise UsageError(f"--step={flags.FLAGS.step}: leave it out; forecasts are of the weights that were chosen")
+    rows = forecast_next(_cli.workdir(), _cli.chosen_run(), Path(flags.FLAGS.signals))
+    width = max(len(row["node"]) for row in rows)
+    for row in rows:
+        pairs = zip(row["forecast"], row["spread"], strict=True)
+        shown = "  ".join(f"{value:.5g}" + (f" ± {spread:.2g}" if spread else "") for value, spread in pairs)
+        print(json.dumps(row) if flags.FLAGS.json else f"{row['node']:{width}}  {shown}")
+
+
 if __name__ == "__main__":
-    flags.DEFINE_string("workdir", None, "Directory of runs of experiments.text, or of imported weights.")
+    flags.DEFINE_string("workdir", None, "Directory of runs of experiments.text or forecast, or of imported weights.")
+    flags.DEFINE_string("signals", None, "CSV file whose last rows are read: forecasts what comes next, node by node.")
     flags.DEFINE_multi_string("prompt", None, "Text to continue; may be given several times.")
     flags.DEFINE_string("start", None, "The first character; drawn uniformly from the vocabulary by default.")
     flags.register_validator("start", lambda start: start is None or len(start) == 1, "should be one character")
@@ -97,5 +116,5 @@ if __name__ == "__main__":
     flags.DEFINE_integer("seed", 0, "The texts are a function of it.")
     _cli.define_chosen_run()
     flags.DEFINE_integer("step", None, "Step of a saved checkpoint; the newest by default.")
-    flags.DEFINE_bool("json", False, "One object a line: prompt, text, tau (null: greedy) and seed.")
+    flags.DEFINE_bool("json", False, "One object a line: prompt, text, tau (null: greedy), seed; or node, forecast.")
     _cli.run(write)

@@ -16,14 +16,14 @@ def cross_entropy(logits: Array, labels: Array, mask: Array | None = None) -> Ar
     """
     _check_shapes(logits, labels, mask)
     values = optax.softmax_cross_entropy_with_integer_labels(at_least_float32(logits), labels.astype(jnp.int32))
-    return _mean(values, mask).astype(logits.dtype)
+    return mean(values, mask).astype(logits.dtype)
 
 
 def accuracy(logits: Array, labels: Array, mask: Array | None = None) -> Array:
     """Share of positions where the largest of ``logits [..., C]`` is at ``labels [...]``; else as `cross_entropy`."""
     _check_shapes(logits, labels, mask)
     hits = logits.argmax(-1) == labels
-    return _mean(hits.astype(at_least_float32(logits).dtype), mask).astype(logits.dtype)
+    return mean(hits.astype(at_least_float32(logits).dtype), mask).astype(logits.dtype)
 
 
 def _check_shapes(logits: Array, labels: Array, mask: Array | None) -> None:
@@ -33,7 +33,8 @@ def _check_shapes(logits: Array, labels: Array, mask: Array | None) -> None:
             raise ValueError(f"{name} should have shape {logits.shape[:-1]}, not {array.shape}")
 
 
-def _mean(values: Array, mask: Array | None) -> Array:
+def mean(values: Array, mask: Array | None) -> Array:
+    """The mean of ``values [...]`` where ``mask [...]`` is True, a scalar; 0 where it is nowhere True."""
     if mask is None:
         return values.mean()
     mask = mask.astype(bool)

@@ -11,8 +11,8 @@ from typing import Any
 from jaxrnn.rundir.directory import CONFIG, RunDirectory, RunError, read_config, replace_file, status
 
 CHECKPOINTS = "checkpoints"
-_LEFT_OUT = (CHECKPOINTS, "tensorboard", ".*")
-"""TensorBoard's files have the host in their names."""
+_LEFT_OUT = (CHECKPOINTS, "tensorboard", ".*", "*.csv")
+"""TensorBoard's files have the host in their names; tables of forecasts are large, and can be made again."""
 _PRIVATE = ("host", "command")
 _FOLDERS = re.compile(r"(?<![^:=,\s])[/~][^:=,\s]*/")
 """The folders of an absolute path, which may stand behind a prefix, as in ``planetoid:/data/cora``."""

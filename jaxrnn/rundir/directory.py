@@ -85,9 +85,13 @@ class RunDirectory:
             content: of JSON's types; a NaN becomes null.
             indent: as in `json.dumps`; None puts all on one line.
         """
+        if self._lock is not None:
+            self.write_text(name, json.dumps(_finite(content), indent=indent, allow_nan=False) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Replaces a file as a whole."""
         if self._lock is None:
             return
-        text = json.dumps(_finite(content), indent=indent, allow_nan=False) + "\n"
         with self._writing(name):
             replace_file(self.path / name, text.encode())
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxrnn.rundir.fields import marked, saved_fields
 from jaxrnn.rundir.read import Curve, Directory, Run, describe
+from jaxrnn.study.format import NONE
 
 Source = Literal["archive", "own"]
 """Whether a directory came with the code, or is the reader's."""
@@ -32,6 +33,7 @@ class Arm:
         data: what they were trained on, as ``config.json`` has it.
         is_complete: False while runs are in training: such an arm is shown, and never judged.
         asked: how many runs the directories ask for, begun or not.
+        is_trained: False for a baseline without training and without seeds, whose single run has its results.
     """
 
     title: str
@@ -41,6 +43,7 @@ class Arm:
     data: Mapping[str, Any] = field(default_factory=dict)
     is_complete: bool = True
     asked: int = 0
+    is_trained: bool = True
 
     @property
     def paths(self) -> list[Path]:
@@ -55,6 +58,8 @@ class Arm:
     @property
     def count(self) -> str:
         """How many runs there are, and what became of them."""
+        if not self.is_trained:
+            return NONE
         ended = [run.result for run in self.runs if run.result is not None]
         failed = sum(result.get("failed_at") is not None for result in ended)
         if not self.is_complete:
@@ -70,6 +75,12 @@ def with_values(text: str, setting: Setting, names: Iterable[str]) -> str:
 def varying(settings: Sequence[Setting]) -> list[str]:
     """The fields in which not all settings agree."""
     return [name for name in settings[0] if any(setting[name] != settings[0][name] for setting in settings)]
+
+
+def varying_fields(arms: Sequence[Arm], named: Sequence[str]) -> list[str]:
+    """The fields in which not all trained arms agree, and those of the `named` ones that tell a baseline from them."""
+    trained = {*varying([arm.setting for arm in arms if arm.is_trained])}
+    return [name for name in varying([arm.setting for arm in arms]) if name in trained or name in named]
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from jaxrnn.rundir.read import Directory
-from jaxrnn.study.arms import Arm, Source, varying, with_values
+from jaxrnn.study.arms import Arm, Source, varying_fields, with_values
 from jaxrnn.study.claims import Judgement, judge
 from jaxrnn.study.compare import compare_arms
 from jaxrnn.study.figures import comparison_curves, survival_figure
@@ -38,6 +38,8 @@ def make_sections(
         content: list[Block] = []
         if not study.arms.paper or any(map(study.arms.is_paper, evidence.found.arms)):
             judged = judge(study.claims, evidence.found)
+            if not study.arms.paper and not any(finding.arms for one in judged for finding in one.findings):
+                judged = []  # Nothing that is there has to do with the claims.
             content = _declared(study, evidence, judged)
             if headline := [*study.headline(evidence), *_verdicts(study, judged)]:
                 brief.append(Section(f"In brief: {study.title}", headline))
@@ -145,8 +147,8 @@ def _off_paper(study: Study, arms: Sequence[Arm]) -> list[Block]:
 
 def _one_problem(study: Study, evidence: Evidence, problem: str, group: Sequence[Arm], reference: str) -> list[Block]:
     """The arms with what sets them apart, their differences, their curves."""
-    settings = [arm.setting for arm in group]
-    varies = varying(settings)
+    settings = [arm.setting for arm in group if arm.is_trained]
+    varies = varying_fields(group, study.arms.named)
     arms: dict[str, Arm] = {}
     for arm in group:
         others = [name for name in study.arms.differences(arm.setting) if name in varies]
@@ -157,7 +159,8 @@ def _one_problem(study: Study, evidence: Evidence, problem: str, group: Sequence
     about = with_values("Your arms", settings[0], [*study.arms.problem, *shared])
     rows = []
     for title, arm in arms.items():
-        cells = {**{name: str(arm.setting[name]) for name in varies}, "seeds": arm.count}
+        has = [name for name in varies if arm.is_trained or name in study.arms.named]
+        cells = {**{name: str(arm.setting[name]) for name in has}, "seeds": arm.count}
         # While others are in training, those runs that end first are no fair sample of all.
         for quantity in study.quantities if arm.is_complete else ():
             cells |= quantity.cells(arm)

@@ -1,7 +1,7 @@
 """What a study declares; everything that is printed about it follows from this record."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,6 +146,7 @@ class Study:
         data: what ``config.json`` says of the data.
         finish: ``finish(path, rows)``, once all runs have ended.
         quantities: what a run yields, the primary one first.
+        untrained: of the arms that were found, the baselines without training that stand beside them.
         metrics: of the learning curves, as they are named in ``metrics.jsonl``.
         claims: of the paper, fixed before the runs.
         headline: the table that stands at the top of the page.
@@ -167,6 +168,7 @@ class Study:
     data: Callable[[Any], dict[str, Any]] = lambda config: {}
     finish: Callable[[Path, Sequence[Row]], None] = lambda path, rows: None
     quantities: Sequence[Quantity] = ()
+    untrained: Callable[[Sequence[Arm]], Sequence[Arm]] = lambda arms: ()
     metrics: Sequence[str] = ("loss", "accuracy")
     claims: Sequence[Claim] = ()
     headline: Show = lambda evidence: ()
@@ -190,7 +192,7 @@ def read_evidence(
     every = [directory for directory, _ in directories]
     if study.row is None:
         found = find_arms(study.arms, directories, lambda run: [one.value(run) for one in study.quantities])
-        return Evidence(found, every, cite)
+        return Evidence(replace(found, arms=[*found.arms, *study.untrained(found.arms)]), every, cite)
     measured: list[Measured] = []
     remarks: list[tuple[Source, str]] = []
     for directory, source in directories:

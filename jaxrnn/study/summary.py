@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxrnn.rundir.read import read_directory
-from jaxrnn.study.arms import Arm, varying, with_values
+from jaxrnn.study.arms import Arm, varying_fields, with_values
 from jaxrnn.study.format import NONE
 from jaxrnn.study.quantities import Quantity
 from jaxrnn.study.study import Study, read_evidence
@@ -29,16 +29,19 @@ def summarize(study: Study, path: Path) -> list[str]:
     for problem, arms in problems.items():
         # Not every setting has all quantities.
         known = [one for one in study.quantities if any(one.brief(arm) != NONE for arm in arms)]
-        if len(arms) == 1:
-            (arm,) = arms
+        trained = [arm for arm in arms if arm.is_trained]
+        if len(trained) == 1:
+            (arm,) = trained
             found = [f"{one.name} {one.brief(arm)}" for one in known]
             lines.append(f"{arm.title}, seeds: {arm.count}; {'; '.join([*found, *_note(known, arm)]) or 'done'}")
+            beside = [f"{one.runs[0].name} {_brief(known, one)}" for one in arms if not one.is_trained]
+            lines += [f"without training: {'; '.join(beside)}"] if beside else []
         else:
-            lines += _ranking(known, arms, f"{problem}: " if len(problems) > 1 else "")
+            lines += _ranking(known, arms, study.arms.named, f"{problem}: " if len(problems) > 1 else "")
     return lines
 
 
-def _ranking(quantities: Sequence[Quantity], arms: Sequence[Arm], problem: str) -> list[str]:
+def _ranking(quantities: Sequence[Quantity], arms: Sequence[Arm], named: Sequence[str], problem: str) -> list[str]:
     """A heading, and a table with a row for each arm; the next quantity decides where the primary one is the same."""
 
     def place(arm: Arm) -> list[tuple[bool, float]]:
@@ -46,17 +49,22 @@ def _ranking(quantities: Sequence[Quantity], arms: Sequence[Arm], problem: str) 
         signs = [-1 if one.is_better == "larger" else 1 for one in quantities]
         return [(value is None, sign * (value or 0.0)) for value, sign in zip(values, signs, strict=True)]
 
-    differ = varying([arm.setting for arm in arms])
+    differ = varying_fields(arms, named)
     fields = [name for name in dict.fromkeys([*arms[0].runs[0].swept, *differ]) if name in differ]
     by = f", the best first by {quantities[0].name}; brackets are 95 % intervals over seeds" if quantities else ""
     rows = [["", *fields, "seeds", *(one.name for one in quantities), ""]]
     for number, arm in enumerate(sorted(arms, key=place)[:MOST_ROWS], start=1):
-        values = [*(str(arm.setting[name]) for name in fields), arm.count]
+        own = [str(arm.setting[name]) if arm.is_trained or name in named else NONE for name in fields]
+        values = [*own, arm.count]
         rows.append([str(number), *values, *(one.brief(arm) for one in quantities), *(_note(quantities, arm) or [""])])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     table = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     left_out = [f"and {len(arms) - MOST_ROWS} more"] if len(arms) > MOST_ROWS else []
     return [f"{problem}{len(arms)} settings{by}", *table, *left_out]
+
+
+def _brief(quantities: Sequence[Quantity], arm: Arm) -> str:
+    return ", ".join(brief for one in quantities if (brief := one.brief(arm)) != NONE)
 
 
 def _note(quantities: Sequence[Quantity], arm: Arm) -> list[str]:

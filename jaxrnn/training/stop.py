@@ -16,11 +16,13 @@ class StopRule(NamedTuple):
         start: ``start(params) -> state``, from the initial parameters.
         update: ``update(state, metrics, params) -> (state, stop)``; the parameters are those after the step's update.
         choose: ``choose(state, params) -> params``: the parameters by which a run that has ended is judged.
+        report: ``report(state) -> {name: scalar}``: what the rule knows of a run that has ended, for its results.
     """
 
     start: Callable[[PyTree], PyTree]
     update: Callable[[PyTree, dict[str, Array], PyTree], tuple[PyTree, Array]]
     choose: Callable[[PyTree, PyTree], PyTree] = lambda state, params: params
+    report: Callable[[PyTree], dict[str, Array]] = lambda state: {}
 
 
 def never_stop() -> StopRule:
@@ -86,3 +88,31 @@ def stop_without_progress(patience: int) -> StopRule:
         return state, count >= patience
 
     return StopRule(start, update, choose=lambda state, _: state["params"])
+
+
+def stop_past_lowest(metric: str, patience: int, every: int) -> StopRule:
+    """Chooses the weights of the evaluation with the lowest metric, and stops `patience` evaluations after it.
+
+    Evaluations are `every` so many steps. A patience of 0 never stops. ``best_step`` is the step of the chosen weights.
+    """
+
+    def start(params: PyTree) -> PyTree:
+        counts = {name: jnp.zeros((), jnp.int32) for name in ("evaluations", "best")}
+        return {"lowest": jnp.full((), jnp.inf), **counts, "params": params}
+
+    def update(state: PyTree, metrics: dict[str, Array], params: PyTree) -> tuple[PyTree, Array]:
+        is_lower = metrics[metric] < state["lowest"]
+        best = jnp.where(is_lower, state["evaluations"], state["best"])
+        waited = state["evaluations"] - best
+        state = {
+            "lowest": jnp.minimum(metrics[metric], state["lowest"]),
+            "evaluations": state["evaluations"] + 1,
+            "best": best,
+            "params": jax.tree.map(lambda new, old: jnp.where(is_lower, new, old), params, state["params"]),
+        }
+        return state, (patience > 0) & (waited >= patience)
+
+    def report(state: PyTree) -> dict[str, Array]:
+        return {"best_step": every * state["best"]}
+
+    return StopRule(start, update, choose=lambda state, _: state["params"], report=report)

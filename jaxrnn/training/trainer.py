@@ -171,7 +171,8 @@ def make_trainer(training: Training, plan: Plan = ONE_RUN) -> Trainer:
         return stop.choose(state.rule_state, state.params)
 
     def test(data: PyTree, state: TrainState) -> dict[str, Array]:
-        return training.test(chosen(state), state.memory, state.seed, data)
+        tested = training.test(chosen(state), state.memory, state.seed, data)
+        return {**stop.report(state.rule_state), **tested}
 
     return Trainer(init, chunk, test, chosen)
 

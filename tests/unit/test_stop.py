@@ -4,7 +4,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrnn.training.stop import stop_above_recent_mean, stop_when_loss_below, stop_without_progress
+from jaxrnn.training.stop import (
+    stop_above_recent_mean,
+    stop_past_lowest,
+    stop_when_loss_below,
+    stop_without_progress,
+)
 
 
 def test_patience_counts_evaluations_in_a_row():
@@ -61,3 +66,17 @@ def test_the_patience_rule_is_that_of_the_gat_code(seed):
     assert ended is not None
     assert 0 < best < ended
     assert ended_at(stop_without_progress(7), losses, accuracies) == (ended, best)
+
+
+@pytest.mark.parametrize(("patience", "end"), [(0, None), (2, 4), (3, None)])
+def test_the_weights_of_the_lowest_metric_are_chosen_and_their_step_is_said(patience, end):
+    rule = stop_past_lowest("error", patience, every=10)
+    state, stops = rule.start(-1), []
+    for i, error in enumerate([3.0, 2.0, 1.0, 1.5, 1.0, 0.5, np.nan, 2.0]):
+        state, stop = rule.update(state, {"error": jnp.asarray(error)}, i)
+        stops.append(bool(stop))
+        if stop:
+            break
+    assert (stops.index(True) if any(stops) else None) == end
+    best = 2 if end else 5
+    assert (int(rule.choose(state, -1)), int(rule.report(state)["best_step"])) == (best, 10 * best)

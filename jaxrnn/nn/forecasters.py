@@ -1,0 +1,83 @@
+"""Forecasters of signals on a graph: a recurrent layer on the graph, and a linear map to all horizons."""
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from jaxrnn.arrays import Array, Key
+from jaxrnn.cells import CELLS, graph_cell
+from jaxrnn.cells.graph_gru_cho import graph_gru_cho
+from jaxrnn.nn.modules import cell_params
+from jaxrnn.recurrence import unroll
+
+MODELS = ("gru", "tgcn", "dcrnn", "graph_lstm")
+_OPEN = ("r_b", "u_b", "f_b")
+"""Biases of gates that keep what was there: they start at 1, as in the code of T-GCN and of DCRNN."""
+
+
+def normalized(adjacency: np.ndarray) -> np.ndarray:
+    """``D^-1/2 (A + I) D^-1/2`` `[N, N]`, which takes what edges lead to a node (Kipf and Welling 2017)."""
+    shift = adjacency.T + np.eye(len(adjacency))
+    scales = shift.sum(1) ** -0.5
+    return np.asarray(scales[:, None] * shift * scales, np.float32)
+
+
+def walks(adjacency: np.ndarray, num_taps: int) -> list[np.ndarray]:
+    """``P^k`` and ``Q^k``, ``0 < k < K``, of the random walks along the edges and against them (Li et al. 2018)."""
+    found = []
+    for weights in (adjacency.astype(float), adjacency.T.astype(float)):
+        degrees = weights.sum(1, keepdims=True)
+        walk = np.divide(weights, degrees, out=np.zeros_like(weights), where=degrees > 0)
+        found += [np.linalg.matrix_power(walk, k).astype(np.float32) for k in range(1, num_taps)]
+    return found
+
+
+def shifts_of(model: str, adjacency: np.ndarray, num_taps: int) -> list[np.ndarray]:
+    """The matrices that a model of `MODELS` takes; `num_taps` counts the identity."""
+    if model == "gru":
+        return []
+    return walks(adjacency, num_taps) if model == "dcrnn" else [normalized(adjacency)]
+
+
+def glorot(key: Key, name: str, shape: tuple[int, ...], hidden_size: int) -> Array:
+    """Glorot's uniform matrices; biases of the gates that keep start at 1, others at 0."""
+    del hidden_size
+    if len(shape) == 1:
+        return jnp.full(shape, float(name in _OPEN))
+    return nn.initializers.glorot_uniform()(key, shape)
+
+
+class Forecaster(nn.Module):
+    """Reads some rows of all signals, and predicts the next ones from the last hidden states, each node by itself.
+
+    What it predicts is the change from the last row that it saw.
+
+    Attributes:
+        model: ``gru``, each node alone; ``tgcn`` (Zhao et al. 2019); ``dcrnn``, the encoder of Li et al. 2018 with
+            its diffusion convolution; ``graph_lstm``, an LSTM of graph filters (Seo et al. 2018). All share their
+            weights among the nodes.
+        num_taps: of the filters, the identity is the first; ``dcrnn`` has as many along both walks, ``tgcn`` none.
+    """
+
+    model: str
+    hidden_size: int
+    horizon: int
+    num_taps: int
+
+    @nn.compact
+    def __call__(self, xs: Array, shifts: list[Array]) -> Array:
+        """Predictions ``[horizon, N, B]`` of ``xs [T, N, B, F]``, whose first feature is the signal.
+
+        `shifts` are those of `shifts_of`.
+        """
+        if self.model == "graph_lstm":
+            cell, given = graph_cell(CELLS["lstm"], self.num_taps), {"shift": shifts[0]}
+        else:
+            own = () if self.model == "tgcn" else (None,)
+            cell, given = graph_gru_cho(len(own) + len(shifts)), {"shifts": (*own, *shifts)}
+        params = cell_params(self, cell, xs.shape[-1], self.hidden_size, glorot)
+        carry, _ = unroll(cell, params._replace(**given), xs)
+        kernel = self.param("head", nn.initializers.glorot_uniform(), (self.hidden_size, self.horizon))
+        bias = self.param("head_bias", nn.initializers.zeros, (self.horizon,))
+        changes = jnp.moveaxis(carry.h @ kernel + bias, -1, 0)
+        return xs[-1, ..., 0] + changes
