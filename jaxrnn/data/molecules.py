@@ -9,10 +9,11 @@ import numpy as np
 
 from jaxrnn.data.files import DataError, cache_dir, read_if_there
 
-ELEMENTS = (
+_SYMBOLS = (
     "C N O S F Si P Cl Br Mg Na Ca Fe As Al I B V K Tl Yb Sb Sn Ag Pd Co Se Ti Zn H Li Ge Cu Au Ni Cd In Mn Zr Cr Pt "
     "Hg Pb"
-).split()
+)
+ELEMENTS = _SYMBOLS.split()
 """Of Duvenaud et al. 2015, in the order of their code; its 44th feature, for all others, is never set here."""
 HYBRIDIZATIONS = ("SP", "SP2", "SP3", "SP3D", "SP3D2")
 BONDS = ("SINGLE", "DOUBLE", "TRIPLE", "AROMATIC")
@@ -280,7 +281,9 @@ def pairs(molecules: Molecules, max_distance: int = 0) -> Pairs:
         found.append((first, second, number[second, first], features, distance))
     starts = np.concatenate([[0], np.cumsum([len(one[0]) for one in found])]).astype(np.int32)
     kinds = (np.int16, np.int16, np.int32, np.float32, np.int16)
-    columns = (np.concatenate(column).astype(kind) for column, kind in zip(zip(*found, strict=True), kinds, strict=True))
+    columns = (
+        np.concatenate(column).astype(kind) for column, kind in zip(zip(*found, strict=True), kinds, strict=True)
+    )
     return Pairs(starts, *columns)
 
 

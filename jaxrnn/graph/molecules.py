@@ -132,6 +132,7 @@ def make_batch(packed: Packed, sizes: Sizes, ids_b: Array) -> MoleculeBatch:
 
     A molecule that does not fit into the places that are left is left out, with all of its atoms and pairs.
     """
+    packed = jax.tree.map(jnp.asarray, packed)
     is_there = ids_b >= 0
     ids = jnp.maximum(ids_b, 0)
     counts = jnp.where(is_there[:, None], packed.sizes_md[ids], 0)
@@ -161,9 +162,13 @@ def make_batch(packed: Packed, sizes: Sizes, ids_b: Array) -> MoleculeBatch:
     pair = jnp.where(is_real, packed.pair_starts_m[ids[owner]] + within, 0)
     start = packed.starts_m[ids[owner]]
     firsts, seconds = (
-        jnp.where(is_real, place_of(owner, start + local[pair], local[pair]), num_atoms)
-        for local in (packed.pair_firsts_q, packed.pair_seconds_q)
-    ) if sizes.pairs else (owner, owner)
+        (
+            jnp.where(is_real, place_of(owner, start + local[pair], local[pair]), num_atoms)
+            for local in (packed.pair_firsts_q, packed.pair_seconds_q)
+        )
+        if sizes.pairs
+        else (owner, owner)
+    )
     reverses = jnp.arange(sizes.pairs) - within + packed.pair_reverses_q[pair] if sizes.pairs else owner
     features = packed.features_rd[jnp.concatenate(rows)]
     pair_features = packed.pair_features_rd[packed.pair_rows_q[pair]] if sizes.pairs else packed.pair_features_rd[:0]

@@ -71,16 +71,21 @@ class RunningNorm(nn.Module):
         y = (x - mean) / (deviation + self.offset)
         if self.offset:
             return y
-        scale, bias = self.param("scale", nn.initializers.ones, (width,)), self.param("bias", nn.initializers.zeros, (width,))
-        return y * scale + bias
+        scale = self.param("scale", nn.initializers.ones, (width,), dtype)
+        return y * scale + self.param("bias", nn.initializers.zeros, (width,), dtype)
 
 
 class Head(nn.Module):
-    """Hidden layers with a norm, ReLU and dropout, and a number ``[B]``; without hidden layers, linear."""
+    """Hidden layers with a norm, ReLU and dropout, and a number ``[B]``; without hidden layers, linear.
+
+    The number has the mean and the deviation of the targets where that of the layers has 0 and 1.
+    """
 
     hidden_sizes: tuple[int, ...]
     dropout: float = 0.0
     offset: float = 0.0
+    mean: float = 0.0
+    deviation: float = 1.0
 
     @nn.compact
     def __call__(self, x: Array, mask: Array, train: bool) -> Array:
@@ -89,7 +94,7 @@ class Head(nn.Module):
             x = nn.Dense(size, name=f"hidden_{i}")(x)
             x = jax.nn.relu(RunningNorm(self.offset, name=f"norm_{i}")(x, mask, train))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return nn.Dense(1, name="output")(x)[:, 0]
+        return nn.Dense(1, name="output")(x)[:, 0] * self.deviation + self.mean
 
 
 class NeuralFingerprint(nn.Module):
@@ -172,12 +177,12 @@ class Weave(nn.Module):
 def histogram(x: Array) -> Array:
     """The memberships of each number in 11 Gaussians, which sum to 1: ``[...]`` to ``[..., 11]``."""
     means, deviations = jnp.asarray(HISTOGRAM.T, x.dtype)
-    # Unlike their densities, the largest of the memberships does not vanish far out.
+    # As a softmax, far out it does not divide zero by zero.
     return jax.nn.softmax(-0.5 * ((x[..., None] - means) / deviations) ** 2)
 
 
 class MoleculeGCN(nn.Module):
-    """Layers ``relu(norm(A_hat A W))`` of Kipf and Welling 2017, each written to the sum over atoms by a softmax."""
+    """Layers ``relu(norm(A_hat A W))`` of Kipf and Welling 2017, then a tanh layer that is summed over the atoms."""
 
     hidden_size: int
     num_layers: int

@@ -86,3 +86,20 @@ def stop_without_progress(patience: int) -> StopRule:
         return state, count >= patience
 
     return StopRule(start, update, choose=lambda state, _: state["params"])
+
+
+def stop_without_lower(metric: str, patience: int) -> StopRule:
+    """Stops after `patience` evaluations in a row without a new lowest value; chooses the weights of the lowest."""
+
+    def start(params: PyTree) -> PyTree:
+        return {"lowest": jnp.full((), jnp.inf), "without": jnp.zeros((), jnp.int32), "params": params}
+
+    def update(state: PyTree, metrics: dict[str, Array], params: PyTree) -> tuple[PyTree, Array]:
+        is_lower = metrics[metric] < state["lowest"]
+        count = jnp.where(is_lower, 0, state["without"] + 1)
+        best = jax.tree.map(lambda new, old: jnp.where(is_lower, new, old), params, state["params"])
+        return {"lowest": jnp.minimum(metrics[metric], state["lowest"]), "without": count, "params": best}, (
+            count >= patience
+        )
+
+    return StopRule(start, update, choose=lambda state, _: state["params"])

@@ -1,0 +1,3 @@
+"""Molecules: their properties, and the distances in them: ``python -m experiments.molecules --workdir=DIR``."""
+
+from experiments.molecules.report import STUDY as STUDY
