@@ -8,16 +8,18 @@ Started again, it goes on where it was; what is complete is not run again.
 """
 
 import dataclasses
+import importlib.util
 from collections.abc import Iterator
 from typing import Any
 
 from absl import flags
 
 import configs.gradients
+import configs.molecules
 import configs.nodes
 import configs.palindrome
 import configs.text
-from experiments import _cli, gradients, nodes, palindrome, text
+from experiments import _cli, gradients, molecules, nodes, palindrome, text
 from experiments.report import ARCHIVE, report
 from jaxrnn.rundir import session
 from jaxrnn.rundir.session import Hooks
@@ -27,7 +29,8 @@ from jaxrnn.training.display import show_progress
 from jaxrnn.training.signals import Interrupted
 
 PRESETS = {
-    "quick": "both cells at T=10, seeds 0 to 2, small gradients and graphs, 200 steps of the character LSTM: minutes",
+    "quick": "both cells at T=10, seeds 0 to 2, small gradients and graphs, 200 steps of the character LSTM, "
+    "molecules where RDKit is installed: minutes",
     "paper": "Tables 1 and 2, both lengths: an hour or more on a CPU",
     "seeds": "100 seeds of each arm of Tables 1 and 2, and claim (d)'s widths: for an accelerator",
 }
@@ -49,6 +52,9 @@ def preset_runs(preset: str) -> Iterator[tuple[str, Study, Any]]:
     # Where all validation nodes stay right, patience has no end.
     yield "gat_karate", nodes.STUDY, dataclasses.replace(configs.nodes.GAT, max_steps=299)
     yield "text", text.STUDY, configs.text.Config(max_steps=200)
+    if importlib.util.find_spec(molecules.STUDY.needs):
+        for model in ("fingerprint", "ridge"):
+            yield f"molecules_{model}", molecules.STUDY, configs.molecules.Config(model=model, max_steps=999)
 
 
 def reproduce() -> None:

@@ -4,15 +4,15 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from configs.molecules import Config
-from experiments.molecules.properties import draw_parts, next_ids
+from experiments.molecules.properties import draw_parts, falling_adam, next_ids
 from experiments.molecules.stored import Stored, stored_training
 from jaxrnn.arrays import Array, Key, PyTree
-from jaxrnn.data import geometries, molecules
+from jaxrnn.data import geometries, molecule_sets, molecules
 from jaxrnn.data.geometries import Geometries
 from jaxrnn.data.molecule_sets import Parts
 from jaxrnn.graph import geometry
@@ -24,8 +24,6 @@ NETWORK, BASELINES = "network", ("table", "etkdg")
 PATHS = 9
 """Bonds on a path, up to which errors are told apart; longer ones count as this."""
 _HIDDEN_SIZE, _NUM_LAYERS, _LEARNING_RATE = 64, 4, 1e-3
-RATE_DECAY = 0.75
-"""Of the learning rate, in 1000 steps."""
 
 
 def load(config: Any) -> Geometries:
@@ -55,15 +53,7 @@ def build_model(config: Any) -> Any:
 def build(config: Config) -> Training:
     """The training of the network, or of a baseline, which takes no step."""
     found = load(config)
-    order = np.random.default_rng(0).permutation(len(found.positions)).astype(np.int32)
-    graphs = found.graphs
-    data: dict[str, Any] = {
-        "positions": found.positions,
-        "is_atom": graphs.is_atom,
-        "is_pair": graphs.is_pair,
-        "paths": np.clip(graphs.paths, 0, PATHS).astype(np.int32),
-        **{name: getattr(graphs, name) for name in ("atom_rows", "atom_features", "pair_rows", "pair_features")},
-    }
+    order, data = molecule_sets.fixed_order(config.split, found.molecules), _data(found)
     if model_of(config) in BASELINES:
         predict = _table if model_of(config) == "table" else _conformers
 
@@ -73,7 +63,7 @@ def build(config: Config) -> Training:
 
         return stored_training(
             initial,
-            {"predictions": graphs.pair_rows.shape},
+            {"predictions": found.graphs.pair_rows.shape},
             start_memory=lambda seed, data: {"parts": draw_parts(config, order, seed)},
             data=data,
             **_judges(lambda params, ids, data: params["predictions"][ids]),
@@ -97,14 +87,11 @@ def build(config: Config) -> Training:
         value = jnp.where(mask, errors / spread + jnp.log(2 * spread), 0).sum() / jnp.maximum(mask.sum(), 1)
         return value, ({}, memory)
 
-    def optimizer(hyper: Mapping[str, Array]) -> optax.GradientTransformation:
-        return optax.adam(lambda step: hyper["learning_rate"] * RATE_DECAY ** (step / 1000))
-
     return Training(
         init=lambda key: model.init(key, *_inputs(data, np.arange(1)))["params"],
         sample=lambda key, step, data: key,
         loss=loss,
-        optimizer=optimizer,
+        optimizer=falling_adam,
         hyper={"learning_rate": config.learning_rate or _LEARNING_RATE},
         max_steps=config.max_steps,
         eval_every=config.eval_every,
@@ -114,6 +101,37 @@ def build(config: Config) -> Training:
         data=data,
         **_judges(lambda params, ids, data: apply(params, ids, data)[0]),
     )
+
+
+def _data(found: Geometries) -> dict[str, Any]:
+    graphs = found.graphs
+    return {
+        "positions": found.positions,
+        "is_atom": graphs.is_atom,
+        "is_pair": graphs.is_pair,
+        "paths": np.clip(graphs.paths, 0, PATHS).astype(np.int32),
+        **{name: getattr(graphs, name) for name in ("atom_rows", "atom_features", "pair_rows", "pair_features")},
+    }
+
+
+def test_errors(config: Any) -> Callable[[PyTree, int], tuple[np.ndarray, np.ndarray]]:
+    """``errors(params, seed)``: the molecules of a run's test part with a pair, and their mean absolute errors."""
+    found, model = load(config), build_model(config)
+    order, data = molecule_sets.fixed_order(config.split, found.molecules), _data(found)
+    apply = jax.jit(lambda params, inputs: model.apply({"params": params}, *inputs)[0])
+
+    def errors(params: PyTree, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        ids = np.asarray(draw_parts(config, order, seed).test)
+        if model_of(config) in BASELINES:
+            predicted = np.asarray(params["predictions"])[ids]
+        else:
+            predicted = np.asarray(apply(params, _inputs(data, ids)))
+        mask = data["is_pair"][ids]
+        wrong = np.where(mask, np.abs(predicted - np.asarray(geometry.distances(jnp.asarray(found.positions[ids])))), 0)
+        has_pair = mask.any(1)
+        return ids[has_pair], (wrong.sum(1) / np.maximum(mask.sum(1), 1))[has_pair]
+
+    return errors
 
 
 def _inputs(data: Mapping[str, Any], ids: Any) -> tuple[Array, Array, Array]:

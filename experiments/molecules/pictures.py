@@ -15,6 +15,7 @@ from jaxrnn.data import molecules
 from jaxrnn.rundir.directory import RunDirectory
 from jaxrnn.rundir.restore import load_run
 from jaxrnn.study import plots
+from jaxrnn.study.arms import Arm
 from jaxrnn.study.page import Figure
 from jaxrnn.study.study import Evidence, Row
 
@@ -28,7 +29,8 @@ def write_predictions(path: Path, rows: Sequence[Row]) -> None:
 
     Of an arm, by the values of its swept fields, ``predictions.json`` has the molecules that were in the test part of a
     run: their SMILES, what was `measured`, of how many `runs` they were, and the mean and the `deviation` of what these
-    runs predict; first come the names of all runs. ``refused.json`` has lines and reasons.
+    runs predict; of distances, the mean absolute `error` in each molecule by its number. First come the names of all
+    runs. ``refused.json`` has lines and reasons.
     """
     names = [row["run"] for row in rows if row["failed_at"] is None]
     file = path / PREDICTIONS
@@ -40,15 +42,17 @@ def write_predictions(path: Path, rows: Sequence[Row]) -> None:
     found, refused = {}, []
     for arm, runs in arms.items():
         config, data = runs[0].config, runs[0].data
-        if config.task == "distances":
-            refused += [one._asdict() for one in distances.load(config).refused if one._asdict() not in refused]
-            continue
-        dataset = properties.load(config)
+        is_property = config.task == "property"
         with jax.default_matmul_precision(config.precision):
-            predict = properties.test_predictor(config, data)
-            tested = [predict(run.params, int(run.run.split(",")[0].removeprefix("seed="))) for run in runs]
-        found[arm] = _summary(dataset.molecules.smiles, dataset.targets, tested)
-        refused += [one._asdict() for one in dataset.refused if one._asdict() not in refused]
+            of_run = properties.test_predictor(config, data) if is_property else distances.test_errors(config)
+            tested = [of_run(run.params, int(run.run.split(",")[0].removeprefix("seed="))) for run in runs]
+        if is_property:
+            dataset = properties.load(config)
+            found[arm] = _summary(dataset.molecules.smiles, dataset.targets, tested)
+        else:
+            found[arm] = _errors(tested)
+        of_set = dataset.refused if is_property else distances.load(config).refused
+        refused += [one._asdict() for one in of_set if one._asdict() not in refused]
     with RunDirectory(path) as directory:
         directory.write(REFUSED, refused)
         directory.write(PREDICTIONS, {"runs": names, "arms": found}, indent=None)
@@ -72,19 +76,35 @@ def _summary(
     return {"smiles": smiles[at].tolist(), "runs": count[at].astype(int).tolist(), **rounded}
 
 
+def _errors(tested: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
+    """Of each molecule that was tested, the mean over the runs."""
+    ids, errors = (np.concatenate(parts) for parts in zip(*tested, strict=True))
+    molecules_, of = np.unique(ids, return_inverse=True)
+    means = np.bincount(of, errors) / np.bincount(of)
+    return {"molecules": molecules_.tolist(), "error": [float(f"{error:.4g}") for error in means]}
+
+
+def molecule_errors(arm: Arm) -> dict[int, float]:
+    """By molecule, the mean absolute error of the distances in it, over the runs of an arm; empty where not kept."""
+    kept = _kept_of(arm)
+    return dict(zip(kept["molecules"], kept["error"], strict=True)) if "error" in kept else {}
+
+
 # --- Figures ----------------------------------------------------------------------------------------------------------
 
 
 def _kept(evidence: Evidence) -> list[tuple[str, Mapping[str, Any]]]:
-    """The titles of the arms, and their predictions in the first of their directories."""
-    found = []
-    for title, arm in evidence.rows():
-        if arm is None or not (file := arm.runs[0].path / PREDICTIONS).exists():
-            continue
-        name = arm_of(arm.runs[0].name)
-        if name in (kept := json.loads(file.read_bytes())["arms"]):
-            found.append((title, kept[name]))
-    return found
+    """The titles of the arms, and what is kept of their predictions of properties."""
+    rows = [(title, _kept_of(arm)) for title, arm in evidence.rows() if arm]
+    return [(title, kept) for title, kept in rows if "measured" in kept]
+
+
+def _kept_of(arm: Arm) -> Mapping[str, Any]:
+    """What the directory of an arm's first run has; empty where there is nothing."""
+    file = arm.runs[0].path / PREDICTIONS
+    found = json.loads(file.read_bytes())["arms"] if file.exists() else {}
+    kept: Mapping[str, Any] = found.get(arm_of(arm.runs[0].name), {})
+    return kept
 
 
 def predicted_against_measured(evidence: Evidence) -> list[Figure]:

@@ -48,6 +48,16 @@ def predict(workdir: Path, part: str, smiles: Sequence[str]) -> Iterator[dict[st
                 yield {"arm": arm, "smiles": smiles_of, **what, **said, "unit": data["unit"]}
 
 
+def in_words(row: dict[str, Any]) -> str:
+    """A row of `predict` on a line."""
+    if "reason" in row:
+        return f"{row['smiles']}: refused: {row['reason']}"
+    spread = "" if row["deviation"] is None else f" ± {row['deviation']:.2g} over {row['runs']} runs"
+    atoms = f"{'-'.join(map(str, row['atoms']))}: " if "atoms" in row else ""
+    arm = f" ({row['arm']})" if row["arm"] else ""
+    return f"{row['smiles']}: {atoms}{row['predicted']:.4g}{spread} {row['unit']}{arm}"
+
+
 def _properties(
     config: Any, data: Any, params: Sequence[Any], found: molecules.Molecules
 ) -> Iterator[tuple[str, dict[str, Any], np.ndarray]]:

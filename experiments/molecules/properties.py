@@ -40,6 +40,8 @@ USUAL = {
     "weave": Usual(50, 2, 128, 5e-4, (2000, 100), dropout=0.25),
     "gcn": Usual(64, 3, 64, 2e-3, (100,)),
 }
+RATE_DECAY = 0.75
+"""Of the learning rate, in 1000 steps."""
 BASELINES = ("mean", "ridge", "forest")
 """Models that take no steps; see `experiments.molecules.baselines`."""
 
@@ -47,6 +49,11 @@ BASELINES = ("mean", "ridge", "forest")
 def model_of(config: Any) -> str:
     """The name of the model; by default that of the fingerprint."""
     return config.model or "fingerprint"
+
+
+def falling_adam(hyper: Mapping[str, Array]) -> optax.GradientTransformation:
+    """Adam with a rate that falls: what a constant one leaves of noise is averaged out."""
+    return optax.adam(lambda step: hyper["learning_rate"] * RATE_DECAY ** (step / 1000))
 
 
 def load(config: Any) -> PropertySet:
@@ -123,7 +130,7 @@ def build(config: Config) -> Training:
         init=lambda key: model.init(key, example)["params"],
         sample=lambda key, step, data: key,
         loss=loss,
-        optimizer=lambda hyper: with_running(optax.adam(hyper["learning_rate"])),
+        optimizer=lambda hyper: with_running(falling_adam(hyper)),
         hyper={"learning_rate": usual(config).learning_rate},
         max_steps=config.max_steps,
         eval_every=config.eval_every,

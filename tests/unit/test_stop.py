@@ -4,7 +4,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrnn.training.stop import stop_above_recent_mean, stop_when_loss_below, stop_without_progress
+from jaxrnn.training.stop import (
+    stop_above_recent_mean,
+    stop_when_loss_below,
+    stop_without_lower,
+    stop_without_progress,
+)
 
 
 def test_patience_counts_evaluations_in_a_row():
@@ -61,3 +66,11 @@ def test_the_patience_rule_is_that_of_the_gat_code(seed):
     assert ended is not None
     assert 0 < best < ended
     assert ended_at(stop_without_progress(7), losses, accuracies) == (ended, best)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_without_a_lower_value_the_lowest_is_chosen(seed):
+    losses, accuracies = validations(seed)
+    lows = [i for i in range(len(losses)) if losses[i] < losses[:i].min(initial=np.inf)]
+    best = next(i for i, after in zip(lows, [*lows[1:], len(losses) + 9], strict=True) if after > i + 9)
+    assert ended_at(stop_without_lower("validation_loss", 9), losses, accuracies) == (best + 9, best)
