@@ -8,6 +8,7 @@ Started again, it goes on where it was; what is complete is not run again.
 """
 
 import dataclasses
+import importlib.util
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,10 +16,11 @@ from absl import flags
 
 import configs.forecast
 import configs.gradients
+import configs.molecules
 import configs.nodes
 import configs.palindrome
 import configs.text
-from experiments import _cli, forecast, gradients, nodes, palindrome, text
+from experiments import _cli, forecast, gradients, molecules, nodes, palindrome, text
 from experiments.report import ARCHIVE, report
 from jaxrnn.rundir import session
 from jaxrnn.rundir.session import Hooks
@@ -28,7 +30,8 @@ from jaxrnn.training.display import show_progress
 from jaxrnn.training.signals import Interrupted
 
 PRESETS = {
-    "quick": "both cells at T=10, seeds 0 to 2, small gradients, graphs, forecasts, a character LSTM: minutes",
+    "quick": "both cells at T=10, seeds 0 to 2, small gradients, graphs, forecasts, a character LSTM, and molecules "
+    "where RDKit is installed: minutes",
     "paper": "Tables 1 and 2, both lengths: an hour or more on a CPU",
     "seeds": "100 seeds of each arm of Tables 1 and 2, and claim (d)'s widths: for an accelerator",
 }
@@ -52,6 +55,9 @@ def preset_runs(preset: str) -> Iterator[tuple[str, Study, Any]]:
     sizes = {"max_steps": 539, "hidden_size": 16}
     yield "forecast", forecast.STUDY, configs.forecast.Config(**sizes)
     yield "text", text.STUDY, configs.text.Config(max_steps=200)
+    if importlib.util.find_spec(molecules.STUDY.needs):
+        for model in ("fingerprint", "ridge"):
+            yield f"molecules_{model}", molecules.STUDY, configs.molecules.Config(model=model, max_steps=999)
 
 
 def reproduce() -> None:

@@ -1,4 +1,4 @@
-"""Writes with a trained character model, or forecasts with trained models of signals on a graph.
+"""Writes with a trained character model, forecasts signals on a graph, or predicts for molecules.
 
 python -m experiments.sample --workdir=runs/grimm --prompt="Once upon"
 python -m experiments.sample --workdir=runs/grimm --num=5 --length=300 --temperature=0.7 --seed=1
@@ -6,6 +6,11 @@ python -m experiments.sample --workdir=runs/grimm --run_seed=2 --greedy --json
 python -m experiments.sample --workdir=runs/mine --signals=recent.csv --json
 
 The texts are a function of --seed, and the same for any --num.
+
+python -m experiments.sample --workdir=runs/esol --run=model=weave --smiles=CCO --smiles=c1ccccc1
+python -m experiments.sample --workdir=runs/esol --smiles_file=FILE --json
+
+Runs of experiments.molecules predict together: the mean, and the standard deviation over them.
 """
 
 import json
@@ -17,13 +22,15 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import _cli
+from experiments import _cli, molecules
 from experiments._cli import UsageError
 from experiments.forecast.sample import forecast_next
 from experiments.text import restore
+from jaxrnn.data.files import read_if_there
 from jaxrnn.data.text import UnknownCharactersError, decode, encode
 from jaxrnn.nn.generate import Choice, Greedy, Sampler
 from jaxrnn.nn.language import continuations, random_characters
+from jaxrnn.rundir.session import read_record
 
 
 def _choice() -> tuple[Choice, float | None]:
@@ -56,11 +63,30 @@ def _prompts(characters: str, key: jax.Array) -> list[np.ndarray]:
     return found
 
 
+def _predict() -> None:
+    """A line for each molecule of ``--smiles`` and ``--smiles_file``, whose lines begin with one."""
+    path, texts, file = _cli.workdir(), list(flags.FLAGS.smiles or ()), flags.FLAGS.smiles_file
+    if file:
+        if (raw := read_if_there(Path(file))) is None:
+            raise UsageError(f"--smiles_file={file}: there is no such file")
+        texts += [line.split()[0] for line in raw.decode(errors="replace").splitlines() if line.strip()]
+    read_record(path, "molecules")
+    for row in molecules.predict(path, _cli.chosen_run() or "", texts):
+        print(json.dumps(row) if flags.FLAGS.json else molecules.in_words(row))
+
+
 def write() -> None:
-    """Reads the flags, writes."""
+    """Reads the flags, and does what they ask for."""
     if flags.FLAGS.signals:
         _forecast()
-        return
+    elif flags.FLAGS.smiles or flags.FLAGS.smiles_file:
+        _predict()
+    else:
+        _write()
+
+
+def _write() -> None:
+    """The texts."""
     choose, tau = _choice()
     config, model, params, characters, _ = restore(_cli.workdir(), _cli.chosen_run(), flags.FLAGS.step)
     start_key, draw_key = jax.random.split(jax.random.key(flags.FLAGS.seed))
@@ -93,8 +119,12 @@ def _forecast() -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("workdir", None, "Directory of runs of experiments.text or forecast, or of imported weights.")
+    flags.DEFINE_string(
+        "workdir", None, "Directory of runs of text, forecast or molecules, or of imported weights."
+    )
     flags.DEFINE_string("signals", None, "CSV file whose last rows are read: forecasts what comes next, node by node.")
+    flags.DEFINE_multi_string("smiles", None, "A molecule to predict for; may be given several times.")
+    flags.DEFINE_string("smiles_file", None, "A file whose lines begin with the SMILES of a molecule to predict for.")
     flags.DEFINE_multi_string("prompt", None, "Text to continue; may be given several times.")
     flags.DEFINE_string("start", None, "The first character; drawn uniformly from the vocabulary by default.")
     flags.register_validator("start", lambda start: start is None or len(start) == 1, "should be one character")
@@ -116,5 +146,7 @@ if __name__ == "__main__":
     flags.DEFINE_integer("seed", 0, "The texts are a function of it.")
     _cli.define_chosen_run()
     flags.DEFINE_integer("step", None, "Step of a saved checkpoint; the newest by default.")
-    flags.DEFINE_bool("json", False, "One object a line: prompt, text, tau (null: greedy), seed; or node, forecast.")
+    flags.DEFINE_bool(
+        "json", False, "One object a line: prompt, text, tau (null: greedy) and seed; or what is predicted."
+    )
     _cli.run(write)

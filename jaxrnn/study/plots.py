@@ -315,6 +315,31 @@ def points_by_class(panels: Sequence[Points], ring: str) -> Figure:
     return figure
 
 
+@dataclass(frozen=True)
+class Against:
+    """What was predicted of items, with its standard deviation, against what was measured, ``[n]`` each."""
+
+    title: str
+    measured: NDArray
+    predicted: NDArray
+    deviation: NDArray
+
+
+def predicted_against_measured(panels: Sequence[Against]) -> Figure:
+    """A point with its deviation for each item; on the line both are the same."""
+    figure, drawn = _panels([(panel.title, panel) for panel in panels], 3.8, 3.6, sharex=True, sharey=True)
+    both = np.concatenate([np.append(panel.measured, panel.predicted) for panel in panels])
+    ends = [both.min(), both.max()]
+    for axes, panel in drawn:
+        style: dict[str, Any] = {"color": BLUE, "alpha": 0.4, "rasterized": len(panel.measured) > MOST_SHAPES / 3}
+        bars = {"yerr": panel.deviation, "fmt": "o", "markersize": 2.5, "linewidth": 0, "elinewidth": 0.6}
+        axes.errorbar(panel.measured, panel.predicted, **bars, **style)
+        axes.plot(ends, ends, color=GREY, linewidth=1)
+    figure.supxlabel("measured", fontsize="medium")
+    figure.supylabel("predicted", fontsize="medium")
+    return figure
+
+
 def _moved_in(values: Sequence[float]) -> NDArray[np.float64]:
     """Coordinates whose outermost half percent at either end is moved in to the others' edge: some lie far out."""
     low, high = np.quantile(values, 0.005, method="lower"), np.quantile(values, 0.995, method="higher")

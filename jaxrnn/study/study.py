@@ -151,6 +151,7 @@ class Study:
         claims: of the paper, fixed before the runs.
         headline: the table that stands at the top of the page.
         note: how the numbers are to be read.
+        needs: a package that has to be installed for it, besides those of this one; empty for none.
         tiny: fields of a config whose runs take seconds, for the contract test of studies; never empty. What is trained
             has two seeds there, 0 and 1.
     """
@@ -174,6 +175,7 @@ class Study:
     headline: Show = lambda evidence: ()
     sections: Mapping[str, Sequence[Show]] = field(default_factory=dict)
     note: str = ""
+    needs: str = ""
     tiny: Mapping[str, Any] = field(default_factory=dict)
 
     def validate(self, config: Any) -> None:

@@ -12,8 +12,9 @@ from experiments import palindrome, reproduce
 def test_presets_are_the_runs_of_the_paper(name, lengths, seeds, widths):
     found = list(reproduce.preset_runs(name))
     for _, study, config in found:
-        study.validate(config)
-    others = [name for name, study, _ in found if study is not palindrome.STUDY]
+        if not study.needs:
+            study.validate(config)
+    others = [name for name, study, _ in found if study is not palindrome.STUDY and not study.needs]
     assert others == ["gradients", "gcn_karate", "gat_karate", "forecast", "text"]
     configs = [config for _, study, config in found if study is palindrome.STUDY]
     assert {(config.cell, config.digits) for config in configs} == {

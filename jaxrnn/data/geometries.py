@@ -1,0 +1,113 @@
+"""Molecules with places of their heavy atoms in space, as dense arrays of pairs."""
+
+import functools
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxrnn.data import molecules
+from jaxrnn.data.molecule_sets import QM9, open_arrays, read_file
+from jaxrnn.data.molecules import Molecules, Refused
+
+NAME = "qm9"
+
+
+class DenseGraphs(NamedTuple):
+    """M molecules with N places for atoms; behind a molecule's atoms come places without one.
+
+    Attributes:
+        atom_rows: int32 ``[M, N]``, of `atom_features`; the last one, of zeros, where there is no atom.
+        atom_features: float32 ``[r, 75]``, see `jaxrnn.data.molecules.weave_features`.
+        pair_rows: int32 ``[M, P]``, of `pair_features`, for the pairs ``i < j`` in the order of `numpy.triu_indices`;
+            the last one, of zeros, where an atom is missing.
+        pair_features: float32 ``[r, 14]``.
+        paths: int16 ``[M, P]``, bonds on the shortest path; -1 where there is none, or no such pair.
+    """
+
+    atom_rows: np.ndarray
+    atom_features: np.ndarray
+    pair_rows: np.ndarray
+    pair_features: np.ndarray
+    paths: np.ndarray
+
+    @property
+    def is_atom(self) -> np.ndarray:
+        """Which places have an atom, bool ``[M, N]``."""
+        return self.atom_rows < len(self.atom_features) - 1
+
+    @property
+    def is_pair(self) -> np.ndarray:
+        """Which pairs have both atoms, bool ``[M, P]``."""
+        return self.pair_rows < len(self.pair_features) - 1
+
+
+class Geometries(NamedTuple):
+    """Molecules with the places of their heavy atoms.
+
+    Attributes:
+        positions: float32 ``[M, N, 3]``, in Angstrom, in the order of `Molecules`; 0 where there is no atom.
+        refused: the molecules that are left out.
+        sha256: of the file.
+    """
+
+    molecules: Molecules
+    graphs: DenseGraphs
+    positions: np.ndarray
+    refused: list[Refused]
+    sha256: str
+
+
+@functools.lru_cache(maxsize=1)
+def load(name: str, max_atoms: int = 0) -> Geometries:
+    """The geometries of `qm9`, or of an NPZ file with the same arrays.
+
+    These are `smiles` ``[M]``, `atomic_numbers` ``[M, n]`` with 0 as padding, and `positions` ``[M, n, 3]`` in
+    Angstrom; heavy atoms stand in the order of the SMILES.
+
+    Raises:
+        DataError: it cannot be had, or no molecule can be used.
+    """
+    path, raw = read_file(QM9 if name == NAME else name)
+    with open_arrays(path, raw, ("smiles", "atomic_numbers", "positions")) as file:
+        texts = [str(text) for text in file["smiles"].tolist()]
+        numbers, places = file["atomic_numbers"], file["positions"]
+    lines = list(range(1, len(texts) + 1))
+    found, refused = molecules.read(texts, lines, max_atoms)
+    heavy = [places[line - 1][numbers[line - 1] > 1] for line in found.lines.tolist()]
+    fits = [len(one) == size for one, size in zip(heavy, found.sizes.tolist(), strict=True)]
+    for place in np.flatnonzero(~np.array(fits)).tolist():
+        refused.append(Refused(int(found.lines[place]), str(found.smiles[place]), "other atoms than its SMILES has"))
+    found = molecules.choose(found, np.flatnonzero(fits))
+    positions = np.zeros((len(found.smiles), int(found.sizes.max(initial=0)), 3), np.float32)
+    kept = [one for one, is_right in zip(heavy, fits, strict=True) if is_right]
+    orders = np.split(found.order, found.starts[1:-1])
+    positions[_places(found)] = np.concatenate([one[order] for one, order in zip(kept, orders, strict=True)])
+    return Geometries(found, dense_graphs(found), positions, sorted(refused), hashlib.sha256(raw).hexdigest())
+
+
+def _places(found: Molecules) -> tuple[np.ndarray, np.ndarray]:
+    """Of each atom its molecule and its place there."""
+    return np.repeat(np.arange(len(found.smiles)), found.sizes), found.positions()
+
+
+def dense_graphs(found: Molecules) -> DenseGraphs:
+    """The molecules with features of all atoms and pairs."""
+    count, most = len(found.smiles), int(found.sizes.max())
+    rows, row_of = np.unique(molecules.weave_features(found), axis=0, return_inverse=True)
+    atom_rows = np.full((count, most), len(rows), np.int32)
+    atom_rows[_places(found)] = row_of.reshape(-1)
+    all_pairs = molecules.pairs(found)
+    pair_rows, pair_row_of = np.unique(all_pairs.features, axis=0, return_inverse=True)
+    first, second = np.triu_indices(most, 1)
+    number = np.zeros((most, most), np.int32)
+    number[first, second] = np.arange(len(first))
+    is_upper = all_pairs.first < all_pairs.second
+    owner = np.repeat(np.arange(count), np.diff(all_pairs.starts))[is_upper]
+    at = owner, number[all_pairs.first[is_upper], all_pairs.second[is_upper]]
+    dense_rows = np.full((count, len(first)), len(pair_rows), np.int32)
+    dense_rows[at] = pair_row_of.reshape(-1)[is_upper]
+    paths = np.full(dense_rows.shape, -1, np.int16)
+    paths[at] = all_pairs.distance[is_upper]
+    features = [np.concatenate([one, np.zeros_like(one[:1])]) for one in (rows, pair_rows)]
+    return DenseGraphs(atom_rows, features[0], dense_rows, features[1], paths)

@@ -1,0 +1,241 @@
+"""Sets of molecules with something measured of each, by name or from a file of the user's, and how they are split."""
+
+import csv
+import functools
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrnn.arrays import Array, Key
+from jaxrnn.data import files, molecules
+from jaxrnn.data.files import DataError
+from jaxrnn.data.molecules import Molecules, Refused
+
+EMBEDDED, QM9 = "nci", "molecules/qm9_20k.npz"
+_EMBEDDED_SIZE = 400
+
+
+class Known(NamedTuple):
+    """A known file, its columns, and the unit of what was measured, with the factor that leads to it."""
+
+    place: str
+    smiles: str
+    target: str
+    unit: str
+    factor: float = 1.0
+
+
+KNOWN = {
+    "esol": Known(
+        "molecules/delaney-processed.csv", "smiles", "measured log solubility in mols per litre", "log10(mol/l)"
+    ),
+    "freesolv": Known("molecules/freesolv.csv", "smiles", "expt", "kcal/mol"),
+    "lipophilicity": Known("molecules/Lipophilicity.csv", "smiles", "exp", "log D"),
+    "cep": Known("molecules/cep-processed.csv", "smiles", "PCE", "%"),
+    "qm9_gap": Known(QM9, "smiles", "HOMO_LUMO_gap_au", "eV", 27.211386),
+}
+"""Delaney 2004, Mobley and Guthrie 2014, ChEMBL by MoleculeNet, Harvard Clean Energy Project, and the gap of QM9."""
+NAMES = (EMBEDDED, *KNOWN)
+
+
+class ColumnError(Exception):
+    """A file has no such column; `field` is the one of the config that names it."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(reason)
+        self.field, self.reason = field, reason
+
+
+class PropertySet(NamedTuple):
+    """Molecules with a number each.
+
+    Attributes:
+        targets: float64 ``[M]``, in `unit`.
+        refused: the molecules that are left out.
+        sha256: of the file, or of the list of SMILES.
+    """
+
+    molecules: Molecules
+    targets: np.ndarray
+    unit: str
+    refused: list[Refused]
+    sha256: str
+
+
+@functools.lru_cache(maxsize=2)
+def load(name: str, smiles: str = "", target: str = "", max_atoms: int = 0) -> PropertySet:
+    """A set of `NAMES`, or of a file: CSV with a header, or NPZ with the arrays of `Geometry` and `properties`.
+
+    `nci` has 400 molecules that come with RDKit, and their logarithm of the partition coefficient as RDKit computes it
+    (Crippen's model).
+
+    Args:
+        name: of the set, or the path of a file.
+        smiles: the column with the SMILES.
+        target: the column with the number that is measured.
+        max_atoms: larger molecules are refused; 0 for any number.
+
+    Raises:
+        DataError: it cannot be had, a number is none, or no molecule can be used.
+        ColumnError: the file has no such column.
+    """
+    if name == EMBEDDED:
+        return _embedded(max_atoms)
+    known = KNOWN.get(name, Known(name, smiles or "smiles", target, target))
+    path, raw = read_file(known.place)
+    texts, numbers, lines = _columns(path, raw, known) if path.suffix != ".npz" else _arrays(path, raw, known)
+    found, refused = molecules.read(texts, lines, max_atoms)
+    number_of = dict(zip(lines, numbers, strict=True))
+    targets = np.array([number_of[line] for line in found.lines.tolist()]) * known.factor
+    return PropertySet(found, targets, known.unit, refused, hashlib.sha256(raw).hexdigest())
+
+
+def read_file(place: str) -> tuple[Path, bytes]:
+    """The path and the bytes of a known file by its place, or of one by its path; a DataError where there is none."""
+    if place in files.KNOWN:
+        return files.read_known(place)
+    if place == QM9:  # Converted from a package: there is no address of this file.
+        data_dir = os.environ.get("JAXRNN_DATA_DIR") or files.cache_dir()
+        path = Path(data_dir, place)
+        reason = f"there is no {path}; give --data_dir=DIR, or --config.dataset=FILE.npz with the same arrays"
+    else:
+        path = Path(place)
+        reason = f"there is no file {place!r}, and no set of that name: there are {', '.join(NAMES)}"
+    if (raw := files.read_if_there(path)) is None:
+        raise DataError(reason)
+    return path, raw
+
+
+def _columns(path: Path, raw: bytes, known: Known) -> tuple[list[str], list[float], list[int]]:
+    """SMILES, numbers and lines of a CSV file."""
+    try:
+        reader = csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline=""), strict=True)
+        header = [name.strip() for name in next(reader, [])]
+        places = []
+        for field, column in (("smiles", known.smiles), ("target", known.target)):
+            if column not in header:
+                raise ColumnError(field, f"{path} has no such column; it has {', '.join(header) or 'none'}")
+            places.append(header.index(column))
+        texts, numbers, lines = [], [], []
+        for row in reader:
+            if not any(row):
+                continue
+            if len(row) <= max(places):
+                raise DataError(f"{path}, line {reader.line_num}: {len(row)} cells where the header has {len(header)}")
+            text, number = (row[place].strip() for place in places)
+            texts.append(text)
+            numbers.append(_number(number, f"{path}, line {reader.line_num}"))
+            lines.append(reader.line_num)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is no CSV file in UTF-8: {error}") from error
+    return texts, numbers, lines
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = np.nan
+    if not np.isfinite(number):
+        raise DataError(f"{where}: the target {text!r} is no number")
+    return number
+
+
+def _arrays(path: Path, raw: bytes, known: Known) -> tuple[list[str], list[float], list[int]]:
+    """SMILES, numbers and, as lines, the places from 1, of an NPZ file."""
+    with open_arrays(path, raw, ("smiles", "properties", "property_names")) as file:
+        names = file["property_names"].tolist()
+        if known.target not in names:
+            raise ColumnError("target", f"{path} has no such property; it has {', '.join(names)}")
+        numbers = np.asarray(file["properties"], np.float64)[:, names.index(known.target)]
+        texts = [str(text) for text in file["smiles"].tolist()]
+    return texts, numbers.tolist(), list(range(1, len(texts) + 1))
+
+
+def open_arrays(path: Path, raw: bytes, names: tuple[str, ...]) -> "np.lib.npyio.NpzFile":
+    """An NPZ file with these arrays, without pickles.
+
+    Raises:
+        DataError: it is none, or lacks one.
+    """
+    try:
+        file = np.load(io.BytesIO(raw))
+        missing = [name for name in names if name not in file]
+    except (ValueError, OSError, EOFError, TypeError) as error:
+        raise DataError(f"{path} is no file of NumPy's arrays (.npz)") from error
+    if missing:
+        raise DataError(f"{path} has no array {missing[0]!r}; it should have {', '.join(names)}")
+    return file
+
+
+def _embedded(max_atoms: int) -> PropertySet:
+    rdkit = molecules.import_rdkit()
+    from rdkit import RDConfig
+    from rdkit.Chem import Crippen
+
+    text = Path(RDConfig.RDDataDir, "NCI", "first_5K.smi").read_text()
+    rows = [line.split()[0] for line in text.splitlines() if line.strip()][:_EMBEDDED_SIZE]
+    found, refused = molecules.read(rows, list(range(1, len(rows) + 1)), max_atoms)
+    del rdkit
+    targets = np.array([Crippen.MolLogP(molecules.parse(one)) for one in found.smiles.tolist()])
+    return PropertySet(found, targets, "log P", refused, hashlib.sha256("\n".join(rows).encode()).hexdigest())
+
+
+# --- Splits -----------------------------------------------------------------------------------------------------------
+
+SPLITS = ("random", "scaffold", "folds")
+
+
+class Parts(NamedTuple):
+    """The molecules for training, validation and test, by their numbers: int ``[n]`` each."""
+
+    train: Array
+    validation: Array
+    test: Array
+
+
+def draw_parts(split: str, key: Key, seed: Array | int, order: np.ndarray) -> Parts:
+    """The parts of a run, a function of its seed that works under `jax.jit`.
+
+    `random` takes 80, 10 and 10 % at random by the key. `scaffold` cuts the given order so, the same for all seeds.
+    `folds` takes of five folds of that order the one with the number of the seed for the test, modulo five, the next
+    one for validation, and three for training.
+
+    Args:
+        split: one of `SPLITS`.
+        key: of the run.
+        seed: of the run.
+        order: int ``[M]``, from `fixed_order`.
+    """
+    count = len(order)
+    if split == "folds":
+        fold = count // 5
+        rolled = jnp.roll(jnp.asarray(order), -(seed % 5) * fold)
+        return Parts(rolled[2 * fold :], rolled[fold : 2 * fold], rolled[:fold])
+    numbers = jax.random.permutation(key, count) if split == "random" else jnp.asarray(order)
+    tenth = max(1, round(count / 10))
+    return Parts(numbers[: count - 2 * tenth], numbers[count - 2 * tenth : count - tenth], numbers[count - tenth :])
+
+
+def fixed_order(split: str, found: Molecules) -> np.ndarray:
+    """The order that a split cuts, int32 ``[M]``: for `scaffold` the molecules of the most frequent scaffolds first.
+
+    Scaffolds are those of Bemis and Murcko; equally frequent ones stay in the order of the file, as in MoleculeNet. The
+    folds' order is random, and always the same.
+    """
+    count = len(found.smiles)
+    if split != "scaffold":
+        return np.random.default_rng(0).permutation(count).astype(np.int32)
+    from rdkit.Chem.Scaffolds import MurckoScaffold
+
+    groups: dict[str, list[int]] = {}
+    for number, text in enumerate(found.smiles.tolist()):
+        scaffold = MurckoScaffold.MurckoScaffoldSmiles(mol=molecules.parse(text), includeChirality=False)
+        groups.setdefault(scaffold, []).append(number)
+    return np.array([n for group in sorted(groups.values(), key=len, reverse=True) for n in group], np.int32)
