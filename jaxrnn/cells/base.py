@@ -139,7 +139,11 @@ class MatrixProduct(Product):
         # As matrices: XLA copies what has more axes.
         rows = math.prod(d_u.shape[:-1])
         s, d_u = s.reshape(rows, s.shape[-1]), d_u.reshape(rows, d_u.shape[-1])
-        return jnp.matmul(s.T, d_u, preferred_element_type=jnp.promote_types(d_u.dtype, jnp.float32))
+        sums = jnp.promote_types(d_u.dtype, jnp.float32)
+        if self.dtype is not None:
+            # XLA's CPU product of bfloat16 has no transposed factors: by a second axis of rows, one is copied.
+            return jnp.einsum("rih,riu->hu", s[:, None], d_u[:, None], preferred_element_type=sums)
+        return jnp.matmul(s.T, d_u, preferred_element_type=sums)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
