@@ -11,7 +11,7 @@ import numpy as np
 from configs.forecast import Config
 from experiments.forecast.build import build, build_model, check, describe_data
 from experiments.forecast.errors import ForecastError, forecast_error
-from experiments.forecast.results import BASELINES, FIGURES, fields_of, finish
+from experiments.forecast.results import BASELINES, FIGURES, finish, problem_of
 from jaxrnn.data import signals
 from jaxrnn.nn.forecasters import MODELS
 from jaxrnn.rundir.directory import METRICS
@@ -55,9 +55,10 @@ def baseline_arms(arms: Sequence[Arm]) -> list[Arm]:
     for arm in arms:
         for path in arm.paths if arm.is_complete else ():
             for known in _read(path / BASELINES):
-                problem = SCHEME.setting({**usual, **known["fields"]})
-                if fields_of(problem) != fields_of(arm.setting):
+                if known["fields"] != problem_of(arm.setting, arm.data):
                     continue
+                own = {name: value for name, value in arm.setting.items() if name in ("dataset", *known["fields"])}
+                problem = SCHEME.setting({**usual, **own})
                 for name, row in known["found"].items():
                     setting = {**problem, "model": name}
                     run = Run(name, 0, {}, path, row, data=arm.data)
@@ -197,7 +198,7 @@ def _horizon_figure(evidence: Evidence) -> list[Figure]:
     problems: dict[str, list[Arm]] = {}
     for _, arm in evidence.rows():
         if arm.setting["horizon"] > 1:
-            problems.setdefault(json.dumps([arm.source, fields_of(arm.setting)]), []).append(arm)
+            problems.setdefault(json.dumps([arm.source, problem_of(arm.setting, arm.data)]), []).append(arm)
     figures = []
     for number, arms in enumerate(problems.values(), start=1):
         panels = {}

@@ -22,8 +22,8 @@ from jaxrnn.rundir.restore import load_all
 from jaxrnn.study.study import Row
 
 BASELINES, FORECASTS, FIGURES = "baselines.json", "forecast.csv", "forecast.json"
-PROBLEM = ("dataset", "horizon", "input_length", "split", "scaling", "season")
-"""The fields that say what is forecast, and what a baseline knows."""
+_PROBLEM = ("horizon", "input_length", "split", "scaling", "season")
+"""The fields that say, beside the data, what is forecast and what a baseline knows."""
 _MOST_ROWS = 300
 """Of a node's truth and forecasts in a figure."""
 
@@ -44,9 +44,10 @@ def finish(path: Path, rows: Sequence[Row]) -> None:
     lines, figures = [[*swept, "row", "node", "horizon", "truth", "mean", "spread"]], []
     for config, of_setting in groups.values():
         problem = pose(config)
-        key = json.dumps(fields_of(dataclasses.asdict(config)))
+        fields = problem_of(dataclasses.asdict(config), {"sha256": problem.signals.sha256})
+        key = json.dumps(fields)
         if key not in known:
-            known[key] = {"fields": json.loads(key), "found": baselines.measure(problem)}
+            known[key] = {"fields": fields, "found": baselines.measure(problem)}
         ended = [params[row["run"]] for row in of_setting if row["failed_at"] is None]
         if ended:
             forecasts = forecast(config, problem, ended)
@@ -61,9 +62,10 @@ def finish(path: Path, rows: Sequence[Row]) -> None:
         directory.write(FIGURES, figures, indent=None)
 
 
-def fields_of(setting: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a setting that say what is forecast."""
-    return {name: setting[name] for name in PROBLEM}
+def problem_of(setting: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """What is forecast, by a setting and what ``config.json`` says of the data: of JSON's types."""
+    fields = {"data": data["sha256"], **{name: setting[name] for name in _PROBLEM}}
+    return {**fields, "split": list(fields["split"])}
 
 
 def forecast(config: Any, problem: Problem, params: Sequence[PyTree]) -> NDArray:

@@ -269,7 +269,7 @@ def test_errors_of_recent_rows_are_said(run, tmp_path):
         file.write_text(text)
         with pytest.raises(DataError, match=said):
             sample.forecast_next(run, "model=gru", file)
-    with pytest.raises(RunError, match="which setting.*model=gru"):
+    with pytest.raises(RunError, match=r"which setting.*model=gru"):
         sample.forecast_next(run, None, file)
     with pytest.raises(DataError, match=r"no .*gone.csv"):
         sample.forecast_next(run, "model=gru", tmp_path / "gone.csv")
