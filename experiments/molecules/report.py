@@ -258,6 +258,8 @@ STUDY = Study(
     ),
     needs="rdkit",
     tiny={
+        "model": "gcn",
+        "head": "linear",
         "max_steps": 8,
         "eval_every": 4,
         "chunk_steps": 4,
