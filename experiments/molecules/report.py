@@ -160,7 +160,8 @@ def _errors_by_path(evidence: Evidence) -> list[Figure]:
     """How far predicted distances are off, by the bonds between the atoms."""
     bands = []
     for number, (title, arm) in enumerate(evidence.rows(lambda arm: arm.setting["task"] == "distances")):
-        curves = [run.result["mae_by_path"] for run in arm.runs if run.result["mae_by_path"]] if arm else []
+        results = [run.result for run in arm.runs if run.result] if arm else []
+        curves = [one["mae_by_path"] for one in results if one["mae_by_path"]]
         if curves:
             values = np.array(curves, np.float64)
             bands.append(plots.Band(title, plots.COLOURS[number % len(plots.COLOURS)], values, dashed=number % 2 == 1))

@@ -5,7 +5,7 @@ an atom of degree d has a row of d neighbours. A block has more places than a ba
 padding. So all batches have one shape, and one program serves them.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,19 +19,19 @@ from jaxrnn.graph.edges import segment_sum
 class Packed(NamedTuple):
     """M molecules for the device: rows of features are kept once, and each atom and pair has the number of its row."""
 
-    sizes_md: Array
+    sizes_md: Any
     """int32 ``[M, 6]``, atoms of each degree."""
-    starts_m: Array
-    degrees_a: Array
-    rows_a: Array
-    neighbours_ad: Array
-    features_rd: Array
-    pair_starts_m: Array
-    pair_firsts_q: Array
-    pair_seconds_q: Array
-    pair_reverses_q: Array
-    pair_rows_q: Array
-    pair_features_rd: Array
+    starts_m: Any
+    degrees_a: Any
+    rows_a: Any
+    neighbours_ad: Any
+    features_rd: Any
+    pair_starts_m: Any
+    pair_firsts_q: Any
+    pair_seconds_q: Any
+    pair_reverses_q: Any
+    pair_rows_q: Any
+    pair_features_rd: Any
 
 
 class Sizes(NamedTuple):

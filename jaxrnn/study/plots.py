@@ -332,7 +332,13 @@ def predicted_against_measured(panels: Sequence[Against]) -> Figure:
     ends = [both.min(), both.max()]
     for axes, panel in drawn:
         style: dict[str, Any] = {"color": BLUE, "alpha": 0.4, "rasterized": len(panel.measured) > MOST_SHAPES / 3}
-        bars = {"yerr": panel.deviation, "fmt": "o", "markersize": 2.5, "linewidth": 0, "elinewidth": 0.6}
+        bars: dict[str, Any] = {
+            "yerr": panel.deviation,
+            "fmt": "o",
+            "markersize": 2.5,
+            "linewidth": 0,
+            "elinewidth": 0.6,
+        }
         axes.errorbar(panel.measured, panel.predicted, **bars, **style)
         axes.plot(ends, ends, color=GREY, linewidth=1)
     figure.supxlabel("measured", fontsize="medium")
