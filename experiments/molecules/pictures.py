@@ -12,6 +12,7 @@ import numpy as np
 from experiments.molecules import distances, properties
 from experiments.molecules.predict import arm_of
 from jaxrnn.data import molecules
+from jaxrnn.data.files import DataError
 from jaxrnn.rundir.directory import RunDirectory
 from jaxrnn.rundir.restore import load_run
 from jaxrnn.study import plots
@@ -136,7 +137,7 @@ def best_and_worst(evidence: Evidence) -> list[Figure]:
         caption = f"{title}: the molecules that are predicted best, above, and worst, below"
         try:
             svg = _draw(drawn)
-        except molecules.DataError:  # Whoever only reads results may not have it.
+        except DataError:  # Whoever only reads results may not have it.
             return []
         figures.append(Figure(f"molecules_drawn_{number}", svg, caption, "; ".join(map(": ".join, drawn))))
     return figures

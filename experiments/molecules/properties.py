@@ -24,7 +24,10 @@ from jaxrnn.training.stop import stop_past_lowest
 
 
 class Usual(NamedTuple):
-    """What is usual of a model, where the config has a 0; the head is that of `head=network`."""
+    """What is usual of a model, where the config has a 0; the head is that of `head=network`.
+
+    Runs are told apart by their configs: where results are archived, these may not change any more.
+    """
 
     hidden_size: int
     num_layers: int

@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +68,7 @@ class PropertySet(NamedTuple):
     sha256: str
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=8)
 def load(name: str, smiles: str = "", target: str = "", max_atoms: int = 0) -> PropertySet:
     """A set of `NAMES`, or of a file: CSV with a header, or NPZ with the arrays of `Geometry` and `properties`.
 
@@ -193,11 +193,11 @@ SPLITS = ("random", "scaffold", "folds")
 
 
 class Parts(NamedTuple):
-    """The molecules for training, validation and test, by their numbers: int ``[n]`` each."""
+    """The molecules for training, validation and test, by their numbers: int ``[n]`` each, of NumPy or JAX."""
 
-    train: Array
-    validation: Array
-    test: Array
+    train: Any
+    validation: Any
+    test: Any
 
 
 def draw_parts(split: str, key: Key, seed: Array | int, order: np.ndarray) -> Parts:

@@ -103,7 +103,7 @@ def read(smiles: Sequence[str], lines: Sequence[int], max_atoms: int = 0) -> tup
     path = cache_dir() / "molecules" / f"{digest}.npz"
     if (raw := read_if_there(path)) is None:
         found, refused = _read_all(smiles)
-        arrays = {name: np.asarray(array) for name, array in found._asdict().items()}
+        arrays: dict[str, Any] = {name: np.asarray(array) for name, array in found._asdict().items()}
         buffer = io.BytesIO()
         np.savez_compressed(buffer, refused=np.array(refused, object).astype(str).reshape(-1, 2), **arrays)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -171,8 +171,8 @@ def _read_all(smiles: Sequence[str]) -> tuple[Molecules, list[tuple[int, str]]]:
     starts = np.concatenate([[0], np.cumsum([len(one) for one in columns[0]])])
     kinds = (np.int8, np.int16, np.int16, np.uint8, np.uint64)
     arrays = [np.concatenate(column).astype(kind) for column, kind in zip(columns, kinds, strict=True)]
-    text = np.array([smiles[place] for place in places], str)
-    return Molecules(text, np.array(places, np.int32), starts.astype(np.int32), *arrays), refused
+    kept = np.array([smiles[place] for place in places], str)
+    return Molecules(kept, np.array(places, np.int32), starts.astype(np.int32), *arrays), refused
 
 
 def _graph(mol: Any) -> tuple[np.ndarray, ...]:

@@ -5,7 +5,8 @@ an atom of degree d has a row of d neighbours. A block has more places than a ba
 padding. So all batches have one shape, and one program serves them.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,21 +18,35 @@ from jaxrnn.graph.edges import segment_sum
 
 
 class Packed(NamedTuple):
-    """M molecules for the device: rows of features are kept once, and each atom and pair has the number of its row."""
+    """M molecules for the device, arrays of NumPy or JAX: each row of features is there once.
 
-    sizes_md: Array
-    """int32 ``[M, 6]``, atoms of each degree."""
-    starts_m: Array
-    degrees_a: Array
-    rows_a: Array
-    neighbours_ad: Array
-    features_rd: Array
-    pair_starts_m: Array
-    pair_firsts_q: Array
-    pair_seconds_q: Array
-    pair_reverses_q: Array
-    pair_rows_q: Array
-    pair_features_rd: Array
+    Attributes:
+        sizes_md: int32 ``[M, 6]``, atoms of each degree.
+        starts_m: int32 ``[M + 1]``, the first atom of each molecule.
+        degrees_a: int32 ``[A]``.
+        rows_a: int32 ``[A]``, the atom's row of `features_rd`.
+        neighbours_ad: int32 ``[A, 5]``, as in `Molecules`.
+        features_rd: float ``[r, D]``.
+        pair_starts_m: int32 ``[M + 1]``, the first pair of each molecule; what follows is as in `Pairs`.
+        pair_firsts_q: int32 ``[Q]``.
+        pair_seconds_q: int32 ``[Q]``.
+        pair_reverses_q: int32 ``[Q]``.
+        pair_rows_q: int32 ``[Q]``, the pair's row of `pair_features_rd`.
+        pair_features_rd: float ``[r, 14]``.
+    """
+
+    sizes_md: Any
+    starts_m: Any
+    degrees_a: Any
+    rows_a: Any
+    neighbours_ad: Any
+    features_rd: Any
+    pair_starts_m: Any
+    pair_firsts_q: Any
+    pair_seconds_q: Any
+    pair_reverses_q: Any
+    pair_rows_q: Any
+    pair_features_rd: Any
 
 
 class Sizes(NamedTuple):
@@ -158,27 +173,27 @@ def make_batch(packed: Packed, sizes: Sizes, ids_b: Array) -> MoleculeBatch:
         molecules.append(jnp.where(is_real, owner, len(ids)))
         rows.append(packed.rows_a[atom])
         neighbours.append(jnp.where(is_real[:, None], place, num_atoms))
-    owner, within, is_real = _owners(jnp.cumsum(pair_counts), pair_counts, sizes.pairs)
+    features = packed.features_rd[jnp.concatenate(rows)]
+    pairs = _make_pairs(packed, sizes.pairs, ids, pair_counts, place_of, num_atoms)
+    return MoleculeBatch(features, jnp.concatenate(molecules), tuple(neighbours), is_whole, pairs)
+
+
+def _make_pairs(
+    packed: Packed, size: int, ids: Array, counts_b: Array, place_of: Callable[..., Array], num_atoms: int
+) -> PairBatch:
+    """The pairs of these molecules, of which each has so many; `place_of` says where its atoms are."""
+    if not size:
+        none = jnp.zeros(0, jnp.int32)
+        return PairBatch(none, none, none, packed.pair_features_rd[:0])
+    owner, within, is_real = _owners(jnp.cumsum(counts_b), counts_b, size)
     pair = jnp.where(is_real, packed.pair_starts_m[ids[owner]] + within, 0)
     start = packed.starts_m[ids[owner]]
     firsts, seconds = (
-        (
-            jnp.where(is_real, place_of(owner, start + local[pair], local[pair]), num_atoms)
-            for local in (packed.pair_firsts_q, packed.pair_seconds_q)
-        )
-        if sizes.pairs
-        else (owner, owner)
+        jnp.where(is_real, place_of(owner, start + local[pair], local[pair]), num_atoms)
+        for local in (packed.pair_firsts_q, packed.pair_seconds_q)
     )
-    reverses = jnp.arange(sizes.pairs) - within + packed.pair_reverses_q[pair] if sizes.pairs else owner
-    features = packed.features_rd[jnp.concatenate(rows)]
-    pair_features = packed.pair_features_rd[packed.pair_rows_q[pair]] if sizes.pairs else packed.pair_features_rd[:0]
-    return MoleculeBatch(
-        features,
-        jnp.concatenate(molecules),
-        tuple(neighbours),
-        is_whole,
-        PairBatch(firsts, seconds, jnp.where(is_real, reverses, sizes.pairs), pair_features),
-    )
+    reverses = jnp.where(is_real, jnp.arange(size) - within + packed.pair_reverses_q[pair], size)
+    return PairBatch(firsts, seconds, reverses, packed.pair_features_rd[packed.pair_rows_q[pair]])
 
 
 def _owners(ends_b: Array, counts_b: Array, size: int) -> tuple[Array, Array, Array]:

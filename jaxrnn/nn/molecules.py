@@ -113,7 +113,7 @@ class NeuralFingerprint(nn.Module):
     def __call__(self, batch: MoleculeBatch, train: bool = False) -> Array:
         """Predictions ``[B]``, as `Head`."""
         a, bonds = batch.features[:, :-6], batch.features[:, -6:]
-        written = 0.0
+        written = jnp.zeros((len(a), self.fingerprint_size), a.dtype)
         for layer in range(self.num_layers + 1):
             if layer:
                 a = self._update(layer - 1, batch, a, bonds, train)

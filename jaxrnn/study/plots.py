@@ -327,14 +327,19 @@ class Against:
 
 def predicted_against_measured(panels: Sequence[Against]) -> Figure:
     """A point with its deviation for each item; on the line both are the same."""
-    figure, drawn = _panels([(panel.title, panel) for panel in panels], 3.8, 3.6, sharex=True, sharey=True)
-    both = np.concatenate([np.append(panel.measured, panel.predicted) for panel in panels])
-    ends = [both.min(), both.max()]
+    figure, drawn = _panels([(panel.title, panel) for panel in panels], 3.8, 3.6)
     for axes, panel in drawn:
         style: dict[str, Any] = {"color": BLUE, "alpha": 0.4, "rasterized": len(panel.measured) > MOST_SHAPES / 3}
-        bars = {"yerr": panel.deviation, "fmt": "o", "markersize": 2.5, "linewidth": 0, "elinewidth": 0.6}
+        bars: dict[str, Any] = {
+            "yerr": panel.deviation,
+            "fmt": "o",
+            "markersize": 2.5,
+            "linewidth": 0,
+            "elinewidth": 0.6,
+        }
         axes.errorbar(panel.measured, panel.predicted, **bars, **style)
-        axes.plot(ends, ends, color=GREY, linewidth=1)
+        both = np.append(panel.measured, panel.predicted)
+        axes.plot([both.min(), both.max()], [both.min(), both.max()], color=GREY, linewidth=1)
     figure.supxlabel("measured", fontsize="medium")
     figure.supylabel("predicted", fontsize="medium")
     return figure
