@@ -146,7 +146,7 @@ class Study:
         data: what ``config.json`` says of the data.
         finish: ``finish(path, rows)``, once all runs have ended.
         quantities: what a run yields, the primary one first.
-        untrained: of the arms that were found, the baselines without training that stand beside them.
+        baselines: of the arms that were found, the baselines without training that stand beside them.
         metrics: of the learning curves, as they are named in ``metrics.jsonl``.
         claims: of the paper, fixed before the runs.
         headline: the table that stands at the top of the page.
@@ -169,7 +169,7 @@ class Study:
     data: Callable[[Any], dict[str, Any]] = lambda config: {}
     finish: Callable[[Path, Sequence[Row]], None] = lambda path, rows: None
     quantities: Sequence[Quantity] = ()
-    untrained: Callable[[Sequence[Arm]], Sequence[Arm]] = lambda arms: ()
+    baselines: Callable[[Sequence[Arm]], Sequence[Arm]] = lambda arms: ()
     metrics: Sequence[str] = ("loss", "accuracy")
     claims: Sequence[Claim] = ()
     headline: Show = lambda evidence: ()
@@ -194,7 +194,7 @@ def read_evidence(
     every = [directory for directory, _ in directories]
     if study.row is None:
         found = find_arms(study.arms, directories, lambda run: [one.value(run) for one in study.quantities])
-        return Evidence(replace(found, arms=[*found.arms, *study.untrained(found.arms)]), every, cite)
+        return Evidence(replace(found, arms=[*found.arms, *study.baselines(found.arms)]), every, cite)
     measured: list[Measured] = []
     remarks: list[tuple[Source, str]] = []
     for directory, source in directories:
