@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from configs.base import SCHEMA, Base, Bookkeeping, Changeable, Count, Fraction, Rate, Steps, make_get_config
+from configs.base import SCHEMA, Absent, Base, Bookkeeping, Changeable, Count, Fraction, Rate, Steps, make_get_config
 
 
 @dataclass(frozen=True, config=SCHEMA)
@@ -24,6 +24,8 @@ class Config(Base):
     """karate, sbm (a stochastic block model), cora, citeseer, or planetoid:DIR/NAME for files DIR/ind.NAME.*."""
     split: Literal["public", "random"] = "public"
     """public, or random: another one for each seed; karate and sbm have no public one, and take a random one."""
+    normalize_features: Annotated[bool, Absent(True)] = True
+    """Divide each row of features by its sum, as the papers do for counts of words; not for features with a sign."""
     hidden_size: Count = 16
     """Hidden units, of each head."""
     num_heads: Count = 1

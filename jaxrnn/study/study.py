@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from jaxrnn.rundir.read import Curve, Directory, describe
+from jaxrnn.rundir.read import Curve, Directory, Run, describe
 from jaxrnn.study.arms import Arm, ArmScheme, Found, Setting, Source, find_arms
 from jaxrnn.study.claims import Claim
 from jaxrnn.study.format import NONE, NOT_RUN, code
@@ -145,6 +145,7 @@ class Study:
         data: what ``config.json`` says of the data.
         finish: ``finish(path, rows)``, once all runs have ended.
         quantities: what a run yields, the primary one first.
+        untrained: the runs of an arm that a stop rule ended before they had learned anything.
         metrics: of the learning curves, as they are named in ``metrics.jsonl``.
         claims: of the paper, fixed before the runs.
         headline: the table that stands at the top of the page.
@@ -166,6 +167,7 @@ class Study:
     data: Callable[[Any], dict[str, Any]] = lambda config: {}
     finish: Callable[[Path, Sequence[Row]], None] = lambda path, rows: None
     quantities: Sequence[Quantity] = ()
+    untrained: Callable[[Arm], Sequence[Run]] = lambda arm: ()
     metrics: Sequence[str] = ("loss", "accuracy")
     claims: Sequence[Claim] = ()
     headline: Show = lambda evidence: ()
