@@ -266,7 +266,7 @@ def _hidden_figures(evidence: Evidence) -> list[Figure]:
     return figures
 
 
-STUDY = Study(
+STUDY: Study = Study(
     name="nodes",
     title="Node classification",
     config=Config,

@@ -43,8 +43,8 @@ def make_record(
     unusual = settings.unusual()
     before = saved.get("settings", {}) if saved else unusual
     if changed := [name for name in {**before, **unusual} if before.get(name) != unusual.get(name)]:
-        then, now = (f"{one[changed[0]]!r}" if changed[0] in one else "JAX's own value" for one in (before, unusual))
-        raise RunError(f"the runs were started with {then} of the setting {changed[0]}, and it has {now} now")
+        old, new = (f"{one[changed[0]]!r}" if changed[0] in one else "JAX's own value" for one in (before, unusual))
+        raise RunError(f"the runs were started with {old} of the setting {changed[0]}, and it has {new} now")
     here = {"host": platform.node(), "versions": versions(), "commit": commit(), "device": device()}
     record = {
         **{"format": FORMAT, "study": study, "config": dict(config), "sweep": dict(sweep), "data": dict(data)},
