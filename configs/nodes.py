@@ -30,6 +30,8 @@ class Config(Base):
     """Validation nodes in such a split."""
     num_test: Annotated[Count, Absent(1000)] = 1000
     """Test nodes in such a split."""
+    normalize_features: Annotated[bool, Absent(True)] = True
+    """Divide each row of features by its sum, as the papers do for counts of words; not for features with a sign."""
     hidden_size: Count = 16
     """Hidden units, of each head."""
     num_heads: Count = 1

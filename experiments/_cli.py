@@ -33,7 +33,7 @@ from jaxrnn.rundir.session import Hooks
 from jaxrnn.study.stats import FEW_SEEDS
 from jaxrnn.study.study import Study
 from jaxrnn.study.summary import summarize
-from jaxrnn.training import processes
+from jaxrnn.training import processes, settings
 from jaxrnn.training.cores import keep_programs, use_all_cores
 from jaxrnn.training.definition import ConfigError
 from jaxrnn.training.display import show_progress
@@ -72,6 +72,10 @@ def run(action: Callable[..., None], takes_arguments: bool = False) -> None:
         _log_warnings()
         sys.unraisablehook = _show_unraisable
         use_all_cores()
+        for name, value in settings.pin().items():
+            logging.getLogger("jaxrnn").warning(
+                "%s=%s has no effect here: numbers are those without it", name.upper(), value
+            )
         if "data_dir" in flags.FLAGS and flags.FLAGS.data_dir:
             os.environ["JAXRNN_DATA_DIR"] = flags.FLAGS.data_dir
         # A character that a terminal cannot show should not end hours of work.

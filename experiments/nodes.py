@@ -19,6 +19,7 @@ from jaxrnn.data.graphs import CITATION_SIZES, Split, SplitSizes
 from jaxrnn.nn import losses
 from jaxrnn.nn.nodes import GATClassifier, GCNClassifier
 from jaxrnn.rundir.directory import RunDirectory
+from jaxrnn.rundir.read import Run
 from jaxrnn.rundir.restore import load_run
 from jaxrnn.study import plots, stats
 from jaxrnn.study.arms import Arm, ArmScheme, Setting
@@ -29,6 +30,7 @@ from jaxrnn.study.format import NONE
 from jaxrnn.study.page import Figure
 from jaxrnn.study.quantities import Mean, result
 from jaxrnn.study.study import ArmTable, Evidence, Row, Study
+from jaxrnn.study.summary import about_untrained
 from jaxrnn.training.definition import ConfigError, Training, check_one_of
 from jaxrnn.training.seeds import Stream, stream_key
 from jaxrnn.training.stop import stop_above_recent_mean, stop_without_progress
@@ -58,6 +60,9 @@ def check(config: Config) -> None:
             reason = "only a random split of a file's graph has such a size; it goes with --config.split=random"
             raise ConfigError(field, getattr(config, field), reason)
     jax.eval_shape(lambda: _split(config, 0))
+    if config.normalize_features and (nodes.load(config.dataset).features.data < 0).any():
+        reason = "some features are negative, and a row may sum to anything: give --config.normalize_features=False"
+        raise ConfigError("normalize_features", True, reason)
 
 
 def _split(config: Any, seed: Array | int) -> Split:
@@ -67,10 +72,11 @@ def _split(config: Any, seed: Array | int) -> Split:
 
 
 def inputs(config: Any) -> tuple[Any, Any]:
-    """The graph with GCN's weights, and the row-normalised features, as the models take them."""
+    """The graph with GCN's weights, and the features, as the models take them."""
     task = nodes.load(config.dataset)
     adjacency = graph.build(*task.edges, num_nodes=len(task.labels))
-    return graph.normalize(adjacency), graph.sparse_rows(graphs.row_normalize(task.features))
+    features = graphs.row_normalize(task.features) if config.normalize_features else task.features
+    return graph.normalize(adjacency), graph.sparse_rows(features)
 
 
 # --- The study --------------------------------------------------------------------------------------------------------
@@ -211,6 +217,16 @@ def _normalize(setting: dict[str, Any]) -> dict[str, Any]:
     return {**setting, "dataset": setting["dataset"].rpartition("/")[2], "split": split}
 
 
+def untrained(arm: Arm) -> list[Run]:
+    """The runs that ended within twice the window of their stop rule, with an accuracy within .1 of chance."""
+
+    def is_untrained(row: Row) -> bool:
+        is_early = row["stopped"] and row["last_step"] + 1 < 2 * arm.setting["patience"]
+        return bool(is_early and abs(row["test_accuracy"] - 1 / arm.data["classes"]) <= 0.1)
+
+    return [run for run in arm.runs if run.result and run.result["failed_at"] is None and is_untrained(run.result)]
+
+
 def _mean_epochs(arm: Arm) -> str:
     return f"{np.mean([run.result['last_step'] + 1 for run in arm.runs if run.result]):.0f}"
 
@@ -255,7 +271,7 @@ def _hidden_figures(evidence: Evidence) -> list[Figure]:
     return figures
 
 
-STUDY = Study(
+STUDY: Study = Study(
     name="nodes",
     title="Node classification",
     config=Config,
@@ -274,6 +290,7 @@ STUDY = Study(
         normalize=_normalize,
     ),
     quantities=[accuracy],
+    untrained=untrained,
     metrics=METRICS,
     claims=[
         Claim(
@@ -299,6 +316,7 @@ STUDY = Study(
                 PAPER,
             ),
             Differences(accuracy, PAPER),
+            lambda evidence: [line for _, arm in evidence.rows() if arm for line in about_untrained(STUDY, arm)],
         ],
         "Figures": [
             Dots(

@@ -137,7 +137,8 @@ if __name__ == "__main__":
     flags.DEFINE_integer("top_k", None, "Draw from this many most likely characters only.", lower_bound=1)
     flags.DEFINE_float("top_p", None, "Draw from the most likely characters that together have this probability.")
     for name in ("tau", "temperature"):
-        flags.register_validator(name, lambda x: x is None or 0 < x < math.inf, "should be a positive number")
+        reason = "should be a positive number; --greedy always takes the most likely character"
+        flags.register_validator(name, lambda x: x is None or 0 < x < math.inf, reason)
     flags.register_validator("top_p", lambda p: p is None or 0 < p <= 1, "should be above 0 and at most 1")
     for others in (["tau", "temperature"], ["top_k"], ["top_p"]):
         flags.mark_flags_as_mutual_exclusive(["greedy", *others])

@@ -148,11 +148,11 @@ _sparse_product.defvjp(lambda x, w: (_sparse_product(x, w), (x, w)), _sparse_bac
 def dropout(key: Key, rate: float, x: Array) -> Array:
     """`x` with each entry zeroed with probability `rate` in ``[0, 1)``, and the others divided by ``1 - rate``.
 
-    The rate is rounded to a multiple of ``2^-10`` below 1: an entry uses a third of a word of Threefry, of which `key`
-    is one, a sixth of what `jax.random.bernoulli` computes.
+    The rate is rounded to a multiple of ``2^-10`` below 1: an entry uses a third of a word of Threefry, whose key is
+    the first two words of `key`, a sixth of what `jax.random.bernoulli` computes.
     """
     dropped = min(round(rate * 2**10), 2**10 - 1)
-    words = threefry_2x32(jax.random.key_data(key), jnp.arange(-(-x.size // 3), dtype=jnp.uint32))
+    words = threefry_2x32(jax.random.key_data(key)[:2], jnp.arange(-(-x.size // 3), dtype=jnp.uint32))
     keep = jnp.stack([words >> shift & (2**10 - 1) >= dropped for shift in (0, 10, 20)])
     # Without the barrier XLA draws them again for every use: a GAT's gradient takes a third longer.
     keep = jax.lax.optimization_barrier(keep).reshape(-1)[: x.size].reshape(x.shape)

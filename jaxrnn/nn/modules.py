@@ -101,6 +101,9 @@ class FlaxCell(nn.RNNCellBase):
     """A cell behind Flax's protocol, ``cell(carry, x) -> (carry, y)``; parameters are those of `Recurrent`.
 
     ``nn.RNN(FlaxCell(CELLS["lstm"], 256))`` works wherever ``nn.RNN(nn.LSTMCell(256))`` does; `RNN` is faster.
+
+    A carry is the cell's NamedTuple, where Flax has a tuple ``(c, h)`` or an array: read its fields, ``carry.h`` and
+    ``carry.c``, and choose between two with ``jax.tree.map(lambda a, b: jnp.where(reset, a, b), start, carry)``.
     """
 
     cell: Cell

@@ -12,7 +12,8 @@ from jaxrnn.cells import Cell, torch_uniform
 class NNXCell(nnx.RNNCellBase):
     """A cell as ``cell(carry, x) -> (carry, y)``: ``nnx.RNN(NNXCell(CELLS["lstm"], D, H, rngs=nnx.Rngs(0)))``.
 
-    Each field of the cell's parameters is an `nnx.Param` of this name.
+    Each field of the cell's parameters is an `nnx.Param` of this name. A carry is the cell's NamedTuple: read its
+    fields, ``carry.h`` and ``carry.c``, where NNX's own cells have a tuple ``(c, h)`` or an array.
 
     Args:
         cell: an entry of `jaxrnn.cells.CELLS`.

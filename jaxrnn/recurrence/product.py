@@ -106,6 +106,7 @@ def _as(d: Array, x: Array) -> Array:
 
 def _pull_projection(cell: ProductCell, params: PyTree, xs: Array, d_zs: Array) -> tuple[PyTree, Array]:
     """The cotangents of the parameters and of the inputs of all steps."""
+    project: Callable[[PyTree, Array], Array]
     if not cell.is_rowwise:
         project, rows = cell.project_all, xs
     else:

@@ -12,7 +12,8 @@ from typing import Any
 import jax
 
 from jaxrnn import __version__
-from jaxrnn.rundir.directory import FORMAT
+from jaxrnn.rundir.directory import FORMAT, RunError
+from jaxrnn.training import settings
 from jaxrnn.training.seeds import PRNG
 
 _CODE = ("jaxrnn", "experiments", "configs")
@@ -35,7 +36,15 @@ def make_record(
         sweep: by swept field, its values.
         data: what the runs are trained on.
         saved: the record of runs that go on: how and when they were started stays, and where they were is "earlier".
+
+    Raises:
+        RunError: they were started under other settings of JAX that change numbers.
     """
+    unusual = settings.unusual()
+    before = saved.get("settings", {}) if saved else unusual
+    if changed := [name for name in {**before, **unusual} if before.get(name) != unusual.get(name)]:
+        old, new = (f"{one[changed[0]]!r}" if changed[0] in one else "JAX's own value" for one in (before, unusual))
+        raise RunError(f"the runs were started with {old} of the setting {changed[0]}, and it has {new} now")
     here = {"host": platform.node(), "versions": versions(), "commit": commit(), "device": device()}
     record = {
         **{"format": FORMAT, "study": study, "config": dict(config), "sweep": dict(sweep), "data": dict(data)},
@@ -44,6 +53,7 @@ def make_record(
         **here,
         "prng": PRNG,
         "precision": config["precision"],
+        **({"settings": unusual} if unusual else {}),
     }
     if saved:
         then, earlier = {name: saved.get(name) for name in here}, saved.get("earlier", [])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from jaxrnn.rundir.read import Curve, Directory, describe
+from jaxrnn.rundir.read import Curve, Directory, Run, describe
 from jaxrnn.study.arms import Arm, ArmScheme, Found, Setting, Source, find_arms
 from jaxrnn.study.claims import Claim
 from jaxrnn.study.format import NONE, NOT_RUN, code
@@ -147,6 +147,7 @@ class Study:
         finish: ``finish(path, rows)``, once all runs have ended.
         quantities: what a run yields, the primary one first.
         baselines: of the arms that were found, the baselines without training that stand beside them.
+        untrained: the runs of an arm that a stop rule ended before they had learned anything.
         metrics: of the learning curves, as they are named in ``metrics.jsonl``.
         claims: of the paper, fixed before the runs.
         headline: the table that stands at the top of the page.
@@ -170,6 +171,7 @@ class Study:
     finish: Callable[[Path, Sequence[Row]], None] = lambda path, rows: None
     quantities: Sequence[Quantity] = ()
     baselines: Callable[[Sequence[Arm]], Sequence[Arm]] = lambda arms: ()
+    untrained: Callable[[Arm], Sequence[Run]] = lambda arm: ()
     metrics: Sequence[str] = ("loss", "accuracy")
     claims: Sequence[Claim] = ()
     headline: Show = lambda evidence: ()

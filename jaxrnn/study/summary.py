@@ -1,6 +1,7 @@
 """What came out of the runs in a directory, in a few lines of plain text."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from jaxrnn.rundir.read import read_directory
@@ -38,7 +39,24 @@ def summarize(study: Study, path: Path) -> list[str]:
             lines += [f"without training: {'; '.join(beside)}"] if beside else []
         else:
             lines += _ranking(known, arms, study.arms.named, f"{problem}: " if len(problems) > 1 else "")
+        lines += [line for arm in arms for line in about_untrained(study, arm)]
     return lines
+
+
+def about_untrained(study: Study, arm: Arm) -> list[str]:
+    """Names the runs of an arm that a stop rule ended untrained, with the primary quantity without them; none, no line.
+
+    They count in the arm's own numbers: the rule is part of the protocol.
+    """
+    early = study.untrained(arm)
+    if not early:
+        return []
+    names = ", ".join(f"{run.name} after {run.result['last_step'] + 1} steps" for run in early if run.result)
+    quantity, others = study.quantities[0], replace(arm, runs=[run for run in arm.runs if run not in early])
+    return [
+        f"{arm.title}: the stop rule ended {len(early)} of {len(arm.runs)} runs untrained ({names});"
+        f" {quantity.name} {quantity.brief(arm)} with them, {quantity.brief(others)} without"
+    ]
 
 
 def _ranking(quantities: Sequence[Quantity], arms: Sequence[Arm], named: Sequence[str], problem: str) -> list[str]:

@@ -55,8 +55,20 @@ def text_of(value: Any) -> str:
 
 
 def name_parts(name: str) -> set[str]:
-    """What the name of a run, or a part of it, says of each field: ``{"seed=2", "cell=gru"}``; a value has commas."""
-    return set(re.split(r",(?=\w+=)", name))
+    """What the name of a run, or a part of it, says of each field: ``{"seed=2", "cell=gru"}``; a value has commas.
+
+    A number may be written in any way: ``1e-3`` is ``0.001``.
+    """
+    return {_as_named(part) for part in re.split(r",(?=\w+=)", name)}
+
+
+def _as_named(part: str) -> str:
+    field, equals, value = part.partition("=")
+    try:
+        number = json.loads(value)
+    except ValueError:
+        return part
+    return f"{field}{equals}{text_of(number)}" if isinstance(number, float) else part
 
 
 def settings(sweep: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:

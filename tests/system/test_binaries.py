@@ -1,6 +1,7 @@
 """The binaries of studies as processes: killed and resumed, refused in one line, without a network."""
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -45,6 +46,27 @@ def assert_refused(done, code, *words):
     (line,) = [line for line in done.stderr.splitlines() if not line.startswith("Downloading data from ")]
     assert (done.returncode, line.startswith("error: ")) == (code, True)
     assert all(word in line for word in words), line
+
+
+FILES = ("metrics.jsonl", "results.json", "hidden.json")
+SETTINGS = {
+    **{"JAX_ENABLE_X64": "1", "JAX_DEFAULT_PRNG_IMPL": "rbg", "JAX_THREEFRY_PARTITIONABLE": "0"},
+    **{"JAX_RANDOM_SEED_OFFSET": "7", "JAX_NUMPY_DTYPE_PROMOTION": "strict", "JAX_NUMPY_RANK_PROMOTION": "raise"},
+    **{"JAX_DISABLE_JIT": "1", "JAX_TRANSFER_GUARD": "disallow"},
+}
+
+
+def test_numbers_are_the_same_under_every_setting_of_jax(tmp_path):
+    fields = {**NODES, "max_steps": 3, "num_seeds": 1}
+    for name, environment in {"plain": {}, "other": SETTINGS}.items():
+        command = command_line("nodes", f"--workdir={tmp_path / name}", **fields)
+        done = subprocess.run(
+            command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert all(f"{setting}=" in done.stderr for setting in environment)
+    files = [[(tmp_path / name / file).read_bytes() for file in FILES] for name in ("plain", "other")]
+    assert files[0] == files[1]
 
 
 def test_nodes_killed_and_resumed_end_in_the_same_bytes(binaries, tmp_path):

@@ -7,8 +7,9 @@ import subprocess
 import jax
 import pytest
 
-from jaxrnn.rundir.provenance import commit
-from jaxrnn.training import cores
+from jaxrnn.rundir.directory import RunError
+from jaxrnn.rundir.provenance import commit, make_record
+from jaxrnn.training import cores, settings
 
 
 @pytest.mark.parametrize(
@@ -85,3 +86,30 @@ def test_a_checkout_has_a_commit(tmp_path):
     assert commit(tmp_path) == f"{head[:12]}.dirty"
     (tmp_path / ".git" / "HEAD").write_text("damaged")
     assert commit(tmp_path) is None
+
+
+OTHERS = {
+    "jax_enable_x64": True,
+    "jax_default_prng_impl": "rbg",
+    "jax_threefry_partitionable": False,
+    "jax_random_seed_offset": 7,
+    "jax_numpy_dtype_promotion": "strict",
+}
+
+
+@pytest.fixture(params=OTHERS)
+def other_setting(request):
+    name, usual = request.param, getattr(jax.config, request.param)
+    jax.config.update(name, OTHERS[name])
+    yield name
+    jax.config.update(name, usual)
+
+
+def test_a_setting_that_changes_numbers_is_recorded_and_compared(other_setting):
+    record = make_record(None, {"precision": "highest"}, {}, {})
+    assert record["settings"] == {other_setting: OTHERS[other_setting]}
+    assert make_record(None, record["config"], {}, {}, record)["settings"] == record["settings"]
+    assert settings.pin() == record["settings"]
+    assert "settings" not in make_record(None, record["config"], {}, {})
+    with pytest.raises(RunError, match=f"setting {other_setting}"):
+        make_record(None, record["config"], {}, {}, record)

@@ -6,6 +6,7 @@ import json
 import jax
 import numpy as np
 import pytest
+import scipy.sparse
 import scipy.special
 from planetoid_files import example, oracle, write
 
@@ -13,6 +14,7 @@ import jaxrnn
 from configs.nodes import Config
 from experiments import nodes
 from jaxrnn.data.nodes import draw_split, load
+from jaxrnn.graph import project
 from jaxrnn.rundir import session
 from jaxrnn.rundir.fields import make_config
 from jaxrnn.study.stats import principal_plane
@@ -247,3 +249,19 @@ def test_a_value_that_does_not_fit_is_named(field, value, word):
         nodes.STUDY.validate(make_config(Config, {field: value}))
     assert error.value.field == field
     assert word in error.value.reason
+
+
+def test_features_with_a_sign_are_not_divided_by_their_sums(tmp_path):
+    objects = example()
+    for part in ("tx", "allx"):
+        objects[part] = objects[part] - 2 * scipy.sparse.eye_array(*objects[part].shape, format="csr")
+        objects[part] = scipy.sparse.csr_matrix(objects[part])
+    dataset = write(tmp_path, objects)
+    with pytest.raises(ConfigError, match="negative") as error:
+        nodes.check(Config(dataset=dataset))
+    assert error.value.field == "normalize_features"
+    config = Config(dataset=dataset, normalize_features=False)
+    nodes.check(config)
+    _, features = nodes.inputs(config)
+    given = load(dataset).features.toarray()
+    np.testing.assert_array_equal(project(features, np.eye(given.shape[1], dtype=np.float32)), given)

@@ -4,8 +4,9 @@ import dataclasses
 
 from directories import row, write_directory
 
+from configs.nodes import Config as Nodes
 from configs.palindrome import Config
-from experiments import palindrome
+from experiments import nodes, palindrome
 from jaxrnn.study.summary import MOST_ROWS, summarize
 
 FIELDS = {**dataclasses.asdict(Config()), "digits": 4, "hidden_size": 32}
@@ -53,3 +54,19 @@ def test_other_problems_are_ranked_apart_and_long_rankings_are_cut(tmp_path):
         "task=palindrome, digits=4",
     ]
     assert lines[MOST_ROWS + 2] == "and 2 more"
+
+
+def test_runs_that_a_stop_rule_ended_untrained_are_named_and_the_mean_is_given_without_them(tmp_path):
+    fields = dataclasses.asdict(Nodes(num_seeds=4))
+    # The third was long enough in training, the fourth is better than chance.
+    found = [
+        row(seed, step, step < 199, test_accuracy=accuracy, validation_accuracy=accuracy)
+        for seed, (step, accuracy) in enumerate([(199, 0.8), (16, 0.3), (30, 0.25), (16, 0.45)])
+    ]
+    path = write_directory(tmp_path / "a", "nodes", fields, found, data={"classes": 5})
+    first, second = summarize(nodes.STUDY, path)
+    assert "seeds: 4" in first
+    assert "1 of 4 runs untrained (seed=1 after 17 steps)" in second
+    assert "45.00" in second.split(" with them, ")[0] and "50.00" in second.split(" with them, ")[1]
+    path = write_directory(tmp_path / "b", "nodes", fields, found[:1], data={"classes": 5})
+    assert len(summarize(nodes.STUDY, path)) == 1

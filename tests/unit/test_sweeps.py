@@ -219,6 +219,7 @@ def test_values_with_commas_and_texts_name_their_runs(tmp_path):
     with pytest.raises(RunError, match=r"which run.*taps=\[3\],file=a c at step 2"):
         jaxrnn.load(path, run="taps=[3]")
     assert name_parts(Run(2, {"taps": (1, 2), "on": True}).name) == {"seed=2", "taps=[1,2]", "on=true"}
+    assert name_parts("learning_rate=1e-3,cell=gru") == name_parts("cell=gru,learning_rate=0.0010")
 
 
 def test_each_setting_has_its_own_data(tmp_path):

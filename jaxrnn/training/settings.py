@@ -1,0 +1,42 @@
+"""Settings of JAX's environment, ``JAX_NAME``, on which numbers or the work of a program depend."""
+
+from typing import Any
+
+import jax
+
+_NUMBERS = {
+    "jax_enable_x64": False,
+    "jax_default_prng_impl": "threefry2x32",
+    "jax_threefry_partitionable": True,
+    "jax_random_seed_offset": 0,
+    "jax_high_dynamic_range_gumbel": False,
+    "jax_softmax_custom_jvp": False,
+    "jax_allow_f16_reductions": True,
+    "jax_numpy_dtype_promotion": "standard",
+}
+"""Those that change numbers, with JAX's own values."""
+_CHECKS = {"jax_numpy_rank_promotion": "allow", "jax_disable_jit": False, "jax_transfer_guard": "allow"}
+"""Those under which programs are refused, or never compiled."""
+
+
+def unusual() -> dict[str, Any]:
+    """What changes numbers and is not as JAX has it by itself, by name."""
+    return _others(_NUMBERS)
+
+
+def pin() -> dict[str, Any]:
+    """Gives all of them JAX's own values, so that a program means the same in every environment; returns what was not.
+
+    The precision of products and the devices are settings of runs.
+    """
+    passed_over = _others(_NUMBERS | _CHECKS)
+    for name in passed_over:
+        jax.config.update(name, (_NUMBERS | _CHECKS)[name])
+    return passed_over
+
+
+def _others(values: dict[str, Any]) -> dict[str, Any]:
+    # A version may lack some; some are members of an enumeration.
+    found = {name: getattr(jax.config, name) for name in values if hasattr(jax.config, name)}
+    plain = {name: getattr(value, "value", value) for name, value in found.items()}
+    return {name: value for name, value in plain.items() if value is not None and value != values[name]}
