@@ -15,27 +15,43 @@ from jraph import segment_max as segment_max
 from jraph import segment_sum as segment_sum
 
 
-def build(senders: ArrayLike, receivers: ArrayLike, num_nodes: int, *, self_loops: bool = True) -> GraphsTuple:
-    """The graph of an edge list, ``S = A + I``, as NumPy arrays; an edge that is given twice counts once in ``A``.
+def build(
+    senders: ArrayLike,
+    receivers: ArrayLike,
+    num_nodes: int,
+    *,
+    weights: ArrayLike | None = None,
+    self_loops: bool = True,
+) -> GraphsTuple:
+    """The graph of an edge list, ``S = A + I``, as NumPy arrays.
 
     Args:
         senders: integers ``[edges]``.
         receivers: integers ``[edges]``.
         num_nodes: N.
-        self_loops: add the identity. A node that had a loop already has one of weight 2, as in Kipf's code.
+        weights: ``[edges]``; those of an edge that is given twice are summed. Without weights, all are 1, and an edge
+            that is given twice counts once in ``A``.
+        self_loops: add the identity. A node that had a loop of weight 1 already has one of weight 2, as in Kipf's code.
 
     Raises:
-        ValueError: for an edge to a node that does not exist.
+        ValueError: for an edge to a node that does not exist, and for another number of weights than of edges.
     """
     ends, shape = (np.asarray(receivers, np.int64), np.asarray(senders, np.int64)), (num_nodes, num_nodes)
-    codes = np.unique(np.ravel_multi_index(ends, shape))
+    codes = np.ravel_multi_index(ends, shape)
+    if weights is None:
+        codes = np.unique(codes)
+        weights = np.ones(codes.size)
+    weights = np.asarray(weights, float)
+    if weights.shape != codes.shape:
+        raise ValueError(f"there are weights of shape {weights.shape} for edges of shape {codes.shape}")
     if self_loops:
         codes = np.concatenate([codes, np.arange(num_nodes) * (num_nodes + 1)])
-    codes, counts = np.unique(codes, return_counts=True)
+        weights = np.concatenate([weights, np.ones(num_nodes)])
+    codes, places = np.unique(codes, return_inverse=True)
     rows, columns = np.unravel_index(codes, shape)
     return GraphsTuple(
         nodes=None,
-        edges=counts.astype(float),
+        edges=np.bincount(places, weights, codes.size),
         receivers=rows.astype(np.int32),
         senders=columns.astype(np.int32),
         globals=None,
