@@ -19,11 +19,14 @@ class Config(Base):
     """Hyperparameters; the defaults are the GCN paper's, on a graph that needs no download."""
 
     model: Literal["gcn", "gat"] = "gcn"
-    """gcn or gat, each with its paper's stop rule; as a whole: --config=configs/nodes.py:gat."""
+    """gcn or gat, each with its paper's stop rule; as a whole: --config=configs/nodes.py:gat. A gat reads which edges
+    there are, and not their weights."""
     dataset: str = "karate"
-    """karate, sbm (a stochastic block model), cora, citeseer, or planetoid:DIR/NAME for files DIR/ind.NAME.*."""
+    """karate, sbm (a stochastic block model), cora, citeseer, planetoid:DIR/NAME for files DIR/ind.NAME.*, FILE.npz
+    with edges, features and labels, or FOLDER/ with edges.csv, features.csv and labels.csv."""
     split: Literal["public", "random"] = "public"
-    """public, or random: another one for each seed; karate and sbm have no public one, and take a random one."""
+    """public, or random: another one for each seed; a graph without a public one takes a random tenth of each
+    class for training and a fifth for validation."""
     train_per_class: Annotated[Count, Absent(20)] = 20
     """Training nodes of each class in a random split of a file's graph."""
     num_validation: Annotated[Count, Absent(500)] = 500

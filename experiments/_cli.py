@@ -23,7 +23,7 @@ from ml_collections import config_flags
 
 from experiments import _help, _job
 from experiments._job import UsageError as UsageError
-from jaxrnn.data.files import DataError
+from jaxrnn.data.files import DataError, expand
 from jaxrnn.rundir import session
 from jaxrnn.rundir.checkpoint import CheckpointError
 from jaxrnn.rundir.directory import Listener, RunError
@@ -77,10 +77,7 @@ def run(action: Callable[..., None], takes_arguments: bool = False) -> None:
                 "%s=%s has no effect here: numbers are those without it", name.upper(), value
             )
         if "data_dir" in flags.FLAGS and flags.FLAGS.data_dir:
-            os.environ["JAXRNN_DATA_DIR"] = flags.FLAGS.data_dir
-        # A character that a terminal cannot show should not end hours of work.
-        if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-            sys.stdout.reconfigure(errors="backslashreplace")
+            os.environ["JAXRNN_DATA_DIR"] = str(expand(flags.FLAGS.data_dir))
         try:
             _job.join()
             keep_programs()
@@ -99,6 +96,9 @@ def run(action: Callable[..., None], takes_arguments: bool = False) -> None:
         finally:
             _job.say_goodbye()
 
+    # A character that a terminal cannot show should not end hours of work.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in ("strict", "surrogateescape"):
+        sys.stdout.reconfigure(errors="backslashreplace")
     flags.FLAGS.set_gnu_getopt(takes_arguments)
     app.run(guarded, flags_parser=functools.partial(_parse, takes_arguments))
 
@@ -203,7 +203,7 @@ def workdir() -> Path:
     """``--workdir``, which every run needs."""
     if not flags.FLAGS.workdir:
         raise UsageError("--workdir=DIR is needed: the directory of the runs")
-    return Path(flags.FLAGS.workdir)
+    return expand(flags.FLAGS.workdir)
 
 
 def chosen_run() -> str | None:
@@ -298,7 +298,7 @@ def _run_study(study: Study) -> None:
                 session.resume(study, path, changes, sweep, hooks)
             else:
                 config = make_config(study.config, flags.FLAGS.config.to_dict())
-                weights = read_weights(flags.FLAGS.init_from) if flags.FLAGS.init_from else None
+                weights = read_weights(str(expand(flags.FLAGS.init_from))) if flags.FLAGS.init_from else None
                 session.start(study, config, path, sweep, hooks, weights)
     except Interrupted:
         interrupted(_resuming(study, path))

@@ -53,7 +53,7 @@ def check(config: Config) -> None:
     for field in ("num_heads", "num_output_heads") if config.model == "gcn" else ():
         if getattr(config, field) > 1:
             raise ConfigError(field, getattr(config, field), "a gcn has no attention heads; a gat has")
-    if not config.dataset.startswith("planetoid:"):
+    if not (nodes.is_planetoid(config.dataset) or Path(config.dataset).suffix or "/" in config.dataset):
         check_one_of("dataset", config.dataset, nodes.NAMES)
     for field, default in CITATION_SIZES._asdict().items():
         if getattr(config, field) != default and (config.split != "random" or config.dataset in nodes.EMBEDDED):
@@ -74,9 +74,13 @@ def _split(config: Any, seed: Array | int) -> Split:
 def inputs(config: Any) -> tuple[Any, Any]:
     """The graph with GCN's weights, and the features, as the models take them."""
     task = nodes.load(config.dataset)
-    adjacency = graph.build(*task.edges, num_nodes=len(task.labels))
+    adjacency = graph.build(*task.edges, num_nodes=len(task.labels), weights=task.weights)
+    try:
+        adjacency = graph.normalize(adjacency)
+    except ValueError as error:  # Of edge weights.
+        raise ConfigError("dataset", config.dataset, str(error)) from error
     features = graphs.row_normalize(task.features) if config.normalize_features else task.features
-    return graph.normalize(adjacency), graph.sparse_rows(features)
+    return adjacency, graph.sparse_rows(features)
 
 
 # --- The study --------------------------------------------------------------------------------------------------------

@@ -58,6 +58,7 @@ class NodeTask(NamedTuple):
         labels: int32 `[N]`, `0..C-1`, or -1 where a node has none.
         num_classes: C.
         split: the public one, of NumPy masks; None where there is none.
+        weights: of the edges, float64 `[E]`; None where all are 1.
     """
 
     features: "scipy.sparse.csr_array"
@@ -65,6 +66,7 @@ class NodeTask(NamedTuple):
     labels: np.ndarray
     num_classes: int
     split: Split | None
+    weights: np.ndarray | None = None
 
     @property
     def sha256(self) -> str:
@@ -75,6 +77,8 @@ class NodeTask(NamedTuple):
             values = np.asarray(array, "<i8")
             digest.update(f"{values.shape}".encode())
             digest.update(values.tobytes())
+        if self.weights is not None:
+            digest.update(np.asarray(self.weights, "<f8").tobytes())
         return digest.hexdigest()
 
 
@@ -88,6 +92,15 @@ def undirected(nodes: np.ndarray, neighbours: np.ndarray, num_nodes: int) -> Edg
     both.sort()  # Much faster than `np.unique` where there are millions.
     receivers, senders = np.divmod(both[np.diff(both, prepend=-1) > 0], num_nodes)
     return Edges(senders.astype(np.int32), receivers.astype(np.int32))
+
+
+def largest_weights(edges: Edges, ends: np.ndarray, weights: np.ndarray, num_nodes: int) -> np.ndarray:
+    """The largest of the `weights [n]` between `ends [2, n]` that each of the undirected `edges` has, float64 `[E]`."""
+    places = edges.receivers.astype(np.int64) * num_nodes + edges.senders
+    both = np.concatenate([ends[0] * num_nodes + ends[1], ends[1] * num_nodes + ends[0]])
+    found = np.full(len(places), -np.inf)
+    np.maximum.at(found, np.searchsorted(places, both), np.tile(weights, 2))
+    return found
 
 
 def row_normalize(features: "scipy.sparse.csr_array") -> "scipy.sparse.csr_array":
@@ -195,9 +208,12 @@ def stochastic_block_model(
 
 
 def _without_features(edges: Edges, labels: np.ndarray, num_classes: int) -> NodeTask:
-    """Features that tell the nodes apart and say nothing else: the identity, as in the GCN paper."""
-    identity = scipy.sparse.eye_array(len(labels), dtype=np.float32, format="csr")
-    return NodeTask(identity, edges, labels, num_classes, split=None)
+    return NodeTask(identity(len(labels)), edges, labels, num_classes, split=None)
+
+
+def identity(num_nodes: int) -> "scipy.sparse.csr_array":
+    """Features that tell the nodes apart and say nothing else, as in the GCN paper."""
+    return scipy.sparse.eye_array(num_nodes, dtype=np.float32, format="csr")
 
 
 def _random_places(key: Key, members: Array) -> Array:

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import scipy  # Its parts load when they are first used.
 
-from jaxrnn.data.files import DataError, read_if_there, read_known
+from jaxrnn.data.files import DataError, expand, read_if_there, read_known
 from jaxrnn.data.graphs import NodeTask, Split, undirected
 from jaxrnn.data.pickles import Recorded, to_array, to_matrix, unpickle
 
-_OWN = "planetoid:"
+OWN = "planetoid:"
 _NUM_VALIDATION = 500
-_KNOWN = ("cora", "citeseer")
+KNOWN = ("cora", "citeseer")
 
 
 def load(name: str) -> NodeTask:
@@ -87,15 +87,15 @@ def load(name: str) -> NodeTask:
 
 def _read(name: str) -> dict[str, tuple[Path, bytes]]:
     """The path and the bytes of each part."""
-    if name in _KNOWN:
+    if name in KNOWN:
         return {part: read_known(f"planetoid/ind.{name}.{part}") for part in _PARSERS}
-    if not name.startswith(_OWN):
-        raise DataError(f"{name!r} is neither a known data set ({', '.join(_KNOWN)}) nor {_OWN}DIR/NAME")
-    own, files = Path(name.removeprefix(_OWN)), {}
+    if not name.startswith(OWN):
+        raise DataError(f"{name!r} is neither a known data set ({', '.join(KNOWN)}) nor {OWN}DIR/NAME")
+    own, files = expand(name.removeprefix(OWN)), {}
     for part in _PARSERS:
         path = own.parent / f"ind.{own.name}.{part}"
         if (raw := read_if_there(path)) is None:
-            raise DataError(f"there is no {path.absolute()}: {_OWN}DIR/NAME has files DIR/ind.NAME.PART")
+            raise DataError(f"there is no {path.absolute()}: {OWN}DIR/NAME has files DIR/ind.NAME.PART")
         files[part] = path, raw
     return files
 

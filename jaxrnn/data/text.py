@@ -1,5 +1,6 @@
 """Texts as characters: the corpora by name, and what the character LSTM trains on (Soons 2020, Table 3)."""
 
+import codecs
 import hashlib
 from pathlib import Path
 from pydoc_data.topics import topics
@@ -59,16 +60,48 @@ def load(name: str, encoding: str) -> Corpus:
             fewer than two distinct characters.
     """
     raw = _read(name)
-    try:
-        text = raw.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
-    except (LookupError, ValueError) as error:
-        hint = "any file can be read with --config.encoding=latin-1"
-        raise DataError(f"the text {name!r} is not in the encoding {encoding!r}: {error}; {hint}") from error
+    text = read_as(raw, encoding, f"the text {name!r}")
     characters = "".join(sorted(set(text)))
     if len(characters) < 2:
         raise DataError(f"the text {name!r} has no characters but {characters!r}: there is nothing to learn")
     tokens = encode(text, characters).astype(np.uint8 if len(characters) <= 256 else np.int32)
     return Corpus(characters, tokens, hashlib.sha256(raw).hexdigest())
+
+
+def read_as(raw: bytes, encoding: str, what: str) -> str:
+    r"""The text in a file's bytes, with `\n` for each line end and without a byte order mark.
+
+    Raises:
+        DataError: it is in another encoding; the message calls it `what`, and names the encoding that fits.
+    """
+    fitting = _fitting_encoding(raw)
+    try:
+        if fitting.startswith(("utf-16", "utf-32")) and codecs.lookup(encoding).name[:6] != fitting[:6]:
+            raise ValueError(f"it looks like {fitting}")
+        text = raw.decode(encoding)
+    except (LookupError, ValueError) as error:
+        hint = f"its bytes fit --config.encoding={fitting}"
+        raise DataError(f"{what} is not in the encoding {encoding!r}: {error}; {hint}") from error
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _fitting_encoding(raw: bytes) -> str:
+    """The most likely encoding: by its mark, by where zeros are, or the first that can decode it."""
+    marks = {"utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE), "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)}
+    for encoding, beginnings in marks.items():
+        if raw.startswith(beginnings):
+            return encoding
+    zeros = [raw[start::2].count(0) for start in (0, 1)]
+    # Of most texts, in UTF-16 every second byte is zero, and none of the others.
+    if max(zeros) > len(raw) / 4 and min(zeros) == 0:
+        return "utf-16-be" if zeros[0] else "utf-16-le"
+    for encoding in ("utf-8", "cp1252"):
+        try:
+            raw.decode(encoding)
+        except ValueError:
+            continue
+        return encoding
+    return "latin-1"
 
 
 def encode(text: str, characters: str) -> np.ndarray:

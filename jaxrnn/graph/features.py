@@ -87,12 +87,14 @@ def _cut(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         Places of the entries ``[L, segments]``, the sum of the lengths where a segment is shorter than L, and the row
         of each segment ``[segments]``.
     """
-
-    def cost(width: int) -> int:
-        # The cost of a segment is its slots, padding included, and about one more for the sum into its row.
-        return int((width + 1) * (-(-lengths // width)).sum())
-
-    width = min(range(1, max(lengths.max(initial=0), 1) + 1), key=cost)
+    # The cost of a segment is its slots, padding included, and about one more for the sum into its row. Segments of
+    # twice the mean length cost more than those of one entry, so that this takes about as many operations as there are
+    # entries.
+    different, counts = np.unique(lengths[lengths > 0], return_counts=True)
+    longest = min(different.max(initial=1), 2 * lengths.sum() // max(counts.sum(), 1))
+    widths = np.arange(1, max(longest, 1) + 1)
+    segments = sum((count * -(-length // widths) for length, count in zip(different, counts, strict=True)), 0 * widths)
+    width = widths[np.argmin((widths + 1) * segments)]
     segments = -(-lengths // width)
     rows = np.repeat(np.arange(len(lengths)), segments)
     nth = np.arange(rows.size) - np.repeat(np.cumsum(segments) - segments, segments)

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -16,6 +17,8 @@ from jaxrnn.training.recording import METRICS as METRICS
 from jaxrnn.training.recording import TIMING as TIMING
 
 CONFIG, RESULTS = "config.json", "results.json"
+OWNER = ".owner"
+"""Where a file system has no locks: the process that writes into the directory, and its host."""
 FORMAT = 2
 """Of ``config.json`` and the files beside it; older ones are not read."""
 
@@ -58,6 +61,7 @@ class RunDirectory:
 
     def __exit__(self, *error: object) -> None:
         if self._lock is not None:
+            (self.path / OWNER).unlink(missing_ok=True)
             os.close(self._lock)
 
     def discard(self) -> None:
@@ -209,7 +213,7 @@ def status(path: Path) -> str:
 
 
 def is_running(path: Path) -> bool:
-    """Whether a process holds the lock of a directory; where a file system has no locks, nobody can tell."""
+    """Whether a process holds the lock of a directory."""
     try:
         lock = os.open(path / ".lock", os.O_RDONLY)
     except OSError:
@@ -219,7 +223,7 @@ def is_running(path: Path) -> bool:
     except BlockingIOError:
         return True
     except OSError:
-        return False
+        return bool(owner := _owner(path / OWNER)) and not _has_ended(owner)
     finally:
         os.close(lock)
     return False
@@ -247,12 +251,58 @@ def _acquire(path: Path, *, is_new: bool) -> int:
         raise RunError(f"{path}: cannot be written: {error.strerror}") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:  # Some file systems of clusters have no locks.
+    except BlockingIOError:
         os.close(lock)
-        is_taken = isinstance(error, BlockingIOError)
-        reason = "another process is running in this directory" if is_taken else f"cannot be locked: {error.strerror}"
-        raise RunError(f"{path}: {reason}") from None
+        raise RunError(f"{path}: another process is running in this directory") from None
+    except OSError:  # Some file systems of clusters have no locks.
+        try:
+            _take_over(path / OWNER)
+        except BaseException:
+            os.close(lock)
+            raise
     return lock
+
+
+def _take_over(owner: Path) -> None:
+    """Locks a directory by a file that says who uses it; that of a process of this host that has ended is replaced.
+
+    Raises:
+        RunError: another process uses it, or one of another host may.
+    """
+    process = f"{os.getpid()} {socket.gethostname()}"
+    if (found := _owner(owner)) and not _has_ended(found):
+        raise RunError(
+            f"{owner.parent}: process {found} is running in this directory, or was killed: this file system has no"
+            f" locks; if it no longer runs, remove {owner}"
+        )
+    try:
+        owner.unlink(missing_ok=True)
+        with owner.open("x") as file:
+            file.write(process)
+    except OSError as error:
+        raise RunError(f"{owner}: cannot be written: {error.strerror}") from error
+
+
+def _owner(path: Path) -> str:
+    """The process, and its host, that a file without locks names; empty if there is no such file."""
+    try:
+        return path.read_text(errors="replace").strip() or "?"
+    except OSError:
+        return ""
+
+
+def _has_ended(owner: str) -> bool:
+    """Whether a process of this host has ended; of another host, nobody can tell."""
+    pid, _, host = owner.partition(" ")
+    if host != socket.gethostname() or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _finite(value: Any) -> Any:

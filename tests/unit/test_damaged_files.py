@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from planetoid_files import PICKLES, example, write
 
 from experiments import torch_weights
-from jaxrnn.data import planetoid, text
+from jaxrnn.data import graph_files, planetoid, text
 from jaxrnn.data.files import DataError
 
 ENCODINGS = st.sampled_from(["", " ", "utf-16", "utf-7", "idna", "rot13", "\ud800", "a" * 300])
@@ -69,8 +69,89 @@ def test_a_damaged_graph_file_is_refused_in_one_line_or_read(tmp_path_factory, p
         assert_one_line(error)
         assert str(folder) in str(error)
     else:
-        assert np.isfinite(task.features.data).all()
-        assert task.edges.senders.max(initial=0) < len(task.labels)
+        assert_usable(task)
+
+
+def assert_usable(task):
+    assert np.isfinite(task.features.data).all()
+    assert task.edges.senders.max(initial=0) < max(len(task.labels), 1)
+    assert task.labels.max(initial=-1) < task.num_classes
+
+
+@functools.cache
+def npz(is_sparse):
+    matrix = scipy.sparse.csr_array(np.eye(6, k=1))
+    arrays = {"labels": np.array([0, 1, 0, 1, 2, -1]), "features": np.eye(6, 3), "edges": np.argwhere(matrix.toarray())}
+    if is_sparse:
+        arrays |= {f"adj_{key}": getattr(matrix, key) for key in ("data", "indices", "indptr", "shape")}
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    return content.getvalue()
+
+
+@given(is_sparse=st.booleans(), data=st.data())
+def test_a_damaged_npz_file_is_refused_in_one_line_or_read(tmp_path_factory, is_sparse, data):
+    path = tmp_path_factory.mktemp("npz") / "graph.npz"
+    path.write_bytes(data.draw(damaged(npz(is_sparse))))
+    try:
+        task = graph_files.load(str(path))
+    except DataError as error:
+        assert_one_line(error)
+        assert str(path) in str(error)
+    else:
+        assert_usable(task)
+
+
+ARRAYS = st.sampled_from(["i1", "<i8", ">i4", "<f8", "<f2", "?", "<U3", "S2", "<c16", "<M8[s]"]).flatmap(
+    lambda dtype: st.tuples(st.just(dtype), st.lists(st.integers(0, 4), max_size=3))
+)
+
+
+@given(
+    made_up=st.dictionaries(
+        st.sampled_from(
+            ["edges", "edge_index", "features", "labels", "weights", "train_mask", "validation_mask", "test_mask"]
+            + [f"{name}_{part}" for name in ("adj", "attr") for part in ("data", "indices", "indptr", "shape")]
+        ),
+        ARRAYS,
+        min_size=2,
+    ),
+    seed=st.integers(0, 9),
+)
+def test_any_arrays_are_a_graph_or_refused_in_one_line(tmp_path_factory, made_up, seed):
+    path = tmp_path_factory.mktemp("npz") / "graph.npz"
+    values = np.random.default_rng(seed).integers(-1, 4, 64)
+    np.savez(path, **{name: np.resize(values, shape).astype(dtype) for name, (dtype, shape) in made_up.items()})
+    try:
+        task = graph_files.load(str(path))
+    except DataError as error:
+        assert_one_line(error)
+    else:
+        assert_usable(task)
+
+
+TABLES = {
+    "edges": b"from,to,weight\n0,1,2\n1,2,0.5\n2,3,1\n",
+    "features": b"1,0,0.5\n0,1,0\n0,0,1\n1,1,1\n",
+    "labels": b"label\n0\n1\n0\n-1\n",
+    "train_mask": b"1\n0\n0\n0\n",
+    "val_mask": b"0\n1\n0\n0\n",
+    "test_mask": b"0\n0\n1\n1\n",
+}
+
+
+@given(name=st.sampled_from([*TABLES]), data=st.data())
+def test_a_damaged_table_is_refused_in_one_line_or_read(tmp_path_factory, name, data):
+    folder = tmp_path_factory.mktemp("tables")
+    for table, content in TABLES.items():
+        (folder / f"{table}.csv").write_bytes(data.draw(damaged(content)) if table == name else content)
+    try:
+        task = graph_files.load(str(folder))
+    except DataError as error:
+        assert_one_line(error)
+        assert str(folder) in str(error)
+    else:
+        assert_usable(task)
 
 
 @given(content=st.binary(max_size=300) | damaged("Es war einmal ein König.\r\n".encode() * 9), encoding=ENCODINGS)

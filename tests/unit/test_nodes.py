@@ -239,6 +239,7 @@ def test_files_are_known_by_their_name():
     ("field", "value", "word"),
     [
         ("dataset", "corra", "citeseer"),
+        ("train_per_class", 5, "--config.split=random"),
         ("num_heads", 2, "gcn"),
         ("dropout", 1.0, "less than 1"),
         ("weight_decay", float("nan"), "finite"),

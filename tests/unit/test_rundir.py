@@ -2,13 +2,14 @@ import errno
 import fcntl
 import json
 import os
+import socket
 import subprocess
 import sys
 
 import pytest
 from processes import ROOT
 
-from jaxrnn.rundir.directory import FORMAT, RunDirectory, RunError, is_complete, read_config, read_results
+from jaxrnn.rundir.directory import FORMAT, RunDirectory, RunError, is_complete, is_running, read_config, read_results
 
 RECORD = {"format": FORMAT, "study": "tiny", "config": {"digits": 3}, "data": {}}
 
@@ -47,13 +48,24 @@ def test_two_processes_never_share_a_directory(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_file_system_without_locks_is_one_line(tmp_path, monkeypatch):
+def test_a_file_system_without_locks_keeps_other_processes_out(tmp_path, monkeypatch):
     def no_locks(*_):
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    with pytest.raises(RunError, match="cannot be locked: Function not implemented"):
-        create(tmp_path)
+    with create(tmp_path):
+        assert is_running(tmp_path)
+        with pytest.raises(RunError, match=f"{os.getpid()}.*remove {tmp_path}/.owner"):
+            RunDirectory(tmp_path)
+    assert not is_running(tmp_path)
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    (tmp_path / ".owner").write_text(f"{ended.pid} {socket.gethostname()}")
+    with RunDirectory(tmp_path):
+        assert is_running(tmp_path)
+    (tmp_path / ".owner").write_text(f"{ended.pid} elsewhere")
+    with pytest.raises(RunError, match="elsewhere"):
+        RunDirectory(tmp_path)
 
 
 def test_lines_are_cut_back_to_a_checkpoint(tmp_path):

@@ -44,11 +44,13 @@ def test_the_papers_books_have_as_many_characters_as_it_says(name, latin_1, utf_
     path = Path(os.environ.get("JAXRNN_DATA_DIR", "/nowhere"), "books", f"{name}.txt")
     if not path.exists():
         pytest.skip(f"JAXRNN_DATA_DIR has no books/{name}.txt")
-    for encoding, num_characters in (("latin-1", latin_1), ("utf-8", utf_8)):
+    # Without the byte order mark, which is a character less in UTF-8.
+    for encoding, num_characters in (("latin-1", latin_1), ("utf-8", utf_8 - 1)):
         corpus = text.load(name, encoding)
         assert len(corpus.characters) == num_characters
         assert corpus.tokens.dtype == np.uint8
-        assert text.decode(corpus.tokens, corpus.characters) == path.read_text(encoding=encoding)
+        content = path.read_text(encoding=encoding).removeprefix("\ufeff")
+        assert text.decode(corpus.tokens, corpus.characters) == content
 
 
 def test_a_book_is_one_known_file_which_is_checked_before_it_is_decoded(tmp_path, monkeypatch):
@@ -112,6 +114,34 @@ def test_a_text_with_nothing_to_learn_is_refused(content, encoding, expected, tm
     path = tmp_path / "some.txt"
     path.write_bytes(content)
     assert f"no characters but {expected}" in load_error(str(path), encoding)
+
+
+QUOTED = "\u201cThe frog\u201d, said h\u00e9.\n" * 20
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"])
+@pytest.mark.parametrize("given", ["utf-8", "latin-1"])
+def test_the_encoding_that_fits_is_named(encoding, given, tmp_path):
+    (tmp_path / "tale.txt").write_bytes(QUOTED.encode(encoding))
+    is_refused = encoding.startswith(("utf-16", "utf-32")) or (encoding, given) == ("cp1252", "utf-8")
+    if is_refused:
+        message = load_error(str(tmp_path / "tale.txt"), given)
+        assert f"--config.encoding={encoding}" in message
+        given = message.rpartition("=")[2]
+    corpus = text.load(str(tmp_path / "tale.txt"), given)
+    assert (text.decode(corpus.tokens, corpus.characters) == QUOTED) == (given != "latin-1")
+
+
+def test_a_byte_order_mark_is_not_a_character(tmp_path):
+    for encoding, mark in (("utf-8", b"\xef\xbb\xbf"), ("utf-16-le", b"\xff\xfe"), ("utf-16-be", b"\xfe\xff")):
+        (tmp_path / "tale.txt").write_bytes(mark + QUOTED.encode(encoding))
+        assert "\ufeff" not in text.load(str(tmp_path / "tale.txt"), encoding).characters
+
+
+def test_a_tilde_is_the_users_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "tale.txt").write_text("frog")
+    assert text.load("~/tale.txt", "utf-8").characters == "fgor"
 
 
 # --- Tokens
