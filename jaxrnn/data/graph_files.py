@@ -140,8 +140,8 @@ def _edges(arrays: Mapping[str, Any], num_nodes: int) -> tuple[np.ndarray, np.nd
     """Both ends of each edge, int64 `[2, n]`, and its weight `[n]`."""
     found = arrays["edges"]
     if scipy.sparse.issparse(found):
-        found = found.tocoo()
-        ends, weights = np.stack([found.row, found.col]), found.data
+        matrix = scipy.sparse.coo_array(found)
+        ends, weights = np.stack([matrix.row, matrix.col]), matrix.data
     else:
         if found.ndim != 2 or 2 not in found.shape:
             raise ValueError(f"edges should be two numbers in each row, but have the shape {found.shape}")

@@ -87,14 +87,14 @@ def to_matrix(found: Recorded) -> "scipy.sparse.csr_array":
         if (array := to_array(found)).ndim != 2:
             raise ValueError(f"an array of shape {array.shape}, not of rows and columns")
         return scipy.sparse.csr_array(array)
+    matrix: Any
     state = found.state
     shape, places = state["_shape"], [state.get(name) for name in ("row", "col")]
     match found.layout:
         case "lil":  # Arrays of lists: the columns and the values of each row.
-            columns, values = (list(itertools.chain.from_iterable(state[name].state[-1])) for name in ("rows", "data"))
-            lengths = [len(row) for row in state["rows"].state[-1]]
-            starts = np.cumsum([0, *lengths])
-            matrix = scipy.sparse.csr_array((np.array(values), _indices(np.array(columns, int)), starts), shape=shape)
+            listed, numbers = (list(itertools.chain.from_iterable(state[name].state[-1])) for name in ("rows", "data"))
+            ends = np.cumsum([0, *(len(row) for row in state["rows"].state[-1])])
+            matrix = scipy.sparse.csr_array((np.array(numbers), _indices(np.array(listed, int)), ends), shape=shape)
         case "coo":
             rows, columns = (_indices(to_array(place)) for place in state.get("coords", places))
             matrix = scipy.sparse.coo_array((to_array(state["data"]), (rows, columns)), shape=shape)
