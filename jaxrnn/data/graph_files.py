@@ -139,8 +139,8 @@ def _task(arrays: Mapping[str, Any]) -> NodeTask:
 def _edges(arrays: Mapping[str, Any], num_nodes: int) -> tuple[np.ndarray, np.ndarray]:
     """Both ends of each edge, int64 `[2, n]`, and its weight `[n]`."""
     found = arrays["edges"]
-    if scipy.sparse.issparse(found):
-        matrix = scipy.sparse.coo_array(found)
+    if hasattr(found, "tocoo"):
+        matrix = found.tocoo()
         ends, weights = np.stack([matrix.row, matrix.col]), matrix.data
     else:
         if found.ndim != 2 or 2 not in found.shape:
