@@ -119,9 +119,7 @@ def _forecast() -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string(
-        "workdir", None, "Directory of runs of text, forecast or molecules, or of imported weights."
-    )
+    flags.DEFINE_string("workdir", None, "Directory of runs of text, forecast or molecules, or of imported weights.")
     flags.DEFINE_string("signals", None, "CSV file whose last rows are read: forecasts what comes next, node by node.")
     flags.DEFINE_multi_string("smiles", None, "A molecule to predict for; may be given several times.")
     flags.DEFINE_string("smiles_file", None, "A file whose lines begin with the SMILES of a molecule to predict for.")

@@ -6,35 +6,36 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.arrays import Array, Initializer, Key
+from jaxrnn.arrays import Array
 from jaxrnn.cells.base import GeneralCell, recurrent_matrix, zero_start
+from jaxrnn.cells.graph import init_taps, shift_by, shifted
 from jaxrnn.cells.gru import GRU_CHO
 from jaxrnn.cells.rnn import RNNCarry
 
 
 class GraphGRUChoParams(NamedTuple):
-    """``w_x [M, D, 3H]``, ``w_h [M, H, 3H]``, ``b [3H]`` in the order r, u, n, and the M shifts.
+    """``w_x [M, D, 3H]``, ``w_h [M, H, 3H]``, ``b [3H]`` in the order r, u, n, and the shift.
 
-    ``3H (M (D + H) + 1)`` numbers. Each shift is a matrix ``[N, N]``, or None for the identity. As `init` gives them,
-    there are none: ``params._replace(shifts=(S, ...))`` sets them.
+    ``3H (M (D + H) + 1)`` numbers. ``shift`` is one, as in `jaxrnn.cells.graph`, whose powers 0 to M - 1 are taken; or
+    a tuple of M, where None is the identity. As `init` gives them, there is none: ``params._replace(shift=S)`` sets it.
     """
 
     w_x: Array
     w_h: Array
     b: Array
-    shifts: Any = None
+    shift: Any = None
 
 
-def _shifted(shifts: Any, x: Array) -> list[Array]:
+def _shifted(shift: Any, x: Array, num_taps: int) -> list[Array]:
     """``[S_1 x, ..., S_M x]``, each ``[N, *batch, D]``, of ``x [N, *batch, D]``."""
-    return [x if shift is None else jnp.tensordot(shift, x, (1, 0)) for shift in shifts]
+    if type(shift) is tuple:
+        return [x if one is None else shift_by(one, x) for one in shift]
+    return shifted(shift, x, num_taps)
 
 
 def _project(params: GraphGRUChoParams, x: Array) -> Array:
-    if params.shifts is None:
-        raise ValueError("the parameters have no graph yet: params._replace(shifts=(S, ...)) gives them one")
     # Its product with w_x is made in the step: it would be many times as wide, and wait in memory.
-    return jnp.concatenate(_shifted(params.shifts, x), axis=-1)
+    return jnp.concatenate(_shifted(params.shift, x, len(params.w_x)), axis=-1)
 
 
 def _by_gate(w: Array) -> list[Array]:
@@ -52,9 +53,9 @@ def _gates(params: GraphGRUChoParams, h: Array, z: Array) -> tuple[Array, Array,
     w_r, w_u, w_n = _by_gate(params.w_h)
     w_x = params.w_x.reshape(-1, params.w_x.shape[-1])
     a_r, a_u, a_n = (z @ w + b for w, b in zip(_by_gate(w_x), _by_gate(params.b), strict=True))
-    seen = _shifted(params.shifts, h)
+    seen = _shifted(params.shift, h, len(params.w_h))
     reset, update = jax.nn.sigmoid(a_r + _product(seen, w_r)), jax.nn.sigmoid(a_u + _product(seen, w_u))
-    seen_reset = _shifted(params.shifts, reset * h)
+    seen_reset = _shifted(params.shift, reset * h, len(params.w_h))
     return reset, update, jnp.tanh(a_n + _product(seen_reset, w_n)), seen, seen_reset
 
 
@@ -69,15 +70,21 @@ def _next_forward(params: GraphGRUChoParams, h: Array, z: Array) -> tuple[Array,
     return (1 - update) * candidate + update * h, (params, h, z, gates)
 
 
+def _sum(cotangent: Array, other: Array) -> Array:
+    """Of two cotangents; those of integers, such as the ends of edges, are none."""
+    return cotangent if cotangent.dtype == jax.dtypes.float0 else cotangent + other
+
+
 def _next_backward(saved: Any, d_next: Array) -> tuple[GraphGRUChoParams, Array, Array]:
     params, h, z, (reset, update, candidate, seen, seen_reset) = saved
     w_r, w_u, w_n = _by_gate(params.w_h)
+    shift_all = functools.partial(_shifted, num_taps=len(params.w_h))
     d_n = d_next * (1 - update) * (1 - candidate**2)
     d_u = d_next * (h - candidate) * update * (1 - update)
-    _, pull_reset = jax.vjp(_shifted, params.shifts, reset * h)
-    d_shifts, d_reset_h = pull_reset([d_n @ n.T for n in w_n])
+    _, pull_reset = jax.vjp(shift_all, params.shift, reset * h)
+    d_shift, d_reset_h = pull_reset([d_n @ n.T for n in w_n])
     d_r = d_reset_h * h * reset * (1 - reset)
-    _, pull = jax.vjp(_shifted, params.shifts, h)
+    _, pull = jax.vjp(shift_all, params.shift, h)
     more, d_h = pull([d_r @ r.T + d_u @ u.T for r, u in zip(w_r, w_u, strict=True)])
 
     def weights(*pairs: tuple[Array, Array]) -> Array:
@@ -91,7 +98,7 @@ def _next_backward(saved: Any, d_next: Array) -> tuple[GraphGRUChoParams, Array,
         w_x=weights((z, d_r), (z, d_u), (z, d_n)).reshape(params.w_x.shape),
         w_h=jnp.stack([weights((s, d_r), (s, d_u), (s_n, d_n)) for s, s_n in zip(seen, seen_reset, strict=True)]),
         b=weights((ones, d_r), (ones, d_u), (ones, d_n))[0],
-        shifts=jax.tree.map(jnp.add, d_shifts, more),
+        shift=jax.tree.map(_sum, d_shift, more),
     )
     d_z = functools.reduce(jnp.add, [d @ w.T for d, w in zip((d_r, d_u, d_n), _by_gate(w_x), strict=True)])
     return d_params, d_next * update + d_reset_h * reset + d_h, d_z
@@ -103,25 +110,23 @@ _next.defvjp(_next_forward, _next_backward)
 def _advance(params: GraphGRUChoParams, carry: RNNCarry, z: Array) -> tuple[RNNCarry, Array, dict[str, Array]]:
     """``h = (1-u)*n + u*h'`` with ``n = tanh(sum_m S_m x W_m + b + S_m (r*h') V_m)``, as T-GCN and DCRNN print it."""
     h = _next(params, carry.h, z)
-    gates = _gates(params, carry.h, z)  # Computed only where they are read.
-    return RNNCarry(h), h, dict(zip("run", gates, strict=False))
+    reset, update, candidate, *_ = _gates(params, carry.h, z)  # Computed only where they are read.
+    return RNNCarry(h), h, {"r": reset, "u": update, "n": candidate}
 
 
-def graph_gru_cho(num_shifts: int) -> GeneralCell:
-    """The cell with a stack of so many shifts: ``sum_m S_m x W_m`` in place of each product ``x W``.
+@functools.cache
+def graph_gru_cho(num_taps: int) -> GeneralCell:
+    """The GRU of Cho et al. (2014) with ``sum_m S_m x W_m``, of M taps, in place of each product ``x W``.
 
-    T-GCN has one shift, DCRNN the identity and the powers of both random walks. A cell starts as `num_shifts` of the
-    GRU, each matrix divided by the root of their number.
+    T-GCN has one shift, ``(S,)`` (Zhao et al. 2020), DCRNN the identity and the powers of both random walks (Li et al.
+    2018). A cell starts as M of the GRU, each matrix divided by ``sqrt(M)``.
+
+    Raises:
+        ValueError: M < 1.
     """
-
-    def init(key: Key, input_size: int, hidden_size: int, initializer: Initializer) -> GraphGRUChoParams:
-        keys = jax.random.split(key, num_shifts)
-        w_x, w_h, b = zip(*(GRU_CHO.init(key, input_size, hidden_size, initializer) for key in keys), strict=True)
-        return GraphGRUChoParams(jnp.stack(w_x) / num_shifts**0.5, jnp.stack(w_h) / num_shifts**0.5, b[0])
-
     return GeneralCell(
         params_type=GraphGRUChoParams,
-        init=init,
+        init=init_taps(GRU_CHO, GraphGRUChoParams, num_taps),
         start=zero_start(RNNCarry),
         project=_project,
         is_rowwise=False,

@@ -1,7 +1,6 @@
 """The GRU, with the reset gate behind the recurrent product (cuDNN, PyTorch) or before it (Cho et al. 2014)."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -79,18 +78,13 @@ class GRUChoParams(NamedTuple):
     b: Array
 
 
-def gru_cho_advance(
-    params: Any, carry: RNNCarry, z: Array, multiply: Callable[[Array, Array], Array] = jnp.matmul
-) -> tuple[RNNCarry, Array, dict[str, Array]]:
-    """``h = (1-u)*n + u*h'`` with ``n = tanh(W_nx x + b + W_nh (r*h'))``, as printed in Cho et al. 2014.
-
-    The products of a state and columns of ``w_h`` are those of `multiply`.
-    """
+def _gru_cho_advance(params: GRUChoParams, carry: RNNCarry, z: Array) -> tuple[RNNCarry, Array, dict[str, Array]]:
+    """``h = (1-u)*n + u*h'`` with ``n = tanh(W_nx x + b + W_nh (r*h'))``, as printed in Cho et al. 2014."""
     hidden_size = carry.h.shape[-1]
     w_gates, w_candidate = jnp.split(params.w_h, [2 * hidden_size], axis=-1)
     z_gates, z_candidate = jnp.split(z, [2 * hidden_size], axis=-1)
-    reset, update = jnp.split(jax.nn.sigmoid(z_gates + multiply(carry.h, w_gates)), 2, axis=-1)
-    candidate = jnp.tanh(z_candidate + multiply(reset * carry.h, w_candidate))
+    reset, update = jnp.split(jax.nn.sigmoid(z_gates + carry.h @ w_gates), 2, axis=-1)
+    candidate = jnp.tanh(z_candidate + (reset * carry.h) @ w_candidate)
     h = (1 - update) * candidate + update * carry.h
     return RNNCarry(h), h, {"r": reset, "u": update, "n": candidate}
 
@@ -101,7 +95,7 @@ GRU_CHO = GeneralCell(
     init=affine_init(GRUChoParams, "run"),
     project=affine,
     weight=recurrent_matrix,
-    advance=gru_cho_advance,
+    advance=_gru_cho_advance,
 )
 
 CELLS: dict[str, Cell] = {"gru": GRU, "gru_cho": GRU_CHO}

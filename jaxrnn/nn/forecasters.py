@@ -5,8 +5,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxrnn.arrays import Array, Key
-from jaxrnn.cells import CELLS, graph_cell
-from jaxrnn.cells.graph_gru_cho import graph_gru_cho
+from jaxrnn.cells import CELLS, graph_cell, graph_gru_cho
 from jaxrnn.nn.modules import cell_params
 from jaxrnn.recurrence import unroll
 
@@ -74,7 +73,7 @@ class Forecaster(nn.Module):
             cell, given = graph_cell(CELLS["lstm"], self.num_taps), {"shift": shifts[0]}
         else:
             own = () if self.model == "tgcn" else (None,)
-            cell, given = graph_gru_cho(len(own) + len(shifts)), {"shifts": (*own, *shifts)}
+            cell, given = graph_gru_cho(len(own) + len(shifts)), {"shift": (*own, *shifts)}
         params = cell_params(self, cell, xs.shape[-1], self.hidden_size, glorot)
         carry, _ = unroll(cell, params._replace(**given), xs)
         kernel = self.param("head", nn.initializers.glorot_uniform(), (self.hidden_size, self.horizon))

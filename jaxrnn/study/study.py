@@ -141,7 +141,8 @@ class Study:
         measure: ``measure(config, directory) -> rows``, for a study that trains nothing.
         model: ``model(config, data)``, what is trained, as `jaxrnn.load` gives it; data as below.
         row: the model of these rows.
-        choices: by field of the config, the names that it takes, where its type does not say them.
+        choices: by field of the config, the names that it takes, where its type does not say them; ``folder:DIR``
+            stands for all that begin with ``folder:``.
         check: raises `ConfigError` for what neither the dataclass nor `choices` can know.
         data: what ``config.json`` says of the data.
         finish: ``finish(path, rows)``, once all runs have ended.
@@ -184,8 +185,10 @@ class Study:
         """Raises a `ConfigError` for a config that this study cannot have."""
         for name, choices in self.choices.items():
             value = getattr(config, name)
+            kinds = tuple(one.partition(":")[0] + ":" for one in choices if ":" in one)
             for one in value if isinstance(value, tuple) else (value,):
-                check_one_of(name, one, [*choices])
+                if not one.startswith(kinds):
+                    check_one_of(name, one, [*choices])
         self.check(config)
 
 

@@ -97,20 +97,21 @@ def test_one_node_and_one_tap_are_the_plain_cell(name, x64):
     oracles.assert_close(on_graph, run(PLAIN_CELLS[name], plain, xs), 1e-12)
 
 
-def test_filters_of_several_shifts_are_added_and_powers_may_begin_later(x64):
+def test_shifts_of_any_kind_are_added(x64):
     """A step of DCRNN, and of T-GCN, against products of matrices."""
     rng = np.random.default_rng(2)
     walks, xs = oracles.draw(rng, 2, N, N), oracles.draw(rng, T, N, B, D)
-    cell = graph_gru_cho(3, num_shifts=2)
+    cell, shifts = graph_gru_cho(5), (None, *(np.linalg.matrix_power(walk, k) for walk in walks for k in (1, 2)))
     params = cell.init(jax.random.key(0), D, H, lambda key, name, shape, H: jax.random.normal(key, shape))
-    assert params.w_h.shape == (2, 3, H, 3 * H)
-    z = sum(np.linalg.matrix_power(walks[m], k) @ xs[0, :, 0] @ params.w_x[m, k] for m in range(2) for k in range(3))
-    found = cell.project(params._replace(shift=walks), xs[0])[:, 0]
-    np.testing.assert_allclose(found, z + params.b, rtol=1e-12)
+    assert params.w_h.shape == (5, H, 3 * H)
+    products = [np.eye(N), *shifts[1:]]
+    expected = np.concatenate([shift @ xs[0, :, 0] for shift in products], axis=-1)
+    found = cell.project(params._replace(shift=shifts), xs[0])[:, 0]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
-    cell, taps = graph_gru_cho(1, first_power=1), [leaf[0, :1] if leaf.ndim > 1 else leaf for leaf in params[:3]]
+    cell, taps = graph_gru_cho(1), [leaf[:1] if leaf.ndim > 1 else leaf for leaf in params[:3]]
     w_x, w_h, b = (np.asarray(leaf) for leaf in taps)
-    _, ys = run(cell, cell.params_type(*taps, walks[0]), xs)
+    _, ys = run(cell, cell.params_type(*taps, (walks[0],)), xs)
     h = np.zeros((N, H))
     for x in xs[:, :, 0]:
         r, u = np.split(

@@ -65,7 +65,7 @@ def test_the_cell_is_its_equation():
     cell = graph_gru_cho(3)
     with jax.enable_x64(True):
         params = cell.init(jax.random.key(0), 2, 4, torch_uniform)
-        params = params._replace(shifts=tuple(None if s is None else jnp.asarray(s) for s in shifts))
+        params = params._replace(shift=tuple(None if s is None else jnp.asarray(s) for s in shifts))
         xs = rng.standard_normal((3, 5, 2, 2))
         _, ys = unroll(cell, params, jnp.asarray(xs))
     w_x, w_h, b = (np.asarray(x, np.float64) for x in params[:3])
@@ -88,7 +88,7 @@ def test_the_cells_own_gradient_is_that_of_differences():
         keys = jax.random.split(jax.random.key(1), 3)
         params = cell.init(keys[0], 1, 3, torch_uniform)
         params = jax.tree.map(lambda x: x.astype(float), params)
-        params = params._replace(shifts=(None, jax.random.normal(keys[1], (4, 4), float)))
+        params = params._replace(shift=(None, jax.random.normal(keys[1], (4, 4), float)))
         xs = jax.random.normal(keys[2], (3, 4, 2, 1), float)
 
         @jax.jit
