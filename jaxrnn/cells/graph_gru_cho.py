@@ -103,8 +103,8 @@ _next.defvjp(_next_forward, _next_backward)
 def _advance(params: GraphGRUChoParams, carry: RNNCarry, z: Array) -> tuple[RNNCarry, Array, dict[str, Array]]:
     """``h = (1-u)*n + u*h'`` with ``n = tanh(sum_m S_m x W_m + b + S_m (r*h') V_m)``, as T-GCN and DCRNN print it."""
     h = _next(params, carry.h, z)
-    gates = _gates(params, carry.h, z)  # Computed only where they are read.
-    return RNNCarry(h), h, dict(zip("run", gates, strict=False))
+    reset, update, candidate, *_ = _gates(params, carry.h, z)  # Computed only where they are read.
+    return RNNCarry(h), h, {"r": reset, "u": update, "n": candidate}
 
 
 def graph_gru_cho(num_shifts: int) -> GeneralCell:
