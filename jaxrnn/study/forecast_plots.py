@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from jaxrnn.study.plots import BLUE, COLOURS, GREY, MARKERS, STYLES, Line, _legend, _panels
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from jaxrnn.study.plots import Figure
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from jaxrnn.study.survival import SurvivalCurve
 # Functions import it: every binary knows how to draw, and few of them do, for a quarter of a second.
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Figure
     from matplotlib.legend import Legend
 
 # Okabe and Ito (2008), "Color Universal Design": told apart with any colour vision, on light and on dark.
