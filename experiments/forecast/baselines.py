@@ -24,8 +24,8 @@ def measure(problem: Problem) -> dict[str, dict[str, Any]]:
     truth, counts = problem.values[rows], problem.seen[rows] & test.counts[..., None]
     found = {}
     for name, forecast in forecasts(problem).items():
-        sums = totals(forecast.astype(np.float64) - truth, counts)
-        measured = summary(*(x.astype(np.float32) for x in sums), problem.blocks)
+        squares, magnitudes, numbers = totals(forecast.astype(np.float64) - truth, counts)
+        measured = summary(squares, magnitudes, numbers, problem.blocks)
         found[name] = {key: np.asarray(value, np.float64).tolist() for key, value in measured.items()}
     return found
 

@@ -172,7 +172,7 @@ def arrays(config: Any, problem: Problem) -> dict[str, Any]:
     }
 
 
-def predict(model: Forecaster, params: PyTree, data: PyTree, starts: Array, input_length: int) -> Array:
+def predict(model: Forecaster, params: PyTree, data: PyTree, starts: Any, input_length: int) -> Array:
     """Scaled predictions ``[horizon, N, B]`` of the windows that begin at ``starts [B]``."""
     xs = data["features"][starts[:, None] + jnp.arange(input_length)]
     return model.apply({"params": params}, jnp.transpose(xs, (1, 2, 0, 3)), data["shifts"])
@@ -186,8 +186,7 @@ def build(config: Config) -> Training:
 
     def errors(params: PyTree, data: PyTree, part: Windows) -> tuple[Array, Array]:
         """Scaled errors ``[horizon, N, B]`` of windows, and whether they count."""
-        rows = part.starts[:, None] + length + jnp.arange(config.horizon)
-        rows = jnp.minimum(rows, len(data["targets"]) - 1)
+        rows = jnp.minimum(part.starts[:, None] + length + jnp.arange(config.horizon), len(data["targets"]) - 1)
         targets, seen = (jnp.transpose(data[name][rows], (1, 2, 0)) for name in ("targets", "seen"))
         return predict(model, params, data, part.starts, length) - targets, seen & part.counts.T[:, None]
 

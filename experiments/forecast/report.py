@@ -62,7 +62,7 @@ def baseline_arms(arms: Sequence[Arm]) -> list[Arm]:
                 for name, row in known["found"].items():
                     setting = {**problem, "model": name}
                     run = Run(name, 0, {}, path, row, data=arm.data)
-                    key = json.dumps([arm.source, setting])
+                    key = json.dumps([arm.source, arm.data, setting])
                     found.setdefault(
                         key, Arm(SCHEME.name(setting), setting, arm.source, [run], arm.data, is_trained=False)
                     )
@@ -197,11 +197,11 @@ def _horizon_figure(evidence: Evidence) -> list[Figure]:
     """Errors against the horizon, a picture for each thing that is forecast."""
     problems: dict[str, list[Arm]] = {}
     for _, arm in evidence.rows():
-        if arm.setting["horizon"] > 1:
+        if arm and arm.setting["horizon"] > 1:
             problems.setdefault(json.dumps([arm.source, problem_of(arm.setting, arm.data)]), []).append(arm)
     figures = []
     for number, arms in enumerate(problems.values(), start=1):
-        panels = {}
+        panels: dict[str, list[plots.Line]] = {}
         for name in ("rmse", "mae"):
             lines, horizons = [], np.arange(1, arms[0].setting["horizon"] + 1)
             for i, arm in enumerate(arms):

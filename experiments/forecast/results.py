@@ -41,7 +41,8 @@ def finish(path: Path, rows: Sequence[Row]) -> None:
         )
         groups.setdefault(json.dumps(values), (config, []))[1].append(row)
     known: dict[str, dict[str, Any]] = {}
-    lines, figures = [[*swept, "row", "node", "horizon", "truth", "mean", "spread"]], []
+    lines = [[*swept, "row", "node", "horizon", "truth", "mean", "spread"]]
+    figures: list[dict[str, Any]] = []
     for config, of_setting in groups.values():
         problem = pose(config)
         fields = problem_of(dataclasses.asdict(config), {"sha256": problem.signals.sha256})

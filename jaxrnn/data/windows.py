@@ -61,7 +61,7 @@ def divide(num_rows: int, input_length: int, horizon: int, split: tuple[float, f
                 f"the {part} part has no window: of {num_rows} rows it has {end - begin}, a window has {input_length} "
                 f"and {horizon} behind them"
             )
-    return Parts(*found.values(), train_rows=train_end)
+    return Parts(found["training"], found["validation"], found["test"], found["fitted"], train_end)
 
 
 def _windows(begin: int, end: int, num_rows: int, input_length: int, horizon: int, *, reaches_back: bool) -> Windows:

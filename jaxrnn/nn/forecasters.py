@@ -1,11 +1,14 @@
 """Forecasters of signals on a graph: a recurrent layer on the graph, and a linear map to all horizons."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
 from jaxrnn.arrays import Array, Key
-from jaxrnn.cells import CELLS, graph_cell, graph_gru_cho
+from jaxrnn.cells import Cell, graph_cell, graph_gru_cho
+from jaxrnn.cells.lstm import LSTM
 from jaxrnn.nn.modules import cell_params
 from jaxrnn.recurrence import unroll
 
@@ -69,8 +72,10 @@ class Forecaster(nn.Module):
 
         `shifts` are those of `shifts_of`.
         """
+        cell: Cell
+        given: dict[str, Any]
         if self.model == "graph_lstm":
-            cell, given = graph_cell(CELLS["lstm"], self.num_taps), {"shift": shifts[0]}
+            cell, given = graph_cell(LSTM, self.num_taps), {"shift": shifts[0]}
         else:
             own = () if self.model == "tgcn" else (None,)
             cell, given = graph_gru_cho(len(own) + len(shifts)), {"shift": (*own, *shifts)}
