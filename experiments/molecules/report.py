@@ -180,6 +180,15 @@ def _published(arm: Arm) -> str:
     return f"{PUBLISHED[key]:.2f}" if is_papers and key in PUBLISHED else NONE
 
 
+ARMS = ArmScheme(
+    Config,
+    ("task", "model", "dataset", "target", "split", "head"),
+    _label,
+    problem=("task", "dataset", "target", "split"),
+    paper=PAPER,
+    normalize=_normalize,
+)
+
 STUDY = Study(
     name="molecules",
     title="Molecules",
@@ -190,14 +199,7 @@ STUDY = Study(
     data=describe,
     finish=finish,
     choices={"model": [name for names in MODELS.values() for name in names]},
-    arms=ArmScheme(
-        Config,
-        ("task", "model", "dataset", "target", "split", "head"),
-        _label,
-        problem=("task", "dataset", "target", "split"),
-        paper=PAPER,
-        normalize=_normalize,
-    ),
+    arms=ARMS,
     quantities=[rmse, mae, rmsd],
     metrics=("loss", "validation_rmse", "validation_mae"),
     claims=[
@@ -248,7 +250,7 @@ STUDY = Study(
         "Errors of the test; the published ones are mean squares over five folds (Duvenaud et al. 2015); brackets are "
         "95 % intervals over seeds",
         [("published MSE", _published), mse.cells, rmse.cells, mae.cells],
-        lambda arm: STUDY.arms.is_paper(arm),
+        ARMS.is_paper,
     ),
     sections={
         "Errors": [
