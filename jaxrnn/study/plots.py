@@ -196,13 +196,14 @@ def decays(panels: Mapping[str, Sequence[Band]], xlabel: str, ylabel: str) -> Fi
 
 @dataclass(frozen=True)
 class Line:
-    """A line of `scaling`: `[k]` sizes and values; dashed is what was not measured."""
+    """A line of `scaling` or `lines`: `[k]` sizes and values; dashed is what was not measured, points have no line."""
 
     label: str
     colour: str
     x: NDArray
     y: NDArray
     dashed: bool = False
+    points: bool = False
 
 
 def scaling(panels: Mapping[str, tuple[Sequence[Line], float | None]], xlabel: str) -> Figure:
@@ -221,6 +222,18 @@ def scaling(panels: Mapping[str, tuple[Sequence[Line], float | None]], xlabel: s
         if sizes[-1] < 100 * sizes[0]:  # Too few powers of ten to read.
             axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
             axes.xaxis.set_minor_locator(NullLocator())
+        _legend(axes)
+    return figure
+
+
+def lines(panels: Mapping[str, Sequence[Line]], xlabel: str, ylabel: str) -> Figure:
+    """Values against a number on linear axes, a panel for each title."""
+    figure, drawn = _panels(panels.items(), 4.8, 3.6)
+    for axes, shown in drawn:
+        for i, line in enumerate(shown):
+            style, marker = ("--", "") if line.dashed else ("" if line.points else "-", MARKERS[i % len(MARKERS)])
+            axes.plot(line.x, line.y, style, marker=marker, markersize=4, color=line.colour, label=line.label)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
         _legend(axes)
     return figure
 
@@ -354,19 +367,20 @@ def _moved_in(values: Sequence[float]) -> NDArray[np.float64]:
 def node_values(
     panels: Mapping[str, Sequence[float]], names: str, places: Sequence[tuple[float, float]], edges: NDArray
 ) -> Figure:
-    """One picture of a small graph for each title, its nodes coloured by their values in `0..1`; white ones have none.
+    """One picture of a graph for each title, its nodes coloured by their values in `0..1`; white ones have none.
 
-    Each node has a letter as its name, and a place; edges are `[2, E]` nodes.
+    Each node has a place, and of a small graph a letter as its name; edges are `[2, E]` nodes.
     """
-    figure, drawn = _panels(panels.items(), 3.6, 2.3)
+    figure, drawn = _panels(panels.items(), 3.6, 2.3 if names else 3.3)
     x, y = np.array(places, np.float64).T
+    size, width = (420, 1.0) if names else (28, 0.3)
     for axes, values in drawn:
-        axes.plot(x[edges], y[edges], color=GREY, linewidth=1, zorder=1)
+        axes.plot(x[edges], y[edges], color=GREY, linewidth=width, zorder=1)
         # Small values are to be told from none.
         strengths: Any = [0.15 + 0.85 * min(value, 1) ** 0.5 if value else 0 for value in values]
-        axes.scatter(x, y, s=420, c="white", edgecolors=GREY, zorder=2)
-        axes.scatter(x, y, s=420, c=SKY, alpha=strengths, linewidths=0, zorder=3)
-        for name, value, at in zip(names, values, places, strict=True):
+        axes.scatter(x, y, s=size, c="white", edgecolors=GREY, zorder=2)
+        axes.scatter(x, y, s=size, c=SKY if names else BLUE, alpha=strengths, linewidths=0, zorder=3)
+        for name, value, at in zip(names, values, places, strict=False):
             # Nearly black, which stays: the discs are light for every reader.
             axes.annotate(name, at, ha="center", va="center", color="#111111", zorder=4)
             if value:

@@ -1,7 +1,10 @@
 """Binary palindromes: predict the last symbol, which is the first one that is not padding (Soons 2020)."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrnn.data.formal.task import BIT_ZERO, PAD, SequenceTask
 
@@ -41,6 +44,22 @@ def sample(key: jax.Array, batch_size: int, length: int) -> tuple[jax.Array, jax
     bit = (values[:, None] >> jnp.clip(place, 0, 3)) & 1
     symbols_tb = jnp.sum(jnp.where(is_covered, BIT_ZERO + bit, PAD), axis=0, dtype=jnp.int32)
     return symbols_tb[:-1], symbols_tb[-1] - BIT_ZERO
+
+
+def enumerate_all(digits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every palindrome of this length once, all equally probable: tokens ``[T, n]``, int8, and labels ``[n]``.
+
+    There are ``n = 2 * 9^ceil(digits / 2)``.
+    """
+    num_half = (digits + 1) // 2
+    halves = [
+        "".join(map("{:b}".format, values)) for values in itertools.product(range(_NUM_DIGIT_VALUES), repeat=num_half)
+    ]
+    longest = _padded_length(digits)
+    rows = [(bits + bits[::-1]).rjust(longest) for half in halves for bits in (half, half[::-1])]
+    text = np.frombuffer("".join(rows).encode(), np.uint8).reshape(len(rows), longest).T
+    tokens = np.where(text == ord(" "), PAD, BIT_ZERO + (text == ord("1"))).astype(np.int8)
+    return tokens[:-1], tokens[-1].astype(np.int64) - BIT_ZERO
 
 
 def _padded_length(digits: int) -> int:
