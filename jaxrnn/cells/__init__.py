@@ -10,7 +10,7 @@ import pkgutil
 from jaxrnn.cells.base import Cell, GeneralCell, LinearCell, ProductCell
 from jaxrnn.cells.gated import gated_cell
 from jaxrnn.cells.graph import graph_cell
-from jaxrnn.cells.graph_gru_cho import graph_gru_cho
+from jaxrnn.cells.graph_gru import graph_gru_cho
 from jaxrnn.cells.initializers import INITIALIZERS, kaiming, orthogonal, torch_uniform
 from jaxrnn.cells.lstm import LSTMCarry, LSTMParams, PeepholeParams
 from jaxrnn.cells.wrappers import in_dtype, with_dropout

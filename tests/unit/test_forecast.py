@@ -10,7 +10,7 @@ import pytest
 from configs.forecast import Config
 from experiments.forecast import STUDY, baselines, build, errors, results, sample
 from jaxrnn.cells import torch_uniform
-from jaxrnn.cells.graph_gru_cho import graph_gru_cho
+from jaxrnn.cells.graph_gru import graph_gru_cho
 from jaxrnn.data.files import DataError
 from jaxrnn.nn.forecasters import Forecaster, normalized, shifts_of, walks
 from jaxrnn.recurrence import unroll
