@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 comma := ,
 READY := $(VENV)/ready$(subst $(comma),-,$(addprefix -,$(EXTRAS)))
 
-.PHONY: setup reproduce test test-system parity soak bench lint readme
+.PHONY: setup reproduce test test-system parity soak bench docs lint readme
 setup: $(READY)
 
 $(READY): requirements.txt pyproject.toml
@@ -36,10 +36,15 @@ soak: setup  ## faults and made-up input in full, half an hour
 bench: setup  ## speed, side by side with Flax and, where it is installed, PyTorch
 	$(BIN)/python -m experiments.benchmark
 
-lint: setup
+docs: setup  ## the pages in docs/_build/html; a warning is an error, as is a public name that the reference lacks
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs]'
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -b html docs docs/_build/html
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -b coverage docs docs/_build/coverage
+
+lint: setup docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-readme: setup  ## renews the README's results from experiments/results
+readme: setup  ## renews the results in README and docs from experiments/results
 	$(BIN)/python -m experiments.readme

@@ -1,59 +1,85 @@
-"""Writes the README's results and pictures from the archived results: ``python -m experiments.readme``."""
+"""Writes the results and pictures of README and docs from the archived results: ``python -m experiments.readme``."""
 
 import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 
 from experiments import _cli
 from experiments.benchmark.speed import grid_tables, speed_table
 from experiments.report import ARCHIVE, find_studies, read
 from jaxrnn.rundir.directory import RunError
-from jaxrnn.study.page import Figure, Table, leaves, table_markdown
+from jaxrnn.study.format import NONE
+from jaxrnn.study.page import Block, Figure, Section, Table, leaves, table_markdown
 from jaxrnn.study.report import make_sections
+from jaxrnn.study.study import Study
 
 README, DOCS = _cli.ROOT / "README.md", _cli.ROOT / "docs"
+FOUND, SPEED = DOCS / "studies.md", DOCS / "speed.md"
 FIGURES = {"survival": "survival", "gradients": "gradients_decay", "text": "text_training"}
-"""The README's pictures by their files in `docs`, each a figure of the page."""
+"""Pictures by their files in `docs`, each a figure of the page."""
 WRITTEN, MODEL = "The paper's unfinished sentences", "grimm"
 """How the caption of what the character model writes begins, and of which model it is shown."""
+VERDICTS = ("holds", "does not hold", "undecided")
 
 
-def with_results(text: str) -> tuple[str, dict[str, str]]:
-    """The README's text with what stands between its marks renewed, and its pictures as SVG, by file."""
-    text = _renewed(text, "speed", table_markdown(speed_table(ARCHIVE)))
-    text = _renewed(text, "grid", "\n\n".join(table_markdown(table) for table in grid_tables(ARCHIVE)))
-    sections = make_sections(find_studies(), read([], ARCHIVE))
-    brief = [_plain(block) for block in leaves(sections[:1]) if isinstance(block, Table | str)]
+def renewed() -> dict[Path, str]:
+    """The files that hold results, by path: pages with what stands between their marks renewed, pictures as SVG."""
+    studies = find_studies()
+    sections = make_sections(studies, read([], ARCHIVE))
+    brief = {one.title.removeprefix("In brief: "): one.blocks for one in sections[0].blocks if isinstance(one, Section)}
     (written,) = [b for b in leaves(sections) if isinstance(b, Table) and b.caption.startswith(WRITTEN)]
     chosen = [row for row in written.rows if row[0] == MODEL]
-    text = _renewed(text, "results", "\n\n".join(brief))
-    text = _renewed(text, "written", _plain(Table(written.caption, written.columns, chosen)))
+    results = [part for title, blocks in brief.items() for part in (f"## {title}", *map(_plain, leaves(blocks)))]
+    found = replaced(FOUND.read_text(), "results", "\n\n".join(part for part in results if part))
+    grid = "\n\n".join(map(table_markdown, grid_tables(ARCHIVE)))
+    pages = {
+        README: replaced(README.read_text(), "studies", table_markdown(_studies(studies, brief))),
+        FOUND: replaced(found, "written", _plain(Table(written.caption, written.columns, chosen))),
+        SPEED: replaced(replaced(SPEED.read_text(), "speed", table_markdown(speed_table(ARCHIVE))), "grid", grid),
+    }
     figures = {block.name: block.svg for block in leaves(sections) if isinstance(block, Figure)}
-    return text, {f"{file}.svg": figures[name] for file, name in FIGURES.items()}
+    return pages | {DOCS / f"{file}.svg": figures[name] for file, name in FIGURES.items()}
 
 
-def _plain(block: Table | str) -> str:
-    """Without links into the page, and without the column of sources."""
-    if isinstance(block, Table):
-        kept = [i for i, column in enumerate(block.columns) if column != "source"]
-        rows = [[row[i] for i in kept] for row in block.rows]
-        return table_markdown(Table(block.caption, [block.columns[i] for i in kept], rows))
-    return re.sub(r"\[([^\]]*)\]\(#[^)]*\)", r"\1", block)
-
-
-def _renewed(text: str, name: str, content: str) -> str:
+def replaced(text: str, name: str, content: str) -> str:
+    """The text with this content between the marks of this name."""
     begin, end = f"<!-- {name}: make readme -->", f"<!-- end of {name} -->"
     before, _, rest = text.partition(begin)
     _, found, after = rest.partition(end)
     if not found:
-        raise RunError(f"{README}: should have the lines {begin!r} and {end!r}, in this order")
+        raise RunError(f"there should be the lines {begin!r} and {end!r}, in this order")
     return f"{before}{begin}\n\n{content}\n\n{end}{after}"
 
 
+def _studies(studies: Sequence[Study], brief: dict[str, Sequence[Block]]) -> Table:
+    """A row for each study: its command, and how many of its claims hold."""
+    rows = []
+    for study in sorted(studies, key=lambda study: (study.title not in brief, -len(study.claims), study.title)):
+        verdicts = Counter(re.findall(r": \*\*([a-z ]+)\*\*$", "\n".join(_texts(study.title, brief)), re.MULTILINE))
+        counts = [f"{verdict}: {verdicts[verdict]}" for verdict in VERDICTS if verdicts[verdict]]
+        archived = NONE if study.title in brief else "no archived runs"
+        rows.append([study.title, f"`python -m experiments.{study.name} --workdir=DIR`", ", ".join(counts) or archived])
+    return Table("Each study, its command, and its claims by the archived runs", ["study", "command", "claims"], rows)
+
+
+def _texts(title: str, brief: dict[str, Sequence[Block]]) -> list[str]:
+    return [block for block in leaves(brief.get(title, ())) if isinstance(block, str)]
+
+
+def _plain(block: Block) -> str:
+    """Without links into the page, and without the column of sources; a figure has a file of its own."""
+    if isinstance(block, Table):
+        kept = [i for i, column in enumerate(block.columns) if column != "source"]
+        rows = [[row[i] for i in kept] for row in block.rows]
+        return table_markdown(Table(block.caption, [block.columns[i] for i in kept], rows))
+    return re.sub(r"\[([^\]]*)\]\(#[^)]*\)", r"\1", block) if isinstance(block, str) else ""
+
+
 def main() -> None:
-    """Rewrites the file."""
-    text, pictures = with_results(README.read_text())
-    README.write_text(text)
-    for name, svg in pictures.items():
-        (DOCS / name).write_text(svg)
+    """Rewrites the files."""
+    for path, text in renewed().items():
+        path.write_text(text)
 
 
 if __name__ == "__main__":

@@ -207,8 +207,8 @@ def test_flags_that_cannot_be_used(write, run, arguments, complaint):
     assert "\n" not in str(error.value)
 
 
-def test_the_notebook_in_the_readme_restores_a_model(run):
-    (snippet,) = re.findall(r"```python\n(from pathlib.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def test_the_notebook_in_the_docs_restores_a_model(run):
+    (snippet,) = re.findall(r"```python\n(from pathlib.*?)```", (ROOT / "docs/howto/texts.md").read_text(), re.DOTALL)
     names = {}
     exec(snippet.replace('"runs/grimm"), run=None', f'"{run}"), run="seed=1"').replace("Once upon", "abc"), names)
     assert names["run"] == "seed=1"

@@ -1,4 +1,4 @@
-"""The README says what the archived results say, and names nothing that is not there."""
+"""README and docs say what the archived results say, and name nothing that is not there."""
 
 import importlib
 import re
@@ -8,30 +8,33 @@ import pytest
 from experiments import _cli, readme
 from jaxrnn.rundir.directory import RunError
 
-TEXT = readme.README.read_text()
+PAGES = [*_cli.ROOT.glob("*.md"), *(_cli.ROOT / "docs").glob("*.md"), *(_cli.ROOT / "docs/howto").glob("*.md")]
+TARGETS = re.findall(r"^([\w-]+):", (_cli.ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
 def test_results_are_those_of_the_archive():
-    text, pictures = readme.with_results(TEXT)
-    assert text == TEXT, "run `make readme`"
-    assert {name: (readme.DOCS / name).read_text() for name in pictures} == pictures
+    for path, text in readme.renewed().items():
+        assert path.read_text() == text, f"{path.name}: run `make readme`"
+
+
+def test_a_page_without_its_marks_is_refused():
+    text = readme.README.read_text()
     with pytest.raises(RunError, match="in this order"):
-        readme.with_results(TEXT.replace("<!-- end of speed -->", ""))
+        readme.replaced(text.replace("<!-- end of studies -->", ""), "studies", "")
 
 
-def test_files_and_targets_exist():
-    for path in re.findall(r"`((?:jaxrnn|experiments|configs|tests)/[\w/]+\.?\w*)`", TEXT):
+def test_the_readme_can_be_read_at_once():
+    assert len(readme.README.read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_files_and_targets_exist(page):
+    text = page.read_text()
+    for path in re.findall(r"`((?:jaxrnn|experiments|configs|tests|examples)/[\w/]+\.?\w*)`", text):
         assert (_cli.ROOT / path).exists() or "NAME" in path, path
-    prose = re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL)
-    for path in re.findall(r"\]\((?!http)([^)]+)\)", prose):
-        assert (_cli.ROOT / path).exists(), path
-    targets = re.findall(r"^([\w-]+):", (_cli.ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert set(re.findall(r"(?:`|^)make ([\w-]+)", TEXT, re.MULTILINE)) <= set(targets)
-    for module in re.findall(r"-m (experiments\.[\w.]+)", TEXT):
-        assert importlib.util.find_spec(module), module
-
-
-def test_fields_on_command_lines_exist():
-    for name, flags in re.findall(r"-m experiments\.(\w+)(.*--config\..*)$", TEXT, re.MULTILINE):
-        config = importlib.import_module(f"configs.{name}").Config
-        assert set(re.findall(r"--config\.(\w+)", flags)) <= set(config.__dataclass_fields__), flags
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    for path in re.findall(r"\]\((?!http)([^)#]+)[^)]*\)", prose):
+        assert (page.parent / path).exists(), path
+    assert set(re.findall(r"(?:`|^)make ([\w-]+)", text, re.MULTILINE)) <= {*TARGETS}
+    for module in re.findall(r"-m (experiments\.[\w.]+)", text):
+        assert importlib.util.find_spec(module) or (_cli.ROOT / f"examples/{module[12:]}.py").exists(), module

@@ -1,0 +1,57 @@
+"""The documentation: pages in Markdown, a tutorial as a notebook, a reference from docstrings."""
+
+import itertools
+import pkgutil
+from pathlib import Path
+
+import jaxrnn
+
+project, author, copyright = "jaxrnn", "the authors of jaxrnn", "2026, the authors of jaxrnn"
+release = version = jaxrnn.__version__
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.coverage",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
+exclude_patterns = ["_build"]
+default_role = "py:obj"
+
+html_theme = "sphinx_book_theme"
+html_title = "jaxrnn"
+html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
+
+# The notebook shows what it has stored; a test runs it.
+nb_execution_mode = "off"
+myst_heading_anchors = 3
+myst_enable_extensions = ["colon_fence"]
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_type_aliases = {"Array": "Array", "Key": "Key", "PyTree": "PyTree"}
+autodoc_default_options = {"members": True, "show-inheritance": False}
+python_use_unqualified_type_names = True
+
+MODULES = [name for _, name, _ in pkgutil.walk_packages(jaxrnn.__path__, "jaxrnn.") if "._" not in name]
+coverage_modules = ["jaxrnn", *MODULES]
+coverage_show_missing_items = True
+
+
+def write_reference(folder: Path) -> None:
+    """Writes a page for each package and each module at the top of `jaxrnn`, with all that is below it."""
+    folder.mkdir(exist_ok=True)
+    for name, modules in itertools.groupby(MODULES, lambda name: ".".join(name.split(".")[:2])):
+        blocks = [f"# {name}", *(f"{'' if one == name else f'## {one}'}\n\n{automodule(one)}" for one in modules)]
+        (folder / f"{name}.md").write_text("\n\n".join(blocks) + "\n")
+
+
+def automodule(name: str) -> str:
+    """The directive that shows a module's docstring and its public names."""
+    return f"```{{eval-rst}}\n.. automodule:: {name}\n```"
+
+
+write_reference(Path(__file__).parent / "api")

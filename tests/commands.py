@@ -1,0 +1,61 @@
+"""Reads each command line of standard input as its binary does, and runs nothing: a program of its own.
+
+A study also refuses a setting that it cannot have. Writes a line for each command that is refused, and a last line.
+"""
+
+import contextlib
+import importlib
+import io
+import os
+import runpy
+import shlex
+import sys
+import warnings
+
+import absl.app
+
+import experiments
+from experiments import report
+
+
+def read(module, arguments):
+    """Ends this process, a child, with the code of the binary."""
+    settles = not module.startswith("experiments.text.") and "--resume" not in arguments
+    if settles and hasattr(importlib.import_module(module), "STUDY"):
+        arguments = [*arguments, "--print_config"]
+    else:
+        absl.app.run = lambda main, flags_parser: flags_parser(sys.argv)
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def outcome(module, arguments):
+    """What a child says on its standard error, if it refuses."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        os.dup2(writer, 2)
+        code = 1
+        with contextlib.redirect_stdout(io.StringIO()):
+            try:
+                read(module, arguments)
+                code = 0
+            except SystemExit as end:
+                code = end.code or 0
+        sys.stderr.flush()
+        os._exit(code)
+    os.close(writer)
+    with os.fdopen(reader) as errors:
+        said = errors.read()
+    return said if os.waitpid(child, 0)[1] else ""
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    experiments.__path__.append("examples")
+    report.find_studies()
+    for line in sys.stdin:
+        module, *arguments = shlex.split(line)
+        if refused := outcome(module, arguments):
+            print(f"{line.strip()}: {refused.strip()}")
+    print("all read")
