@@ -33,7 +33,8 @@ myst_enable_extensions = ["colon_fence"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_type_aliases = {"Array": "Array", "Key": "Key", "PyTree": "PyTree"}
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True, "special-members": "__call__"}
+napoleon_use_ivar = True  # Fields are explained once, in their class.
 python_use_unqualified_type_names = True
 
 MODULES = [name for _, name, _ in pkgutil.walk_packages(jaxrnn.__path__, "jaxrnn.") if "._" not in name]
@@ -52,6 +53,16 @@ def write_reference(folder: Path) -> None:
 def automodule(name: str) -> str:
     """The directive that shows a module's docstring and its public names."""
     return f"```{{eval-rst}}\n.. automodule:: {name}\n```"
+
+
+def is_field(app, what, name, obj, skip, options):
+    """Passes over the fields of NamedTuples, which have no docstring of their own."""
+    return True if type(obj).__name__ == "_tuplegetter" else None
+
+
+def setup(app):
+    """As Sphinx asks for it."""
+    app.connect("autodoc-skip-member", is_field)
 
 
 write_reference(Path(__file__).parent / "api")

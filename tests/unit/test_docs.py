@@ -14,7 +14,12 @@ from experiments import formal
 from experiments.report import find_studies
 from jaxrnn.rundir import session
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "docs/howto").glob("*.md")]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *(ROOT / "docs").glob("*.md"),
+    *(ROOT / "docs/howto").glob("*.md"),
+]
 TUTORIAL = ROOT / "docs/tutorial.ipynb"
 SMALL = {"DIGITS": 2, "STEPS": 8, "SEEDS": 3, "HIDDEN": 4}
 # Whose snippets need what takes long to train, and have tests elsewhere.
@@ -46,7 +51,9 @@ def runs(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if "```python" in page.read_text()], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if "```python" in page.read_text()], ids=lambda page: page.stem
+)
 def test_snippets_run(page, runs, monkeypatch):
     if page.stem in ELSEWHERE:
         pytest.skip("tests/system/test_sample_binary.py has it")
