@@ -1,6 +1,7 @@
 """Reads each command line of standard input as its binary does, and runs nothing: a program of its own.
 
-A study also refuses a setting that it cannot have. Writes a line for each command that is refused, and a last line.
+A study also refuses a setting that it cannot have, if it has data without a file. Writes a line for each command that is
+refused, and a last line.
 """
 
 import contextlib
@@ -18,9 +19,13 @@ import experiments
 from experiments import report
 
 
+_OF_FILES = ("--config.dataset=", "--config.corpus=", "--config.trained=")
+
+
 def read(module, arguments):
     """Ends this process, a child, with the code of the binary."""
-    settles = not module.startswith("experiments.text.") and "--resume" not in arguments
+    needs_file = any(one.startswith(_OF_FILES) for one in arguments)
+    settles = not (needs_file or module.startswith("experiments.text.") or "--resume" in arguments)
     if settles and hasattr(importlib.import_module(module), "STUDY"):
         arguments = [*arguments, "--print_config"]
     else:

@@ -142,7 +142,7 @@ class Study:
         model: ``model(config, data)``, what is trained, as `jaxrnn.load` gives it; data as below.
         row: the model of these rows.
         choices: by field of the config, the names that it takes, where its type does not say them; ``folder:DIR``
-            stands for all that begin with ``folder:``.
+            stands for all that begin with ``folder:``. An empty text is left to `check`.
         check: raises `ConfigError` for what neither the dataclass nor `choices` can know.
         data: what ``config.json`` says of the data.
         finish: ``finish(path, rows)``, once all runs have ended.
@@ -187,7 +187,7 @@ class Study:
             value = getattr(config, name)
             kinds = tuple(one.partition(":")[0] + ":" for one in choices if ":" in one)
             for one in value if isinstance(value, tuple) else (value,):
-                if not one.startswith(kinds):
+                if one and not one.startswith(kinds):
                     check_one_of(name, one, [*choices])
         self.check(config)
 
