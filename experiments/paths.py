@@ -238,6 +238,11 @@ def _label(setting: Setting) -> str:
     return f"depth {setting['depth']}, readout {setting['readout']}, T={setting['digits']}"
 
 
+def _normalize(setting: dict[str, Any]) -> dict[str, Any]:
+    """No cell is read with readout=max."""
+    return setting | {"cell": Config().cell} if setting["readout"] == "max" else setting
+
+
 def _bound(arm: Arm) -> str:
     bounds = [run.result["bayes_accuracy"] for run in arm.runs if run.result]
     return f"{bounds[0]:.4f}" if bounds else ""
@@ -318,7 +323,9 @@ STUDY = Study(
     choices={"cell": CELLS},
     check=check,
     finish=_write_exact,
-    arms=ArmScheme(Config, ("digits", "readout", "depth"), _label, ("digits", "readout"), paper=[*LAST, MAX]),
+    arms=ArmScheme(
+        Config, ("digits", "readout", "depth"), _label, ("digits", "readout"), paper=[*LAST, MAX], normalize=_normalize
+    ),
     quantities=[ACCURACY, GAP, SOLVED],
     claims=[
         Claim(
