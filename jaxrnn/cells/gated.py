@@ -117,8 +117,8 @@ def gated_cell(kind: Kind, num_taps: int, num_nodes: int = 0) -> GeneralCell:
     def advance(params: GatedParams, carry: GatedCarry, z: Array) -> tuple[GatedCarry, Array, dict[str, Array]]:
         hidden_size = carry.h.shape[-1]
         z_h, z_gates = jnp.split(z, [z.shape[-1] - 2 * hidden_size], axis=-1)
-        of_gates = (*(jnp.split(a, 2, axis=-1) for a in (z_gates, carry.g)), params.w_h[1:])
-        states = [jnp.tanh(z + graph_filter((w, params.shift), g)) for z, g, w in zip(*of_gates, strict=True)]
+        of_gates = zip(jnp.split(z_gates, 2, axis=-1), jnp.split(carry.g, 2, axis=-1), params.w_h[1:], strict=True)
+        states = [jnp.tanh(z + graph_filter((w, params.shift), g)) for z, g, w in of_gates]
         if kind == "edge":
             attended = [attend(params.shift, g, params.c[i]) for i, g in enumerate(states)]
             (shift_x, gate_x), (shift_h, gate_h) = attended

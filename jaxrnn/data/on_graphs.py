@@ -124,10 +124,10 @@ def contact_network(name: str) -> np.ndarray:
     if name == "contacts":
         path, raw = read_known(_CONTACTS)
     else:
-        path = Path(name)
-        raw = read_if_there(path)
-        if raw is None:
+        path, given = Path(name), read_if_there(Path(name))
+        if given is None:
             raise DataError(f"there is no file {path}; a network is {', '.join(NETWORKS)} or a file of edges")
+        raw = given
     try:
         ends = np.array([line.split()[:2] for line in raw.decode().splitlines() if line.strip()]).astype(int)
         nodes, ends = np.unique(ends.reshape(-1, 2), return_inverse=True)

@@ -45,8 +45,8 @@ class GraphForecaster(nn.Module):
     def cell(self) -> Cell:
         """Of the models on a graph that have a memory."""
         if self.model == "grnn":
-            return graph_cell(CELLS["rnn"], self.num_taps)  # type: ignore[arg-type]
-        return gated_cell(self.model, self.num_taps, self.num_nodes)  # type: ignore[arg-type]
+            return graph_cell(CELLS["rnn"], self.num_taps)
+        return gated_cell(self.model, self.num_taps, self.num_nodes)
 
     @nn.compact
     def __call__(self, shift: Shift, xs: Array) -> Array:
