@@ -93,9 +93,10 @@ def finish(path: Path, rows: Sequence[Row]) -> None:
 
 # --- What is declared -------------------------------------------------------------------------------------------------
 
-rmse = Mean("test RMSE", result("test_rmse"), ".3f", paired=True, deviation=True, is_better="smaller")
-mae = Mean("test MAE", result("test_mae"), ".3f", paired=True, is_better="smaller")
-rmsd = Mean("test RMSD", result("test_rmsd", optional=True), ".3f", paired=True, is_better="smaller")
+_SIZE: Any = {"within": (0, inf), "paired": True, "is_better": "smaller"}
+rmse = Mean("test RMSE", result("test_rmse"), ".3f", deviation=True, **_SIZE)
+mae = Mean("test MAE", result("test_mae"), ".3f", **_SIZE)
+rmsd = Mean("test RMSD", result("test_rmsd", optional=True), ".3f", **_SIZE)
 
 
 def _mean_square(run: Any) -> float | None:
@@ -103,7 +104,7 @@ def _mean_square(run: Any) -> float | None:
     return None if found is None else found**2
 
 
-mse = Mean("test MSE", _mean_square, ".3f", paired=True, is_better="smaller")
+mse = Mean("test MSE", _mean_square, ".3f", **_SIZE)
 
 ESOL, FREESOLV, LIPOPHILICITY = (
     {model: {"model": model, "dataset": name} for model in ("fingerprint", "weave", "gcn", *properties.BASELINES)}
