@@ -181,6 +181,7 @@ def _published(arm: Arm) -> str:
     return f"{PUBLISHED[key]:.2f}" if is_papers and key in PUBLISHED else NONE
 
 
+PICTURES = (_errors_by_path, pictures.predicted_against_measured, pictures.best_and_worst)
 ARMS = ArmScheme(
     Config,
     ("task", "model", "dataset", "target", "split", "head"),
@@ -261,11 +262,10 @@ STUDY = Study(
         "Figures": [
             Dots("errors", "Test errors: each run, the mean with its 95 % interval", {rmse.name: rmse, mae.name: mae}),
             SeedCurves("steps", "Loss and validation RMSE", {"loss": "loss", "validation_rmse": "validation RMSE"}),
-            _errors_by_path,
-            pictures.predicted_against_measured,
-            pictures.best_and_worst,
+            *PICTURES,
         ],
     },
+    pictures=PICTURES,
     note=(
         "Errors are in the target's unit. A seed is a random split (80, 10 and 10 % for training, validation and test) "
         "and its weights, which are those with the lowest validation RMSE; with `split=scaffold` the split is the same "
