@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs.molecules import Config
-from experiments.molecules.properties import draw_parts, falling_adam, next_ids
+from experiments.molecules.properties import draw_parts, falling_adam, host_parts, next_ids
 from experiments.molecules.stored import Stored, stored_training
 from jaxrnn.arrays import Array, Key, PyTree
 from jaxrnn.data import geometries, molecule_sets, molecules
@@ -58,7 +58,7 @@ def build(config: Config) -> Training:
         predict = _table if model_of(config) == "table" else _conformers
 
         def initial(seed: int) -> PyTree:
-            parts = Parts(*map(np.asarray, draw_parts(config, order, seed)))
+            parts = host_parts(config, order, seed)
             return {"predictions": np.asarray(predict(found, parts, seed), np.float32)}
 
         return stored_training(
@@ -121,7 +121,7 @@ def test_errors(config: Any) -> Callable[[PyTree, int], tuple[np.ndarray, np.nda
     apply = jax.jit(lambda params, inputs: model.apply({"params": params}, *inputs)[0])
 
     def errors(params: PyTree, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        ids = np.asarray(draw_parts(config, order, seed).test)
+        ids = host_parts(config, order, seed).test
         if model_of(config) in BASELINES:
             predicted = np.asarray(params["predictions"])[ids]
         else:

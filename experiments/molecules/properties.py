@@ -1,5 +1,6 @@
 """Properties of molecules: the data of a config, the training of a model, and baselines that need none."""
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -64,9 +65,19 @@ def load(config: Any) -> PropertySet:
     return molecule_sets.load(config.dataset, config.smiles, config.target, config.max_atoms)
 
 
+def host_parts(config: Any, order: np.ndarray, seed: int) -> Parts:
+    """`draw_parts` as NumPy arrays."""
+    return Parts(*map(np.asarray, _draw_parts(config.split, order, seed)))
+
+
 def draw_parts(config: Any, order: np.ndarray, seed: Array | int) -> Parts:
     """The parts of a run, by its seed."""
-    return molecule_sets.draw_parts(config.split, stream_key(seed, Stream.DATA), seed, order)
+    return _draw_parts(config.split, order, seed)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _draw_parts(split: str, order: Array, seed: Array | int) -> Parts:
+    return molecule_sets.draw_parts(split, stream_key(seed, Stream.DATA), seed, order)
 
 
 def usual(config: Any) -> Usual:
@@ -113,7 +124,8 @@ def build(config: Config) -> Training:
     described, sizes = describe(config), graph.plan_sizes(packed, config.batch_size)
     model = build_model(config, described)
     evaluate = evaluator(model, packed, config.batch_size)
-    example = graph.make_batch(packed, graph.plan_sizes(packed, 1), jnp.zeros(1, jnp.int32))
+    shapes = jax.eval_shape(lambda: graph.make_batch(packed, graph.plan_sizes(packed, 1), jnp.zeros(1, jnp.int32)))
+    example = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
 
     def start(seed: Array, data: PyTree) -> PyTree:
         del data
@@ -169,7 +181,7 @@ def _stored(config: Config, dataset: PropertySet, order: np.ndarray) -> Training
     """A baseline as a training that takes no steps: its parameters are its predictions for all molecules."""
 
     def initial(seed: int) -> PyTree:
-        parts = Parts(*map(np.asarray, draw_parts(config, order, seed)))
+        parts = host_parts(config, order, seed)
         smiles = tuple(dataset.molecules.smiles.tolist())
         found = baselines.predict(model_of(config), smiles, dataset.targets, parts, seed)
         return {"predictions": np.asarray(found, np.float32)}
@@ -192,7 +204,7 @@ def test_predictor(config: Any, data: Mapping[str, Any]) -> Callable[[PyTree, in
         evaluate = jax.jit(evaluator(build_model(config, data), packed, config.batch_size))
 
     def predict(params: PyTree, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        ids = np.asarray(draw_parts(config, order, seed).test)
+        ids = host_parts(config, order, seed).test
         if model_of(config) in BASELINES:
             return ids, np.asarray(params["predictions"])[ids]
         return ids, np.asarray(evaluate(params, packed, ids))

@@ -93,9 +93,10 @@ def finish(path: Path, rows: Sequence[Row]) -> None:
 
 # --- What is declared -------------------------------------------------------------------------------------------------
 
-rmse = Mean("test RMSE", result("test_rmse"), ".3f", paired=True, deviation=True, is_better="smaller")
-mae = Mean("test MAE", result("test_mae"), ".3f", paired=True, is_better="smaller")
-rmsd = Mean("test RMSD", result("test_rmsd", optional=True), ".3f", paired=True, is_better="smaller")
+_SIZE: Any = {"within": (0, inf), "paired": True, "is_better": "smaller"}
+rmse = Mean("test RMSE", result("test_rmse"), ".3f", deviation=True, **_SIZE)
+mae = Mean("test MAE", result("test_mae"), ".3f", **_SIZE)
+rmsd = Mean("test RMSD", result("test_rmsd", optional=True), ".3f", **_SIZE)
 
 
 def _mean_square(run: Any) -> float | None:
@@ -103,7 +104,7 @@ def _mean_square(run: Any) -> float | None:
     return None if found is None else found**2
 
 
-mse = Mean("test MSE", _mean_square, ".3f", paired=True, is_better="smaller")
+mse = Mean("test MSE", _mean_square, ".3f", **_SIZE)
 
 ESOL, FREESOLV, LIPOPHILICITY = (
     {model: {"model": model, "dataset": name} for model in ("fingerprint", "weave", "gcn", *properties.BASELINES)}
@@ -180,6 +181,7 @@ def _published(arm: Arm) -> str:
     return f"{PUBLISHED[key]:.2f}" if is_papers and key in PUBLISHED else NONE
 
 
+PICTURES = (_errors_by_path, pictures.predicted_against_measured, pictures.best_and_worst)
 ARMS = ArmScheme(
     Config,
     ("task", "model", "dataset", "target", "split", "head"),
@@ -260,11 +262,10 @@ STUDY = Study(
         "Figures": [
             Dots("errors", "Test errors: each run, the mean with its 95 % interval", {rmse.name: rmse, mae.name: mae}),
             SeedCurves("steps", "Loss and validation RMSE", {"loss": "loss", "validation_rmse": "validation RMSE"}),
-            _errors_by_path,
-            pictures.predicted_against_measured,
-            pictures.best_and_worst,
+            *PICTURES,
         ],
     },
+    pictures=PICTURES,
     note=(
         "Errors are in the target's unit. A seed is a random split (80, 10 and 10 % for training, validation and test) "
         "and its weights, which are those with the lowest validation RMSE; with `split=scaffold` the split is the same "

@@ -200,7 +200,7 @@ class Parts(NamedTuple):
     test: Any
 
 
-def draw_parts(split: str, key: Key, seed: Array | int, order: np.ndarray) -> Parts:
+def draw_parts(split: str, key: Key, seed: Array | int, order: Array | np.ndarray) -> Parts:
     """The parts of a run, a function of its seed that works under `jax.jit`.
 
     `random` takes 80, 10 and 10 % at random by the key. `scaffold` cuts the given order so, the same for all seeds.

@@ -43,6 +43,8 @@ def make_sections(
             content = _declared(study, evidence, judged)
             if headline := [*study.headline(evidence), *_verdicts(study, judged)]:
                 brief.append(Section(f"In brief: {study.title}", headline))
+        else:
+            content = [block for show in study.pictures for block in show(evidence)]
         if own := _own_runs(study, evidence, reference):
             yours.append(Section(f"Your runs: {study.title}", own))
         remarks += [remark for source, remark in evidence.found.remarks if source == "own"]

@@ -152,6 +152,7 @@ class Study:
         metrics: of the learning curves, as they are named in ``metrics.jsonl``.
         claims: of the paper, fixed before the runs.
         headline: the table that stands at the top of the page.
+        pictures: what is also shown where no arm is one of the paper's, and the sections are not.
         note: how the numbers are to be read.
         needs: a package that has to be installed for it, besides those of this one; empty for none.
         tiny: fields of a config whose runs take seconds, for the contract test of studies; never empty. What is trained
@@ -177,6 +178,7 @@ class Study:
     claims: Sequence[Claim] = ()
     headline: Show = lambda evidence: ()
     sections: Mapping[str, Sequence[Show]] = field(default_factory=dict)
+    pictures: Sequence[Show] = ()
     note: str = ""
     needs: str = ""
     tiny: Mapping[str, Any] = field(default_factory=dict)
