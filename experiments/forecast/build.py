@@ -71,9 +71,7 @@ def pose(config: Any) -> Problem:
         raise ConfigError(field, getattr(config, field), str(error)) from error
     training = data.values[: parts.train_rows]
     rows = parts.test.starts[:, None] + protocol.input_length + np.arange(config.horizon)
-    first = rows[parts.test.counts].min()
-    last = rows[parts.test.counts].max()
-    blocks = np.minimum((rows - first) // protocol.block, max(0, (last + 1 - first) // protocol.block - 1))
+    first, last = rows[parts.test.counts].min(), rows[parts.test.counts].max()
     return Problem(
         data,
         protocol,
@@ -82,7 +80,7 @@ def pose(config: Any) -> Problem:
         windows.filled(data.values, parts.train_rows),
         ~np.isnan(data.values),
         windows.fit_scale(protocol.scaling, training),
-        np.maximum(blocks, 0),
+        (np.clip(rows, first, last) - first) // protocol.block,
     )
 
 

@@ -59,9 +59,12 @@ def errors_on_graph(panels: Mapping[str, Sequence[float]], places: NDArray, edge
     """The graph with its nodes coloured by their errors, a panel for each title; edges are `[2, E]` nodes."""
     figure, drawn = _panels(panels.items(), 4.2, 3.6)
     x, y = places.T
+    pairs = np.unique(np.sort(edges, axis=0), axis=1)
+    # One line with gaps: a path for each of thousands of edges would make the file large.
+    line_x, line_y = (np.concatenate([of[pairs], np.full((1, pairs.shape[1]), np.nan)]).T.ravel() for of in (x, y))
     highest = max(max(values) for values in panels.values())
     for axes, values in drawn:
-        axes.plot(x[edges], y[edges], color=GREY, linewidth=0.5, alpha=0.35, zorder=1)
+        axes.plot(line_x, line_y, color=GREY, linewidth=0.5, alpha=0.35, zorder=1)
         dots = axes.scatter(x, y, s=max(12, 900 / len(x)), c=values, cmap="viridis", vmin=0, vmax=highest, zorder=2)
         axes.set_axis_off()
     figure.colorbar(dots, ax=[axes for axes, _ in drawn], fraction=0.04, pad=0.01, label="RMSE")
