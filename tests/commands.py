@@ -1,11 +1,12 @@
 """Reads each command line of standard input as its binary does, and runs nothing: a program of its own.
 
-A study also refuses a setting that it cannot have, if it has data without a file. Writes a line for each command that is
-refused, and a last line.
+A study also refuses a setting that it cannot have, if it needs no file and nothing that is not installed. Writes a line
+for each command that is refused, and a last line.
 """
 
 import contextlib
 import importlib
+import importlib.util
 import io
 import os
 import runpy
@@ -18,7 +19,6 @@ import absl.app
 import experiments
 from experiments import report
 
-
 _OF_FILES = ("--config.dataset=", "--config.corpus=", "--config.trained=")
 
 
@@ -26,7 +26,8 @@ def read(module, arguments):
     """Ends this process, a child, with the code of the binary."""
     needs_file = any(one.startswith(_OF_FILES) for one in arguments)
     settles = not (needs_file or module.startswith("experiments.text.") or "--resume" in arguments)
-    if settles and hasattr(importlib.import_module(module), "STUDY"):
+    study = getattr(importlib.import_module(module), "STUDY", None)
+    if settles and study and not (study.needs and importlib.util.find_spec(study.needs) is None):
         arguments = [*arguments, "--print_config"]
     else:
         absl.app.run = lambda main, flags_parser: flags_parser(sys.argv)
