@@ -18,9 +18,13 @@ import experiments
 from experiments import report
 
 
+# What no setting can be made from here: runs and data that are not there.
+ABSENT = ("--resume", "--config.trained=", "--config.dataset=", "--config.corpus=")
+
+
 def read(module, arguments):
     """Ends this process, a child, with the code of the binary."""
-    settles = not module.startswith("experiments.text.") and "--resume" not in arguments
+    settles = not any(one.startswith(ABSENT) for one in arguments)
     if settles and hasattr(importlib.import_module(module), "STUDY"):
         arguments = [*arguments, "--print_config"]
     else:

@@ -30,7 +30,7 @@ def propagate(graph: GraphsTuple, x: Array, weights: Array | None = None) -> Arr
 
 
 def gcn(graph: GraphsTuple, x: Features, w: Array) -> Array:
-    """``S X W`` ``[N, H]``, with the weights of `normalize` the layer of Kipf and Welling 2017 (Soons 2020, Question 3.1)."""
+    """``S X W`` ``[N, H]``; by `normalize`, the layer of Kipf and Welling 2017 (Soons 2020, Question 3.1)."""
     return propagate(graph, project(x, w))
 
 
