@@ -41,7 +41,7 @@ napoleon_use_ivar = True  # Fields are explained once, in their class.
 python_use_unqualified_type_names = True
 
 MODULES = [name for _, name, _ in pkgutil.walk_packages(jaxrnn.__path__, "jaxrnn.") if "._" not in name]
-coverage_modules = ["jaxrnn", *MODULES]
+coverage_modules = ["jaxrnn"]
 coverage_show_missing_items = True
 coverage_statistics_to_stdout = coverage_statistics_to_report = False
 

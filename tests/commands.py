@@ -17,7 +17,6 @@ import absl.app
 import experiments
 from experiments import report
 
-
 # What no setting can be made from here: runs and data that are not there.
 ABSENT = ("--resume", "--config.trained=", "--config.dataset=", "--config.corpus=")
 
