@@ -36,7 +36,7 @@ myst_enable_extensions = ["colon_fence"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_type_aliases = {"Array": "Array", "Key": "Key", "PyTree": "PyTree"}
-autodoc_default_options = {"members": True}
+autodoc_default_options = {"members": True, "no-value": True}
 napoleon_use_ivar = True  # Fields are explained once, in their class.
 python_use_unqualified_type_names = True
 
