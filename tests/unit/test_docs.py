@@ -1,12 +1,10 @@
-"""Commands, snippets and notebook of the documentation, as a reader types them."""
+"""Commands and snippets of the documentation, as a reader types them."""
 
-import json
 import os
 import re
 import subprocess
 import sys
 
-import jax
 import pytest
 from processes import ROOT
 
@@ -20,8 +18,6 @@ PAGES = [
     *(ROOT / "docs").glob("*.md"),
     *(ROOT / "docs/howto").glob("*.md"),
 ]
-TUTORIAL = ROOT / "docs/tutorial.ipynb"
-SMALL = {"DIGITS": 2, "STEPS": 8, "SEEDS": 3, "HIDDEN": 4}
 # Whose snippets need what takes long to train, and have tests elsewhere.
 ELSEWHERE = {"texts"}
 
@@ -39,7 +35,8 @@ def test_every_command_is_one_that_its_binary_takes():
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     program = [sys.executable, ROOT / "tests/commands.py"]
     done = subprocess.run(program, input="\n".join(lines), capture_output=True, text=True, cwd=ROOT, env=environment)
-    assert (done.stdout, done.stderr) == ("all read\n", "")
+    assert done.stdout.splitlines() == ["all read"]
+    assert done.returncode == 0
 
 
 @pytest.fixture(scope="module")
@@ -61,23 +58,6 @@ def test_snippets_run(page, runs, monkeypatch):
     names = {}
     for snippet in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
         exec(snippet, names)
-
-
-def test_the_tutorial_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    plt = pytest.importorskip("matplotlib.pyplot")
-    plt.switch_backend("agg")
-    cells = [cell for cell in json.loads(TUTORIAL.read_text())["cells"] if cell["cell_type"] == "code"]
-    names = {}
-    with jax.debug_key_reuse(False):  # A notebook's reader may use a key again.
-        for cell in cells:
-            source = "".join(cell["source"])
-            for name, value in SMALL.items():
-                source = re.sub(rf"^{name} = \d+", f"{name} = {value}", source, flags=re.MULTILINE)
-            exec(source, names)
-    plt.close("all")
-    assert names["DIGITS"] == SMALL["DIGITS"]
-    assert (tmp_path / names["DIRECTORY"] / "results.json").exists()
 
 
 def test_every_study_is_in_the_table_of_commands():
