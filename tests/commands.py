@@ -19,25 +19,15 @@ import absl.app
 import experiments
 from experiments import report
 
-<<<<<<< HEAD
-_OF_FILES = ("--config.dataset=", "--config.corpus=", "--config.trained=")
-=======
 # What no setting can be made from here: runs and data that are not there.
 ABSENT = ("--resume", "--config.trained=", "--config.dataset=", "--config.corpus=")
->>>>>>> heads/docs
 
 
 def read(module, arguments):
     """Ends this process, a child, with the code of the binary."""
-<<<<<<< HEAD
-    needs_file = any(one.startswith(_OF_FILES) for one in arguments)
-    settles = not (needs_file or module.startswith("experiments.text.") or "--resume" in arguments)
-    study = getattr(importlib.import_module(module), "STUDY", None)
-    if settles and study and not (study.needs and importlib.util.find_spec(study.needs) is None):
-=======
     settles = not any(one.startswith(ABSENT) for one in arguments)
-    if settles and hasattr(importlib.import_module(module), "STUDY"):
->>>>>>> heads/docs
+    study = getattr(importlib.import_module(module), "STUDY", None) if settles else None
+    if study and not (study.needs and importlib.util.find_spec(study.needs) is None):
         arguments = [*arguments, "--print_config"]
     else:
         absl.app.run = lambda main, flags_parser: flags_parser(sys.argv)

@@ -224,7 +224,7 @@ def spread(vector: Array, rows: Array) -> Array:
 
     In less, a sum over many rows stops growing.
     """
-    summed = at_least_float32(vector)
+    summed = jax.tree.map(at_least_float32, vector)  # None where `elementwise` lacks it: the sum then says so.
     return vector if summed is vector else jnp.broadcast_to(summed, rows.shape).astype(vector.dtype)
 
 

@@ -36,11 +36,7 @@ def propagate(graph: GraphsTuple, x: Array, weights: Array | None = None) -> Arr
 
 
 def gcn(graph: GraphsTuple, x: Features, w: Array) -> Array:
-<<<<<<< HEAD
-    """``S X W`` ``[N, H]``, with `normalize` the layer of Kipf and Welling 2017 (Soons 2020, Question 3.1)."""
-=======
     """``S X W`` ``[N, H]``; by `normalize`, the layer of Kipf and Welling 2017 (Soons 2020, Question 3.1)."""
->>>>>>> heads/docs
     return propagate(graph, project(x, w))
 
 
