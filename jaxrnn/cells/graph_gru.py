@@ -35,7 +35,8 @@ def _shifted(shift: Any, x: Array, num_taps: int) -> list[Array]:
 
 def _project(params: GraphGRUChoParams, x: Array) -> Array:
     # Its product with w_x is made in the step: it would be many times as wide, and wait in memory.
-    return jnp.concatenate(_shifted(params.shift, x, len(params.w_x)), axis=-1)
+    seen = jnp.concatenate(_shifted(params.shift, x, len(params.w_x)), axis=-1)
+    return seen.astype(jnp.result_type(seen, params.w_x))
 
 
 def _by_gate(w: Array) -> list[Array]:
@@ -90,7 +91,8 @@ def _next_backward(saved: Any, d_next: Array) -> tuple[GraphGRUChoParams, Array,
     def weights(*pairs: tuple[Array, Array]) -> Array:
         """The cotangent of the gates' matrices, side by side, from what they multiplied and that of the products."""
         rows = [(s.reshape(-1, s.shape[-1]), d.reshape(-1, d.shape[-1])) for s, d in pairs]
-        return jnp.concatenate([s.T @ d for s, d in rows], axis=-1)
+        sums = jnp.promote_types(d_next.dtype, jnp.float32)
+        return jnp.concatenate([jnp.matmul(s.T, d, preferred_element_type=sums) for s, d in rows], axis=-1)
 
     ones = jnp.ones((*z.shape[:-1], 1), z.dtype)
     w_x = params.w_x.reshape(-1, params.w_x.shape[-1])
@@ -101,7 +103,10 @@ def _next_backward(saved: Any, d_next: Array) -> tuple[GraphGRUChoParams, Array,
         shift=jax.tree.map(_sum, d_shift, more),
     )
     d_z = functools.reduce(jnp.add, [d @ w.T for d, w in zip((d_r, d_u, d_n), _by_gate(w_x), strict=True)])
-    return d_params, d_next * update + d_reset_h * reset + d_h, d_z
+    cotangents = d_params, d_next * update + d_reset_h * reset + d_h, d_z
+    return jax.tree.map(
+        lambda d, x: d if d.dtype == jax.dtypes.float0 else d.astype(x.dtype), cotangents, (params, h, z)
+    )
 
 
 _next.defvjp(_next_forward, _next_backward)

@@ -18,7 +18,8 @@ class ConfigError(Exception):
     """A config that cannot be used: which field, its value, and what would be right."""
 
     def __init__(self, field: str, value: Any, reason: str) -> None:
-        super().__init__(f"{field}={value}: {reason}")
+        shown = value if str(value).isprintable() else repr(value)
+        super().__init__(f"{field}={shown}: {reason}")
         self.field, self.value, self.reason = field, value, reason
 
 
