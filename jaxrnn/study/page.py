@@ -159,7 +159,8 @@ def _html(block: Block, level: int, *, can_fold: bool = True) -> str:
 
 def _figure(figure: Figure) -> str:
     """As large as the picture says, where there is room."""
-    width, height = (round(4 / 3 * float(size)) for size in re.findall(r'(?:width|height)="([\d.]+)pt"', figure.svg))
+    sizes = re.findall(r"""(?:width|height)=["']([\d.]+)(pt|px)["']""", figure.svg)[:2]
+    width, height = (round(float(size) * (4 / 3 if unit == "pt" else 1)) for size, unit in sizes)
     source = f"data:image/svg+xml;base64,{base64.b64encode(figure.svg.encode()).decode()}"
     picture = f'<img src="{source}" width="{width}" height="{height}" alt="{html.escape(figure.alt)}">'
     caption = f"<figcaption>{_inline(figure.caption)}</figcaption>"
