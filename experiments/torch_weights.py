@@ -12,12 +12,14 @@ import errno
 import importlib
 import io
 import itertools
+import json
 import os
 import re
+import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -25,13 +27,18 @@ from absl import flags
 
 from configs.text import Config
 from experiments import _cli
-from experiments.text import IMPORTED, load_corpus, restore
+from experiments.text import IMPORTED, build_model, load_corpus, restore
+from jaxrnn.data.text import UnknownCharactersError, decode, encode
+from jaxrnn.nn.language import bits_per_character
 from jaxrnn.rundir.directory import RunDirectory, RunError, replace_file
 from jaxrnn.rundir.provenance import make_record
 from jaxrnn.rundir.recorder import DirectoryRecorder
 from jaxrnn.training.recording import Snapshot
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
+_VOCABULARIES = ("chars", "vocab", "vocabulary", "characters")
+_SHOWN = 100_000
+"""Characters of the text on which an imported model is measured."""
 _MOST_NAMES = 12
 """Tensors that an error lists."""
 
@@ -40,11 +47,19 @@ class WeightsError(RunError):
     """Weights that cannot be read, translated or written; the message is one line for the user."""
 
 
-def read_state_dict(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a file that ``torch.save`` wrote, by name; no code in the file is run.
+class Checkpoint(NamedTuple):
+    """The tensors of a state dict by name, and the characters in the order of the model, if the file has them."""
+
+    state: dict[str, np.ndarray]
+    characters: str | None
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """What a file holds that ``torch.save`` wrote; no code in the file is run.
 
     The file holds ``model.state_dict()``, or a checkpoint that has it under ``state_dict``, ``model_state_dict`` or
-    ``model``. Floating point becomes float32: exact from float16 and bfloat16, rounded from float64.
+    ``model``, and perhaps the characters under ``chars``, ``vocab``, ``vocabulary`` or ``characters``: a text, a list,
+    or a dict from or to indices. Floating point becomes float32: exact from float16 and bfloat16, rounded from float64.
 
     Raises:
         WeightsError: if PyTorch is missing, or the file is not there, is damaged or holds something else.
@@ -55,15 +70,52 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
             warnings.simplefilter("ignore")  # PyTorch warns of formats that it then reads or refuses.
             content = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
         wrapped = [content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
-        return {
+        flat = [one for one in wrapped if all(isinstance(tensor, torch.Tensor) for tensor in one.values())]
+        state = {
             str(name): (tensor.to(torch.float32) if tensor.is_floating_point() else tensor).detach().numpy()
-            for name, tensor in (wrapped[0] if wrapped else content).items()
+            for name, tensor in (flat[0] if flat else content).items()
         }
+        listed = [content[key] for key in _VOCABULARIES if key in content] if flat else []
+        return Checkpoint(state, next((found for one in listed if (found := vocabulary_of(one))), None))
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {error.strerror}") from error
     except Exception as error:  # Damaged bytes can raise anything.
+        if objects := re.findall(r"Unsupported global: GLOBAL (\S+)", str(error)):
+            reason = f"holds objects of {objects[0]}, which are not loaded, since that runs code"
+            raise WeightsError(f"{path}: {reason}; save torch.save(model.state_dict(), path)") from error
         wanted = f"a state dict of dense tensors alone, or one under {', '.join(_WRAPPERS)}"
         raise WeightsError(f"{path}: damaged, or not {wanted}, as of torch.save(model.state_dict(), path)") from error
+
+
+def vocabulary_of(entry: Any) -> str | None:
+    """The characters in their order, from a text, a list, or a dict from or to indices; None of anything else."""
+    if isinstance(entry, Mapping):
+        by_index = {index: character for pair in entry.items() for index, character in (pair, pair[::-1])}
+        entry = [by_index.get(i) for i in range(len(entry))]
+    if isinstance(entry, list | tuple) and all(isinstance(one, str) and len(one) == 1 for one in entry):
+        entry = "".join(entry)
+    return entry if isinstance(entry, str) and len(set(entry)) == len(entry) else None
+
+
+def read_vocabulary(path: Path, size: int) -> str:
+    """The characters of a file in their order: JSON (a list or a dict), or one after another.
+
+    Raises:
+        WeightsError: the file cannot be read, or does not have this number of different characters.
+    """
+    try:
+        text = path.read_bytes().decode()  # Its line ends are characters of the vocabulary.
+        found = vocabulary_of(json.loads(text) if path.suffix == ".json" else text)
+        if found is None and text.endswith("\n"):  # As editors end a file.
+            found = vocabulary_of(text[:-1])
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path}: cannot be read as a vocabulary: {error}") from error
+    if found is not None and len(found) == size + 1 and found.endswith("\n"):
+        found = found[:-1]
+    if found is None or len(found) != size:
+        has = "repeats a character" if found is None else f"has {len(found)} characters"
+        raise WeightsError(f"{path}: {has}; the model knows {size}, each once")
+    return found
 
 
 def write_state_dict(path: Path, state: Mapping[str, np.ndarray]) -> None:
@@ -172,26 +224,42 @@ def _torch() -> Any:
 # --- The binary -------------------------------------------------------------------------------------------------------
 
 
-def run_directory(params: Mapping[str, Any], text: str, encoding: str, workdir: Path) -> None:
-    """Writes a run directory that `experiments.sample` can use, with the vocabulary of a text.
+def run_directory(
+    params: Mapping[str, Any], text: str, encoding: str, workdir: Path, characters: str | None = None
+) -> float:
+    """Writes a run directory that `experiments.sample` can use.
+
+    The vocabulary is `characters` in their order; by default, the sorted ones of the text.
+
+    Returns:
+        The bits per character that the model needs for the beginning of the text.
 
     Raises:
-        WeightsError: if the text has another number of characters than the model.
+        WeightsError: if the text has other characters than the model.
     """
     (num_characters, width), hidden_size = params["embedding"].shape, len(params["head"]["kernel"])
     sizes = {"num_layers": len(params) - 2, "hidden_size": hidden_size, "embedding_size": width}
     config = Config(corpus=text, encoding=encoding, **sizes)
     corpus = load_corpus(config)
-    if len(corpus.characters) != num_characters:
+    characters = characters or corpus.characters
+    if len(characters) != num_characters:
         raise WeightsError(
-            f"the model knows {num_characters} characters, and {text} has {len(corpus.characters)} in {encoding}:"
-            " give the text that it was trained on, or another --encoding"
+            f"the model knows {num_characters} characters, and {text} has {len(characters)} in {encoding}:"
+            " give the text that it was trained on, another --encoding, or its --vocabulary"
         )
-    data = {"sha256": corpus.sha256, "length": len(corpus.tokens), "characters": corpus.characters}
+    try:
+        tokens = encode(decode(corpus.tokens[:_SHOWN], corpus.characters), characters)
+    except UnknownCharactersError as error:
+        raise WeightsError(f"{text} has characters that are {error}") from error
+    model = build_model(config, num_characters)
+    with jax.default_matmul_precision("highest"):
+        bits, _ = jax.jit(lambda params, tokens: bits_per_character(model, params, tokens))(params, tokens)
+    data = {"sha256": corpus.sha256, "length": len(corpus.tokens), "characters": characters}
     record = make_record(IMPORTED, dataclasses.asdict(config), {}, data)
     with RunDirectory(workdir, record) as directory, DirectoryRecorder.open(directory, ()) as recorder:
         recorder.save_run("imported", 0, jax.tree.map(lambda x: x[None], dict(params)))
         recorder.save(Snapshot())
+    return float(bits)
 
 
 def main() -> None:
@@ -201,9 +269,18 @@ def main() -> None:
         reason = "give --state_dict=FILE and --text=FILE, the text that it was trained on, to import it"
         raise _cli.UsageError(f"{reason}; or --export=FILE to write one")
     if given.state_dict:
-        params = import_weights(read_state_dict(Path(given.state_dict)))
-        run_directory(params, given.text, given.encoding, workdir)
-        print(f"Imported; now: python -m experiments.sample --workdir={workdir}")
+        state, characters = read_checkpoint(Path(given.state_dict))
+        params = import_weights(state)
+        size = len(params["embedding"])
+        if given.vocabulary:
+            characters = read_vocabulary(Path(given.vocabulary), size)
+        bits = run_directory(params, given.text, given.encoding, workdir, characters)
+        print(f"Imported: {bits:.2f} bits a character on {given.text}; guessing needs {np.log2(size):.2f}")
+        if bits > np.log2(size):
+            order = "its vocabulary has another order, which --vocabulary=FILE gives" if not characters else ""
+            reason = order or "it was trained on another text, or the vocabulary has another order"
+            sys.stderr.write(f"warning: this is worse than guessing: probably {reason}\n")
+        print(f"Now: python -m experiments.sample --workdir={workdir}")
     else:
         params = restore(workdir, _cli.chosen_run(), given.step).params
         write_state_dict(Path(given.export), export_weights(params))
@@ -215,6 +292,12 @@ if __name__ == "__main__":
     flags.DEFINE_string("state_dict", None, "File written by torch.save(model.state_dict(), FILE), to import.")
     flags.DEFINE_string("text", None, "The text that the model was trained on: pydoc, a book's name or a file.")
     flags.DEFINE_string("encoding", "utf-8", "Of the text.")
+    flags.DEFINE_string(
+        "vocabulary",
+        None,
+        "File with the characters in the model's order, as they are or as a .json list or dict; by default what the "
+        "checkpoint has under chars or vocab, else the text's in sorted order.",
+    )
     flags.DEFINE_string("export", None, "File to write the weights of a run to; must not exist.")
     _cli.define_chosen_run()
     flags.DEFINE_integer("step", None, "Step of saved parameters to export; the newest by default.")

@@ -183,7 +183,7 @@ def test_a_damaged_state_dict_is_refused_in_one_line_or_read(tmp_path_factory, d
     path = tmp_path_factory.mktemp("weights") / "model.pt"
     path.write_bytes(data.draw(damaged(state_dict())))
     try:
-        params = torch_weights.import_weights(torch_weights.read_state_dict(path))
+        params = torch_weights.import_weights(torch_weights.read_checkpoint(path).state)
     except torch_weights.WeightsError as error:
         assert_one_line(error)
     else:

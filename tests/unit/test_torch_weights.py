@@ -1,5 +1,7 @@
 """Weights from and to PyTorch: the logits are those of its own modules; names, shapes and bits need no PyTorch."""
 
+import argparse
+import json
 import pickle
 import re
 import sys
@@ -11,7 +13,16 @@ import numpy as np
 import oracles
 import pytest
 
-from experiments.torch_weights import WeightsError, export_weights, import_weights, read_state_dict, write_state_dict
+from experiments.torch_weights import (
+    WeightsError,
+    export_weights,
+    import_weights,
+    read_checkpoint,
+    read_vocabulary,
+    run_directory,
+    vocabulary_of,
+    write_state_dict,
+)
 from jaxrnn.cells import CELLS, LSTMParams
 from jaxrnn.recurrence import unroll
 
@@ -203,7 +214,7 @@ def test_logits_are_those_of_pytorchs_modules(torch, tmp_path, names, wrap, size
     model = torch_model(torch, names, sizes, **options)
     tokens = draw_tokens(sizes[0])
     torch.save(wrap(model.state_dict()), tmp_path / "model.pt")
-    params = import_weights(read_state_dict(tmp_path / "model.pt"))
+    params = import_weights(read_checkpoint(tmp_path / "model.pt").state)
     expected = torch_logits(torch, model, tokens)
     assert np.ptp(expected) > 0.5
     np.testing.assert_allclose(jax_logits(params, tokens), expected, rtol=0, atol=1e-5)
@@ -218,7 +229,7 @@ def test_what_is_written_loads_into_pytorchs_modules(torch, tmp_path):
     model.load_state_dict(tensors, strict=True)
     tokens = draw_tokens(V)
     np.testing.assert_allclose(torch_logits(torch, model, tokens), jax_logits(params, tokens), rtol=0, atol=1e-5)
-    assert bits(import_weights(read_state_dict(tmp_path / "model.pt"))) == bits(params)
+    assert bits(import_weights(read_checkpoint(tmp_path / "model.pt").state)) == bits(params)
 
 
 # --- Files ------------------------------------------------------------------------------------------------------------
@@ -229,7 +240,7 @@ def test_floating_point_is_read_as_float32(torch, tmp_path, dtype):
     """Pi to the bits of each type, from its definition; float64 is rounded to the nearest float32."""
     tensor = torch.tensor([np.pi, -1e-4], dtype=getattr(torch, dtype), requires_grad=True)
     torch.save({"w": tensor, "count": torch.tensor(3)}, tmp_path / "w.pt")
-    state = read_state_dict(tmp_path / "w.pt")
+    state = read_checkpoint(tmp_path / "w.pt").state
     assert state["w"].dtype == np.float32
     assert state["w"][0] == {"float16": 3.140625, "bfloat16": 3.140625}.get(dtype, np.float32(np.pi))
     assert state["count"] == 3
@@ -248,7 +259,7 @@ def test_files_that_cannot_be_written_or_opened(torch, tmp_path):
         write_state_dict(tmp_path / "nowhere" / "model.pt", state_dict())
     for path, reason in [(tmp_path / "none.pt", "No such file or directory"), (tmp_path, "Is a directory")]:
         with raises(str(path), "cannot be read", reason):
-            read_state_dict(path)
+            read_checkpoint(path)
 
 
 def test_a_damaged_file_is_not_read(torch, tmp_path):
@@ -259,7 +270,7 @@ def test_a_damaged_file_is_not_read(torch, tmp_path):
         path.write_bytes(other)
         with warnings.catch_warnings(record=True) as caught, raises("model.pt: damaged, or not a state dict"):
             warnings.simplefilter("always")
-            read_state_dict(path)
+            read_checkpoint(path)
         assert not caught
 
 
@@ -277,8 +288,8 @@ def test_code_in_a_file_is_not_run(torch, tmp_path):
     marker.state = 1
     for content in (marker, {"model": {}, "args": marker}, torch.nn.LSTM(2, 3)):
         torch.save(content, tmp_path / "model.pt")
-        with raises("damaged, or not a state dict of dense tensors alone", "state_dict()"):
-            read_state_dict(tmp_path / "model.pt")
+        with raises("holds objects of ", "which are not loaded", "state_dict()"):
+            read_checkpoint(tmp_path / "model.pt")
     assert not Marker.unpickled
 
 
@@ -288,19 +299,81 @@ def test_code_in_a_file_is_not_run(torch, tmp_path):
 def test_files_without_a_flat_state_dict(torch, tmp_path, content):
     torch.save(content, tmp_path / "model.pt")
     with raises("not a state dict of dense tensors alone, or one under state_dict, model_state_dict, model"):
-        read_state_dict(tmp_path / "model.pt")
+        read_checkpoint(tmp_path / "model.pt")
 
 
 def test_tensors_that_are_not_dense_arrays(torch, tmp_path):
     for tensor in (torch.zeros(2, device="meta"), torch.eye(2).to_sparse()):
         torch.save({"w": tensor}, tmp_path / "model.pt")
         with raises("not a state dict of dense tensors"):
-            read_state_dict(tmp_path / "model.pt")
+            read_checkpoint(tmp_path / "model.pt")
 
 
 def test_without_pytorch_the_message_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "torch", None)
-    for call in (lambda: read_state_dict(tmp_path / "a"), lambda: write_state_dict(tmp_path / "a", state_dict())):
+    for call in (lambda: read_checkpoint(tmp_path / "a").state, lambda: write_state_dict(tmp_path / "a", state_dict())):
         with raises("PyTorch is not installed", "pip install -e '.[torch]'"):
             call()
     assert not (tmp_path / "a").exists()
+
+
+# --- The vocabulary ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("entry", ["bac", ["b", "a", "c"], {"b": 0, "a": 1, "c": 2}, {0: "b", 2: "c", 1: "a"}])
+def test_a_vocabulary_is_read_in_its_order(entry):
+    assert vocabulary_of(entry) == "bac"
+
+
+@pytest.mark.parametrize("entry", ["aba", ["ab", "c"], {"a": 0, "b": 2}, 3, None])
+def test_what_is_no_vocabulary_is_none(entry):
+    assert vocabulary_of(entry) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("v.txt", "b\nac"), ("v.txt", "b\nac\n"), ("v.json", '["b", "\\n", "a", "c"]')]
+)
+def test_a_vocabulary_is_a_file_of_characters_or_json(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    assert read_vocabulary(tmp_path / name, 4) == "b\nac"
+    with raises("v", "the model knows 5"):
+        read_vocabulary(tmp_path / name, 5)
+
+
+def test_the_bits_of_an_import_are_those_of_a_loop_in_the_order_of_the_vocabulary(tmp_path):
+    """A model that says what follows what, its characters in an order that is not sorted."""
+    text, order = "abc" * 40, "acb"
+    params = parameters(num_layers=1)
+    params["embedding"], H = np.eye(3, dtype=np.float32) * 50, len(params["layer_0"]["w_h"])
+    gates = np.zeros((3, 4, H), np.float32)
+    gates[:, 2] = np.eye(3, H) * 50  # The candidate: one unit a character; it replaces what was there.
+    params["layer_0"] = {
+        "w_x": gates.reshape(3, 4 * H),
+        "w_h": np.zeros((H, 4 * H), np.float32),
+        "b": np.repeat(np.float32([50, -50, 0, 50]), H),
+    }
+    kernel = np.zeros((H, 3), np.float32)
+    for character, follows in zip("abc", "bca", strict=True):
+        kernel[order.index(character), order.index(follows)] = 50
+    params["head"] = {"kernel": kernel, "bias": np.zeros(3, np.float32)}
+    (tmp_path / "text.txt").write_text(text)
+    found = {
+        characters: run_directory(params, str(tmp_path / "text.txt"), "utf-8", tmp_path / str(i), characters)
+        for i, characters in enumerate([None, order])
+    }
+    assert found[order] < 0.01
+    assert found[None] > np.log2(3)
+    assert json.loads((tmp_path / "1/config.json").read_text())["data"]["characters"] == order
+    with raises("not in the vocabulary"):
+        run_directory(params, str(tmp_path / "text.txt"), "utf-8", tmp_path / "2", "xyz")
+
+
+def test_a_checkpoint_has_weights_beside_other_things(torch, tmp_path):
+    tensors = {name: torch.tensor(array) for name, array in state_dict().items()}
+    torch.save({"model": {"sizes": {"a": 1}}, "state_dict": tensors, "chars": ["b", "a"], "step": 3}, tmp_path / "a.pt")
+    found = read_checkpoint(tmp_path / "a.pt")
+    assert found.state.keys() == tensors.keys()
+    assert found.characters == "ba"
+    torch.save({"state_dict": tensors, "args": argparse.Namespace(lr=1)}, tmp_path / "b.pt")
+    with raises("argparse.Namespace"):
+        read_checkpoint(tmp_path / "b.pt")
