@@ -1,10 +1,10 @@
-"""Weights of the character language model from and to PyTorch: `nn.Embedding`, `nn.LSTM` and `nn.Linear`.
+"""Weights of a character model from and to PyTorch: `nn.Embedding`, `nn.LSTM` or `nn.GRU` or `nn.RNN`, `nn.Linear`.
 
     python -m experiments.torch_weights --state_dict=model.pt --text=book.txt --encoding=latin-1 --workdir=runs/imported
     python -m experiments.torch_weights --workdir=runs/grimm --export=model.pt
     python -m experiments.torch_weights --workdir=runs/grimm --run_seed=2 --export=model.pt
 
-PyTorch stores matrices ``[out, in]``; here they are ``[in, out]``. An LSTM's gates have the same order, i, f, g, o.
+PyTorch stores matrices ``[out, in]``; here they are ``[in, out]``. Gates have the same order: i, f, g, o and r, u, n.
 """
 
 import dataclasses
@@ -39,6 +39,8 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _VOCABULARIES = ("chars", "vocab", "vocabulary", "characters")
 _SHOWN = 100_000
 """Characters of the text on which an imported model is measured."""
+_CELLS = {4: "lstm", 3: "gru", 1: "rnn"}
+"""By the number of gates, the cells that PyTorch has layers of."""
 _MOST_NAMES = 12
 """Tensors that an error lists."""
 
@@ -137,20 +139,23 @@ def write_state_dict(path: Path, state: Mapping[str, np.ndarray]) -> None:
 def import_weights(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The character language model's parameters from a PyTorch state dict.
 
-    The LSTM has PyTorch's own names (``weight_ih_l0`` and so on) after any one prefix; without biases, they are zero.
-    The linear layer is the matrix ``*.weight`` that has a vector ``*.bias``; the embedding is the other matrix.
+    The recurrent layers have PyTorch's own names (``weight_ih_l0`` and so on) after any one prefix. Biases that are not
+    there are zero. The number of rows, 4H, 3H or H, tells an LSTM, a GRU and an RNN (with tanh). The linear layer is the
+    matrix ``*.weight`` that has a vector ``*.bias``, or, without one, the last matrix whose name does not say ``emb``;
+    the embedding is the other matrix. A model without it reads characters as one-hot vectors: the identity embeds them.
 
     Args:
         state: arrays by name: the embedding ``[V, D]``, the linear layer ``[V, H]`` and ``[V]``, and for layer ``k``
-            ``weight_ih_lk [4H, D or H]``, ``weight_hh_lk [4H, H]``, ``bias_ih_lk`` and ``bias_hh_lk [4H]``.
+            ``weight_ih_lk [GH, D or H]``, ``weight_hh_lk [GH, H]``, ``bias_ih_lk`` and ``bias_hh_lk [GH]``.
 
     Returns:
-        ``{"embedding": [V, D], "layer_0": {"w_x": [D, 4H], "w_h": [H, 4H], "b": [4H]}, "layer_1": ...,
-        "head": {"kernel": [H, V], "bias": [V]}}``, float32 copies; ``b`` is ``bias_ih + bias_hh``.
+        ``{"embedding": [V, D], "layer_0": {"w_x": [D, GH], "w_h": [H, GH], "b": [GH]}, "layer_1": ...,
+        "head": {"kernel": [H, V], "bias": [V]}}``, float32 copies; ``b`` is ``bias_ih + bias_hh``, but for the
+        candidate of a GRU, whose ``bias_hh [H]`` is ``b_n``.
 
     Raises:
-        WeightsError: for tensors that are missing or left over, other layers (GRU, bidirectional, projected), shapes
-            that do not fit together, and weights that are not finite.
+        WeightsError: for tensors that are missing or left over, other layers (bidirectional, projected), shapes that do
+            not fit together, and weights that are not finite.
     """
     firsts = [match for name in state if (match := re.fullmatch(r"(.*)weight_ih_l\d+", name, re.DOTALL))]
     prefix = firsts[0][1] if firsts else ""
@@ -158,59 +163,76 @@ def import_weights(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     layers = [[f"{prefix}{kind}_l{k}" for kind in kinds] for k in range(len(firsts))]
     rest = [name for name in state if name not in itertools.chain(*layers)]
     biases = [name for name in rest if state[name].ndim == 1]
-    kernels = [name for name in rest if [name.removesuffix("weight") + "bias"] == biases]
+    if biases:
+        kernels = [name for name in rest if [name.removesuffix("weight") + "bias"] == biases]
+    else:
+        kernels = [name for name in rest if "emb" not in name.lower()][-1:]
     embeddings = [name for name in rest if name not in biases + kernels]
 
     shapes: dict[str, tuple[int, ...]] = {}
-    if len(embeddings) == len(kernels) == 1 and state[embeddings[0]].ndim == state[kernels[0]].ndim == 2:
-        (V, D), H = state[embeddings[0]].shape, state[kernels[0]].shape[1]
-        shapes = {embeddings[0]: (V, D), kernels[0]: (V, H), biases[0]: (V,)}
-        for k, names in enumerate(layers):
-            shapes |= dict(zip(names, ((4 * H, H if k else D), (4 * H, H), (4 * H,), (4 * H,)), strict=False))
+    if len(embeddings) <= len(kernels) == 1 and all(state[name].ndim == 2 for name in embeddings + kernels):
+        V, H = state[kernels[0]].shape
+        D = state[embeddings[0]].shape[1] if embeddings else V
+        rows = len(state[layers[0][1]]) if len(kinds) in (2, 4) else 0
+        shapes = {**dict.fromkeys(embeddings, (V, D)), kernels[0]: (V, H), **dict.fromkeys(biases, (V,))}
+        for k, names in enumerate(layers if rows in (H, 3 * H, 4 * H) else ()):
+            shapes |= dict(zip(names, ((rows, H if k else D), (rows, H), (rows,), (rows,)), strict=False))
     if len(kinds) not in (2, 4) or {name: array.shape for name, array in state.items()} != shapes:
         found = [f"{name!r} {list(array.shape)}" for name, array in state.items()]
         raise WeightsError(
-            "needed are an embedding [V, D], one LSTM of one direction and without projection, weight_ih_lk [4H, D or"
-            " H], weight_hh_lk [4H, H] and either both biases [4H] or none, and a linear layer, weight [V, H] and bias"
-            f" [V]; found {len(found)}: {', '.join(found[:_MOST_NAMES])}"
+            "needed are an embedding [V, D] or none, one LSTM, GRU or RNN of one direction and without projection,"
+            " weight_ih_lk [4H, 3H or H, D or H], weight_hh_lk [4H, 3H or H, H] and either both biases or none, and a"
+            f" linear layer, weight [V, H]; found {len(found)}: {', '.join(found[:_MOST_NAMES])}"
         )
     arrays = {name: np.array(state[name], np.float32) for name in shapes}
     if broken := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
         raise WeightsError(f"{broken[0]!r} has numbers that are NaN or infinite")
-    params: dict[str, Any] = {"embedding": arrays[embeddings[0]]}
+    params: dict[str, Any] = {"embedding": arrays[embeddings[0]] if embeddings else np.eye(V, dtype=np.float32)}
     for k, (weight_ih, weight_hh, *of_layer) in enumerate(layers):
-        b = arrays[of_layer[0]] + arrays[of_layer[1]] if of_layer else np.zeros(len(arrays[weight_hh]), np.float32)
-        params[f"layer_{k}"] = {"w_x": arrays[weight_ih].T, "w_h": arrays[weight_hh].T, "b": b}
-    return params | {"head": {"kernel": arrays[kernels[0]].T, "bias": arrays[biases[0]]}}
+        of_inputs, of_state = (arrays[name] for name in of_layer) if of_layer else np.zeros((2, rows), np.float32)
+        layer = {"w_x": arrays[weight_ih].T, "w_h": arrays[weight_hh].T, "b": of_inputs + of_state}
+        if rows == 3 * H:
+            layer["b"][2 * H :] = of_inputs[2 * H :]
+            layer["b_n"] = of_state[2 * H :]
+        params[f"layer_{k}"] = layer
+    bias = arrays[biases[0]] if biases else np.zeros(V, np.float32)
+    return params | {"head": {"kernel": arrays[kernels[0]].T, "bias": bias}}
 
 
-def export_weights(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def cell_of(params: Mapping[str, Any]) -> str:
+    """The name in `CELLS` of what `import_weights` gave."""
+    hidden_size, columns = params["layer_0"]["w_h"].shape
+    return _CELLS[columns // hidden_size]
+
+
+def export_weights(params: Mapping[str, Any], cell: str) -> dict[str, np.ndarray]:
     """The inverse of `import_weights`: float32 parameters come back from it with the same bits.
 
     Returns:
-        ``embedding.weight``, ``lstm.weight_ih_l0`` and so on, ``head.weight`` and ``head.bias``, float32;
-        ``lstm.bias_ih_lk`` is ``b``, and ``lstm.bias_hh_lk`` is zero.
+        ``embedding.weight``, ``lstm.weight_ih_l0`` and so on (or ``gru``, ``rnn``), ``head.weight`` and ``head.bias``,
+        float32; ``bias_ih_lk`` is ``b``, and ``bias_hh_lk`` is zero, but for a GRU's ``b_n``.
 
     Raises:
-        WeightsError: if a layer is not an LSTM, or for what `import_weights` would not take back.
+        WeightsError: if PyTorch has no layer of this cell.
     """
+    if cell not in _CELLS.values():
+        raise WeightsError(f"PyTorch has no layer of the cell {cell}: it has {', '.join(_CELLS.values())}")
     state = {"embedding.weight": params["embedding"]}
     for k in range(len(params) - 2):
         layer = params[f"layer_{k}"]
-        if {*layer} != {"w_x", "w_h", "b"}:
-            raise WeightsError(f"a layer with parameters {', '.join(layer)} is not an LSTM")
+        # Only minus zero leaves every number as it is: 0 + -0 is 0.
+        of_state = np.full(np.shape(layer["b"]), -0.0)
+        if "b_n" in layer:
+            of_state[-len(layer["b_n"]) :] = layer["b_n"]
         state |= {
-            f"lstm.weight_ih_l{k}": layer["w_x"].T,
-            f"lstm.weight_hh_l{k}": layer["w_h"].T,
-            f"lstm.bias_ih_l{k}": layer["b"],
-            # Only minus zero leaves every number as it is: 0 + -0 is 0.
-            f"lstm.bias_hh_l{k}": np.full(layer["b"].shape, -0.0),
+            f"{cell}.weight_ih_l{k}": layer["w_x"].T,
+            f"{cell}.weight_hh_l{k}": layer["w_h"].T,
+            f"{cell}.bias_ih_l{k}": layer["b"],
+            f"{cell}.bias_hh_l{k}": of_state,
         }
     state |= {"head.weight": params["head"]["kernel"].T, "head.bias": params["head"]["bias"]}
     # As rows: a transposed array is not contiguous.
-    arrays = {name: np.array(array, np.float32, order="C") for name, array in state.items()}
-    import_weights(arrays)  # Raises where the shapes are another cell's.
-    return arrays
+    return {name: np.array(array, np.float32, order="C") for name, array in state.items()}
 
 
 def _torch() -> Any:
@@ -238,7 +260,12 @@ def run_directory(
         WeightsError: if the text has other characters than the model.
     """
     (num_characters, width), hidden_size = params["embedding"].shape, len(params["head"]["kernel"])
-    sizes = {"num_layers": len(params) - 2, "hidden_size": hidden_size, "embedding_size": width}
+    sizes = {
+        "cell": cell_of(params),
+        "num_layers": len(params) - 2,
+        "hidden_size": hidden_size,
+        "embedding_size": width,
+    }
     config = Config(corpus=text, encoding=encoding, **sizes)
     corpus = load_corpus(config)
     characters = characters or corpus.characters
@@ -282,8 +309,8 @@ def main() -> None:
             sys.stderr.write(f"warning: this is worse than guessing: probably {reason}\n")
         print(f"Now: python -m experiments.sample --workdir={workdir}")
     else:
-        params = restore(workdir, _cli.chosen_run(), given.step).params
-        write_state_dict(Path(given.export), export_weights(params))
+        found = restore(workdir, _cli.chosen_run(), given.step)
+        write_state_dict(Path(given.export), export_weights(found.params, found.config.cell))
         print(f"Exported: {given.export}")
 
 

@@ -1,6 +1,7 @@
 """Weights from and to PyTorch: the logits are those of its own modules; names, shapes and bits need no PyTorch."""
 
 import argparse
+import functools
 import json
 import pickle
 import re
@@ -15,6 +16,7 @@ import pytest
 
 from experiments.torch_weights import (
     WeightsError,
+    cell_of,
     export_weights,
     import_weights,
     read_checkpoint,
@@ -23,7 +25,7 @@ from experiments.torch_weights import (
     vocabulary_of,
     write_state_dict,
 )
-from jaxrnn.cells import CELLS, LSTMParams
+from jaxrnn.cells import CELLS
 from jaxrnn.recurrence import unroll
 
 V, D, H = 7, 5, 6
@@ -112,15 +114,33 @@ def test_a_round_trip_keeps_every_bit(num_layers):
     special = np.float32([-0.0, 0.0, 1e-45, -1e-40, np.finfo(np.float32).max])
     params["layer_0"]["b"] = jnp.asarray(np.resize(special, 4 * H))
     params["embedding"][:] = special
-    state = export_weights(params)
+    state = export_weights(params, "lstm")
     np.testing.assert_array_equal(state["lstm.bias_hh_l0"], np.zeros(4 * H))
     assert bits(import_weights(dict(sorted(state.items())))) == bits(params)
 
 
-@pytest.mark.parametrize("cell", sorted(set(CELLS) - {"lstm"}))
+@pytest.mark.parametrize("cell", ["gru", "rnn"])
+def test_a_round_trip_of_other_cells_keeps_every_bit(cell):
+    params = parameters(cell)
+    found = import_weights(export_weights(params, cell))
+    assert cell_of(found) == cell
+    assert bits(found) == bits(params)
+
+
+@pytest.mark.parametrize("cell", sorted(set(CELLS) - {"lstm", "gru", "rnn"}))
 def test_other_cells_are_not_written(cell):
-    with raises("LSTM"):
-        export_weights(parameters(cell))
+    with raises("no layer of the cell", cell):
+        export_weights(parameters(cell), cell)
+
+
+def test_a_head_may_lack_its_bias_and_characters_their_embedding():
+    state = {name: array for name, array in state_dict().items() if name != "head.bias"}
+    params = import_weights(state)
+    np.testing.assert_array_equal(params["head"]["kernel"], state["head.weight"].T)
+    assert not params["head"]["bias"].any()
+    one_hot = {name: array for name, array in state_dict().items() if name != "embedding.weight"}
+    one_hot["lstm.weight_ih_l0"] = np.ones((4 * H, V), np.float32)
+    np.testing.assert_array_equal(import_weights(one_hot)["embedding"], np.eye(V))
 
 
 # --- State dicts that are refused -------------------------------------------------------------------------------------
@@ -133,7 +153,6 @@ def test_other_cells_are_not_written(cell):
         ({f"lstm.{name}": None for name in LSTM_NAMES}, "'head.bias' [7]"),
         ({f"lstm.{name}": None for name in LSTM_NAMES[:4]}, "'lstm.weight_ih_l1' [24, 6]"),
         ({"lstm.bias_hh_l0": None, "lstm.bias_hh_l1": None}, "'lstm.bias_ih_l1' [24]"),
-        ({"head.bias": None}, "'head.weight' [7, 6]"),
         ({"a\nb": (9, 5)}, r"'a\nb' [9, 5]"),
         ({"lstm.weight_ih_l0_reverse": (24, 5)}, "one direction"),
         ({"lstm.weight_hr_l0": (3, 6)}, "without projection"),
@@ -151,13 +170,13 @@ def test_tensors_that_are_missing_left_over_or_of_another_shape(changes, words):
             del state[name]
         else:
             state[name] = np.zeros(shape, np.float32)
-    with raises("one LSTM of one direction", words):
+    with raises("one LSTM, GRU or RNN of one direction", words):
         import_weights(state)
 
 
-@pytest.mark.parametrize("gates", [1, 2, 3])
+@pytest.mark.parametrize("gates", [2, 5])
 def test_other_layers_have_the_same_names(gates):
-    with raises("one LSTM", f"[{gates * H}, {H}]"):
+    with raises("one LSTM, GRU or RNN", f"[{gates * H}, {H}]"):
         import_weights(state_dict(gates=gates))
 
 
@@ -172,13 +191,13 @@ def test_numbers_that_are_not_finite(value):
 # --- PyTorch as the oracle --------------------------------------------------------------------------------------------
 
 
-def torch_model(torch, names, sizes, **options):
-    """Embedding, LSTM and linear layer under the given names, as `state_dict` sees them."""
+def torch_model(torch, names, sizes, layer="LSTM", **options):
+    """Embedding, recurrent layer and linear layer under the given names, as `state_dict` sees them."""
     vocabulary_size, embedding_size, hidden_size = sizes
     torch.manual_seed(0)
     modules = [
         torch.nn.Embedding(vocabulary_size, embedding_size),
-        torch.nn.LSTM(embedding_size, hidden_size, num_layers=2, **options),
+        getattr(torch.nn, layer)(embedding_size, hidden_size, num_layers=2, **options),
         torch.nn.Linear(hidden_size, vocabulary_size),
     ]
     return torch.nn.ModuleDict(dict(zip(names, modules, strict=True)))
@@ -190,10 +209,11 @@ def torch_logits(torch, model, tokens):
         return head(lstm(embedding(torch.tensor(tokens)))[0]).numpy()
 
 
-@jax.jit
-def jax_logits(params, tokens):
-    _, ys = unroll(CELLS["lstm"], LSTMParams(**params["layer_0"]), tokens, embedding=params["embedding"])
-    _, ys = unroll(CELLS["lstm"], LSTMParams(**params["layer_1"]), ys)
+@functools.partial(jax.jit, static_argnames="name")
+def jax_logits(params, tokens, name="lstm"):
+    cell = CELLS[name]
+    _, ys = unroll(cell, cell.params_type(**params["layer_0"]), tokens, embedding=params["embedding"])
+    _, ys = unroll(cell, cell.params_type(**params["layer_1"]), ys)
     return ys @ params["head"]["kernel"] + params["head"]["bias"]
 
 
@@ -208,6 +228,8 @@ def draw_tokens(vocabulary_size):
         # One size for all: no shape tells the layers, or a matrix and its transpose, apart.
         (("emb", "rnn", "fc"), lambda state: {"epoch": 3, "state_dict": state}, (6, 6, 6), {}),
         (("zz", "decoder", "a"), lambda state: {"model_state_dict": state, "loss": None}, (V, D, H), {"bias": False}),
+        (("embedding", "gru", "head"), lambda state: {"model": state}, (V, D, H), {"layer": "GRU"}),
+        (("embedding", "rnn", "head"), lambda state: state, (V, D, H), {"layer": "RNN"}),
     ],
 )
 def test_logits_are_those_of_pytorchs_modules(torch, tmp_path, names, wrap, sizes, options):
@@ -217,12 +239,12 @@ def test_logits_are_those_of_pytorchs_modules(torch, tmp_path, names, wrap, size
     params = import_weights(read_checkpoint(tmp_path / "model.pt").state)
     expected = torch_logits(torch, model, tokens)
     assert np.ptp(expected) > 0.5
-    np.testing.assert_allclose(jax_logits(params, tokens), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(jax_logits(params, tokens, cell_of(params)), expected, rtol=0, atol=1e-5)
 
 
 def test_what_is_written_loads_into_pytorchs_modules(torch, tmp_path):
     params = parameters()
-    write_state_dict(tmp_path / "model.pt", export_weights(params))
+    write_state_dict(tmp_path / "model.pt", export_weights(params, "lstm"))
     model = torch_model(torch, ("embedding", "lstm", "head"), (V, D, H))
     tensors = torch.load(tmp_path / "model.pt", weights_only=True)
     assert all(tensor.is_contiguous() for tensor in tensors.values())
