@@ -140,7 +140,7 @@ def import_weights(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The character language model's parameters from a PyTorch state dict.
 
     The recurrent layers have PyTorch's own names (``weight_ih_l0`` and so on) after any one prefix. Biases that are not
-    there are zero. The number of rows, 4H, 3H or H, tells an LSTM, a GRU and an RNN (with tanh). The linear layer is the
+    there are zero. The number of rows, 4H, 3H or H, tells an LSTM, a GRU and an RNN (tanh). The linear layer is the
     matrix ``*.weight`` that has a vector ``*.bias``, or, without one, the last matrix whose name does not say ``emb``;
     the embedding is the other matrix. A model without it reads characters as one-hot vectors: the identity embeds them.
 
