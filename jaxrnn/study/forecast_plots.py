@@ -46,7 +46,8 @@ def errors_by_horizon(panels: Mapping[str, Sequence[Line]]) -> Figure:
             marker = MARKERS[i % len(MARKERS)]
             axes.plot(line.x, line.y, style, marker=marker, markersize=4, color=line.colour, label=line.label)
         axes.set_xlabel("rows ahead")
-        _legend(axes)
+        axes.locator_params(axis="x", integer=True)
+    _legend(drawn[0][0])
     return figure
 
 

@@ -158,7 +158,7 @@ def _one_problem(study: Study, evidence: Evidence, problem: str, group: Sequence
         title += "" if arm.is_complete else " (in training)"
         arms[title if title not in arms else f"{title} ({code(arm.paths[0].name)})"] = arm
     shared = [n for n in study.arms.differences(settings[0]) if n not in {*varies, *study.arms.named}]
-    about = with_values("Your arms", settings[0], [*study.arms.problem, *shared])
+    about = with_values("Your arms", settings[0], dict.fromkeys([*study.arms.problem, *shared]))
     rows = []
     for title, arm in arms.items():
         has = [name for name in varies if arm.is_trained or name in study.arms.named]
