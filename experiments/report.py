@@ -19,6 +19,7 @@ from absl import flags
 
 import experiments
 from experiments import _cli
+from jaxrnn.data.files import expand
 from jaxrnn.rundir.directory import RunError
 from jaxrnn.rundir.read import Directory, read_directories
 from jaxrnn.study.arms import Source
@@ -89,12 +90,12 @@ def _write(
 
 def main() -> None:
     """Reads the flags."""
-    runs, archive = [Path(path) for path in flags.FLAGS.runs], flags.FLAGS.archive
-    for name, path in (*(("runs", path) for path in runs), ("archive", Path(archive))):
+    runs, archive = [expand(path) for path in flags.FLAGS.runs], flags.FLAGS.archive
+    for name, path in (*(("runs", path) for path in runs), ("archive", expand(archive))):
         if not path.is_dir() and flags.FLAGS[name].present and str(path) != NO_ARCHIVE:
             raise RunError(f"--{name}={path}: no such directory; it should hold run directories")
     given = flags.FLAGS
-    report(runs, None if archive == NO_ARCHIVE else Path(archive), Path(given.out), given.reference, given.watch)
+    report(runs, None if archive == NO_ARCHIVE else expand(archive), expand(given.out), given.reference, given.watch)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from absl import flags
 
 from experiments import _cli
 from experiments._cli import UsageError
+from jaxrnn.data.files import expand
 from jaxrnn.rundir import archive
 from jaxrnn.rundir.directory import RunError, status
 from jaxrnn.rundir.read import find_directories
@@ -36,7 +37,7 @@ from jaxrnn.study.overview import Entry, Row, find_entries
 def main(*directories: str) -> None:
     """Reads the flags."""
     given = flags.FLAGS
-    roots, form = [Path(directory) for directory in directories], "json" if given.json else "csv" if given.csv else ""
+    roots, form = [expand(directory) for directory in directories], "json" if given.json else "csv" if given.csv else ""
     if given.diff and len(roots) != 2:
         raise UsageError("--diff: needs two run directories, as in --diff runs/a runs/b")
     if not roots:
@@ -44,7 +45,7 @@ def main(*directories: str) -> None:
     if given.diff:
         show_differences(roots[0], roots[1], form)
     elif given.archive:
-        archive_all(roots, Path(given.archive))
+        archive_all(roots, expand(given.archive))
     elif given.free:
         free_all(roots)
     else:

@@ -16,7 +16,6 @@ Runs of experiments.molecules predict together: the mean, and the standard devia
 import json
 import math
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -26,7 +25,7 @@ from experiments import _cli, molecules
 from experiments._cli import UsageError
 from experiments.forecast.sample import forecast_next
 from experiments.text import restore
-from jaxrnn.data.files import read_if_there
+from jaxrnn.data.files import expand, read_if_there
 from jaxrnn.data.text import UnknownCharactersError, decode, encode
 from jaxrnn.nn.generate import Choice, Greedy, Sampler
 from jaxrnn.nn.language import continuations, random_characters
@@ -67,7 +66,7 @@ def _predict() -> None:
     """A line for each molecule of ``--smiles`` and ``--smiles_file``, whose lines begin with one."""
     path, texts, file = _cli.workdir(), list(flags.FLAGS.smiles or ()), flags.FLAGS.smiles_file
     if file:
-        if (raw := read_if_there(Path(file))) is None:
+        if (raw := read_if_there(expand(file))) is None:
             raise UsageError(f"--smiles_file={file}: there is no such file")
         texts += [line.split()[0] for line in raw.decode(errors="replace").splitlines() if line.strip()]
     read_record(path, "molecules")
@@ -110,7 +109,7 @@ def _forecast() -> None:
     """Forecasts what comes behind the last row of ``--signals``, by the mean of all chosen runs."""
     if flags.FLAGS.step is not None:
         raise UsageError(f"--step={flags.FLAGS.step}: leave it out; forecasts are of the weights that were chosen")
-    rows = forecast_next(_cli.workdir(), _cli.chosen_run(), Path(flags.FLAGS.signals))
+    rows = forecast_next(_cli.workdir(), _cli.chosen_run(), expand(flags.FLAGS.signals))
     width = max(len(row["node"]) for row in rows)
     for row in rows:
         pairs = zip(row["forecast"], row["spread"], strict=True)

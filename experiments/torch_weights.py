@@ -28,6 +28,7 @@ from absl import flags
 from configs.text import Config
 from experiments import _cli
 from experiments.text import IMPORTED, build_model, load_corpus, restore
+from jaxrnn.data.files import expand
 from jaxrnn.data.text import UnknownCharactersError, decode, encode
 from jaxrnn.nn.language import bits_per_character
 from jaxrnn.rundir.directory import RunDirectory, RunError, replace_file
@@ -296,11 +297,11 @@ def main() -> None:
         reason = "give --state_dict=FILE and --text=FILE, the text that it was trained on, to import it"
         raise _cli.UsageError(f"{reason}; or --export=FILE to write one")
     if given.state_dict:
-        state, characters = read_checkpoint(Path(given.state_dict))
+        state, characters = read_checkpoint(expand(given.state_dict))
         params = import_weights(state)
         size = len(params["embedding"])
         if given.vocabulary:
-            characters = read_vocabulary(Path(given.vocabulary), size)
+            characters = read_vocabulary(expand(given.vocabulary), size)
         bits = run_directory(params, given.text, given.encoding, workdir, characters)
         print(f"Imported: {bits:.2f} bits a character on {given.text}; guessing needs {np.log2(size):.2f}")
         if bits > np.log2(size):
@@ -310,7 +311,7 @@ def main() -> None:
         print(f"Now: python -m experiments.sample --workdir={workdir}")
     else:
         found = restore(workdir, _cli.chosen_run(), given.step)
-        write_state_dict(Path(given.export), export_weights(found.params, found.config.cell))
+        write_state_dict(expand(given.export), export_weights(found.params, found.config.cell))
         print(f"Exported: {given.export}")
 
 
