@@ -228,9 +228,17 @@ def spread(vector: Array, rows: Array) -> Array:
     return vector if summed is vector else jnp.broadcast_to(summed, rows.shape).astype(vector.dtype)
 
 
+def multiply(x: Array, matrix: Array) -> Array:
+    """``x W``; the gradient of W is summed in float32 at least, which not every compiler does by itself."""
+    dtype = jnp.result_type(x, matrix)
+    if dtype.itemsize >= 4:
+        return x @ matrix
+    return jnp.matmul(x, matrix, preferred_element_type=jnp.float32).astype(dtype)
+
+
 def affine(params: Any, x: Array) -> Array:
     """``W_x x + b``, the `project` of a cell with parameters ``w_x`` and ``b``."""
-    z = x @ params.w_x
+    z = multiply(x, params.w_x)
     return z + spread(params.b, z)
 
 

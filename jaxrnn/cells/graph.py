@@ -21,6 +21,7 @@ from jaxrnn.cells.base import (
     Product,
     ProductCell,
     affine,
+    multiply,
     spread,
     with_field,
 )
@@ -53,7 +54,7 @@ def graph_filter(weight: tuple[Array, Shift], x: Array) -> Array:
     num_taps, rows, columns = taps.shape
     # The narrower side is shifted.
     if rows < columns or shift is None:
-        return jnp.concatenate(shifted(shift, x, num_taps), axis=-1) @ taps.reshape(num_taps * rows, columns)
+        return multiply(jnp.concatenate(shifted(shift, x, num_taps), axis=-1), taps.reshape(num_taps * rows, columns))
     y = x @ taps[-1]
     for k in range(num_taps - 2, -1, -1):
         y = x @ taps[k] + shift_by(shift, y)
