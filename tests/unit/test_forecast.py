@@ -289,7 +289,7 @@ def test_errors_of_recent_rows_are_said(run, tmp_path):
 )
 def test_a_config_that_cannot_be_used_is_refused(fields, field):
     with pytest.raises(ConfigError) as error:
-        STUDY.check(Config(**fields))
+        STUDY.validate(Config(**fields))
     assert error.value.field == field
 
 
