@@ -65,8 +65,9 @@ def recurrent(config: Config = _RECURRENT) -> Iterator[Comparison]:
     yield Comparison("recurrent", title, variants, "step", _RECURRENT_PRODUCTS)
 
 
-def seeds(problems: Mapping[str, Config] = _SEEDS, numbers: Sequence[int] = (1, 2, 4, 8, 16)) -> Iterator[Comparison]:
+def seeds(problems: Mapping[str, Config] = _SEEDS, numbers: Sequence[int] = ()) -> Iterator[Comparison]:
     """The palindrome step by the number of seeds in a program, of a small problem and of a large one."""
+    numbers = numbers or ((1, 2, 4, 8, 16) if jax.default_backend() == "cpu" else (1, 8, 32, 128))
     for key, sizes in problems.items():
         config, flops = _endless(sizes), recurrent_flops(sizes)
         default = ONE_RUN.padded_size(make_plan(formal.build(config), max(numbers)).runs_per_program)
