@@ -43,7 +43,7 @@ def config(**fields):
 def _quick():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measure, "time_calls", lambda call: 0.5)
-        patch.setattr(measure, "COST_LENGTHS", (25, 50))
+        patch.setattr(measure, "COST_LENGTHS", (50, 100))
         patch.setattr(plots, "svg", lambda figure: '<svg width="1pt" height="1pt"></svg>')
         yield
 
