@@ -15,7 +15,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import absl.logging
 from absl import app, flags
@@ -197,6 +197,18 @@ def define_chosen_run() -> None:
     """The flags ``--run`` and ``--run_seed``."""
     flags.DEFINE_string("run", None, "The run by its name in results.json, or a part of it, such as cell=gru.")
     flags.DEFINE_integer("run_seed", None, "The run by its seed, where the directory holds several.")
+
+
+def define_step() -> None:
+    """The flag ``--step``."""
+    flags.DEFINE_string("step", None, "Step of saved weights, or best: of the lowest validation loss; else the newest.")
+    flags.register_validator("step", lambda x: x in (None, "best") or x.isdecimal(), "should be a whole number or best")
+
+
+def chosen_step() -> int | Literal["best"] | None:
+    """By ``--step``, what `jaxrnn.load` takes as a step."""
+    step = flags.FLAGS.step
+    return int(step) if step and step != "best" else step
 
 
 def workdir() -> Path:

@@ -87,7 +87,7 @@ def write() -> None:
 def _write() -> None:
     """The texts."""
     choose, tau = _choice()
-    config, model, params, characters, _ = restore(_cli.workdir(), _cli.chosen_run(), flags.FLAGS.step)
+    config, model, params, characters, _ = restore(_cli.workdir(), _cli.chosen_run(), _cli.chosen_step())
     start_key, draw_key = jax.random.split(jax.random.key(flags.FLAGS.seed))
     starts = _prompts(characters, start_key)
     # One key a text, by its number: the first texts are the same for any --num.
@@ -143,7 +143,7 @@ if __name__ == "__main__":
     flags.DEFINE_bool("skip_unknown", False, "Drop characters of a prompt that the model does not know.")
     flags.DEFINE_integer("seed", 0, "The texts are a function of it.")
     _cli.define_chosen_run()
-    flags.DEFINE_integer("step", None, "Step of a saved checkpoint; the newest by default.")
+    _cli.define_step()
     flags.DEFINE_bool(
         "json", False, "One object a line: prompt, text, tau (null: greedy) and seed; or what is predicted."
     )

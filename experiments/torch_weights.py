@@ -310,7 +310,7 @@ def main() -> None:
             sys.stderr.write(f"warning: this is worse than guessing: probably {reason}\n")
         print(f"Now: python -m experiments.sample --workdir={workdir}")
     else:
-        found = restore(workdir, _cli.chosen_run(), given.step)
+        found = restore(workdir, _cli.chosen_run(), _cli.chosen_step())
         write_state_dict(expand(given.export), export_weights(found.params, found.config.cell))
         print(f"Exported: {given.export}")
 
@@ -328,6 +328,6 @@ if __name__ == "__main__":
     )
     flags.DEFINE_string("export", None, "File to write the weights of a run to; must not exist.")
     _cli.define_chosen_run()
-    flags.DEFINE_integer("step", None, "Step of saved parameters to export; the newest by default.")
+    _cli.define_step()
     _cli.define_data_dir()
     _cli.run(main)

@@ -2,7 +2,7 @@
 
 import functools
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -180,6 +180,7 @@ def _callback(config: Config, model: Any, characters: str, measured: list[str]) 
         when=lambda step: writes_samples(step) or validates(step),
         record=record,
         save_params=writes_samples,
+        lowest=(VALIDATION, "bits_per_character"),
         files=(SAMPLES, VALIDATION),
     )
 
@@ -211,7 +212,7 @@ class Restored(NamedTuple):
     run: str
 
 
-def restore(workdir: Path, run: str | None, step: int | None) -> Restored:
+def restore(workdir: Path, run: str | None, step: int | Literal["best"] | None) -> Restored:
     """The model, its parameters and its vocabulary from a run directory; `run` and `step` as in `jaxrnn.load`.
 
     Raises:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -81,11 +81,11 @@ class CheckpointStore:
         with _explained("could not save a checkpoint"):
             self._manager.wait_until_finished()
 
-    def delete_from(self, number: int) -> None:
-        """Deletes all checkpoints numbered `number` or more."""
-        for n in self.numbers():
-            if n >= number:
-                self._manager.delete(n)
+    def delete(self, numbers: Collection[int]) -> None:
+        """Deletes those that there are of these checkpoints."""
+        for number in self.numbers():
+            if number in numbers:
+                self._manager.delete(number)
 
     def read(self, number: int) -> tuple[Arrays, dict[str, Any]]:
         """The named arrays of checkpoint `number` and its `meta`, its digest compared.

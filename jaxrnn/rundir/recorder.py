@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Self
@@ -72,7 +73,7 @@ class DirectoryRecorder(Recorder):
         state = unflatten(like(places), found.arrays) if places else None
         self._directory.truncate({name: meta.lengths.get(name, 0) for name in self._files})
         self._directory.cut_torn_line(TIMING)
-        self._finished.delete_from(len(meta.saved))
+        self._finished.delete([n for n in self._finished.numbers() if n >= len(meta.saved)])
         self._meta, self._is_new = meta, False
         self._number = self._running.numbers()[-1] + 1
         ended = {name: saved.row for name, saved in meta.ended.items() if saved.row is not None}
@@ -125,11 +126,23 @@ class DirectoryRecorder(Recorder):
         state: TrainState | None = None,
     ) -> None:
         """Saves a run after a step; `restore` forgets it if no checkpoint of the runs in training comes after it."""
-        number = len(self._meta.saved)
+        tree = {"params": params} | ({} if state is None else {"state": state})
+        self._keep(tree, Saved(run=run, step=step, checkpoint=len(self._meta.saved), row=row))
+
+    def keep_lowest(self, run: str, step: int, params: PyTree, value: float) -> None:
+        """Keeps the best parameters of a run; those before them go when no checkpoint leads to them any more."""
+        before = [saved for saved in self._meta.best if saved.run == run]
+        if not value < min((saved.lowest or 0.0 for saved in before), default=math.inf):
+            return
+        for saved in before:
+            saved.passed = self._number
+        self._keep({"params": params}, Saved(run=run, step=step, checkpoint=len(self._meta.saved), lowest=value))
+
+    def _keep(self, tree: PyTree, saved: Saved) -> None:
         self._running.wait()  # Two saves at once would mix up the meetings of several processes.
-        self._finished.save(number, {"params": params} | ({} if state is None else {"state": state}), {"run": run})
+        self._finished.save(saved.checkpoint, tree, {"run": saved.run})
         self._finished.wait()
-        self._meta.saved.append(Saved(run=run, step=step, checkpoint=number, row=row))
+        self._meta.saved.append(saved)
 
     def write_results(self, rows: Rows, complete: bool) -> None:
         """Writes ``results.json``."""
@@ -141,6 +154,12 @@ class DirectoryRecorder(Recorder):
 
     def save(self, snapshot: Snapshot) -> None:
         """Starts to save the runs in training; the ``.jsonl`` files are on disk already."""
+        self._running.wait()
+        # The two newest checkpoints of the runs in training know that these have been passed.
+        passed = [
+            one.checkpoint for one in self._meta.saved if one.passed is not None and one.passed <= self._number - 2
+        ]
+        self._finished.delete(passed)
         self._meta.places = list(snapshot.places)
         self._meta.lengths = self._directory.lengths(self._files)
         self._meta.environment = self._environment

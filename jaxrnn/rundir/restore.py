@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 from flax.traverse_util import unflatten_dict
@@ -30,7 +30,7 @@ def load(
     workdir: str | Path,
     run: str | None = None,
     seed: int | None = None,
-    step: int | None = None,
+    step: int | Literal["best"] | None = None,
     build: Callable[[Any, Mapping[str, Any]], Any] | None = None,
 ) -> tuple[SimpleNamespace, Any, dict[str, Any]]:
     """A run's config, model and parameters, from its newest checkpoint or from the one at a training step.
@@ -40,7 +40,8 @@ def load(
         run: its name as in ``results.json``, e.g. ``seed=2,cell=gru,learning_rate=0.001``, or as much of it as tells it
             from others: ``seed=2,cell=gru``.
         seed: the same as ``run="seed=2"``; both together narrow the choice.
-        step: index of the last step taken; the newest saved by default.
+        step: index of the last step taken; or "best", the evaluation with the lowest value on validation data, if the
+            study keeps that; the newest saved by default.
         build: ``build(config, data) -> model``, where data is what ``config.json`` says of the data; by default, that
             of the study in `experiments` that the directory names.
 
@@ -60,7 +61,12 @@ def load(
     return found.config, model, found.params
 
 
-def load_run(workdir: str | Path, run: str | None = None, seed: int | None = None, step: int | None = None) -> Loaded:
+def load_run(
+    workdir: str | Path,
+    run: str | None = None,
+    seed: int | None = None,
+    step: int | Literal["best"] | None = None,
+) -> Loaded:
     """As `load` without the model; says which run that is."""
     path = Path(workdir)
     record = read_config(path)
@@ -73,7 +79,7 @@ def load_run(workdir: str | Path, run: str | None = None, seed: int | None = Non
         if not found:
             raise nothing
         wanted = (name_parts(run) if run else set()) | (set() if seed is None else {f"seed={seed}"})
-        chosen = [one for one in found if wanted <= name_parts(one.run) and step in (None, one.step)]
+        chosen = [one for one in found if wanted <= name_parts(one.run) and step in (None, one.step, one.label)]
         available = _names(chosen or found)
         if not chosen:
             raise RunError(f"{path}: no such run has been saved; there are: {available}")
@@ -134,7 +140,8 @@ class _Place(NamedTuple):
     step: int
     store: CheckpointStore
     number: int
-    place: int
+    place: int = 0
+    label: Literal["best"] | None = None
 
     def params(self) -> dict[str, Any]:
         """As nested dicts of NumPy arrays."""
@@ -144,7 +151,8 @@ class _Place(NamedTuple):
 
 
 def _names(found: list[_Place]) -> str:
-    return ", ".join(dict.fromkeys(f"{one.run} at step {one.step}" for one in found)) or "none"
+    labels = [f"{one.run} at step {one.step}{' (best)' if one.label else ''}" for one in found]
+    return ", ".join(dict.fromkeys(labels)) or "none"
 
 
 def _find(running: CheckpointStore, finished: CheckpointStore, path: Path) -> list[_Place]:
@@ -155,7 +163,12 @@ def _find(running: CheckpointStore, finished: CheckpointStore, path: Path) -> li
             rejected.append(checkpoint.reason)
         # The parameters by which a run is judged come before those after its last step.
         saved = sorted(checkpoint.meta.saved, key=lambda saved: saved.row is None)
-        found += [_Place(one.run, one.step, finished, one.checkpoint, 0) for one in saved]
+        best = checkpoint.meta.best
+        found += [
+            _Place(one.run, one.step, finished, one.checkpoint, label="best" if one in best else None)
+            for one in saved
+            if one.passed is None
+        ]
         for i, run in enumerate(checkpoint.meta.places):
             if run and (step := int(checkpoint.arrays["step"][i])):  # The one to take next.
                 found.append(_Place(run, step - 1, running, checkpoint.number, i))

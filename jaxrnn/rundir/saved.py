@@ -11,16 +11,27 @@ RUNNING = "checkpoints/running"
 """The newest two: the runs in training, and `Meta`."""
 FINISHED = "checkpoints/finished"
 """The parameters of each run that has ended, or its whole state if more steps would let it go on; and the parameters
-that callbacks save."""
+that callbacks save, or keep as the best."""
 
 
 class Saved(pydantic.BaseModel, extra="forbid"):
-    """A run after a step, the number of its checkpoint, and its row of ``results.json`` if it has ended there."""
+    """A run after a step.
+
+    Attributes:
+        run: its name.
+        step: index of the last step taken.
+        checkpoint: the number of its checkpoint.
+        row: of ``results.json`` if it has ended there.
+        lowest: the value for which it was kept as the best.
+        passed: the first checkpoint of the runs in training that knows of a better one.
+    """
 
     run: str
     step: int
     checkpoint: int
     row: dict[str, Any] | None = None
+    lowest: float | None = None
+    passed: int | None = None
 
 
 class Meta(pydantic.BaseModel, extra="forbid"):
@@ -42,6 +53,11 @@ class Meta(pydantic.BaseModel, extra="forbid"):
     def ended(self) -> dict[str, Saved]:
         """By run, where it has ended last."""
         return {saved.run: saved for saved in self.saved if saved.row is not None}
+
+    @property
+    def best(self) -> list[Saved]:
+        """Where the value of each run was lowest."""
+        return [saved for saved in self.saved if saved.lowest is not None and saved.passed is None]
 
 
 class Found(NamedTuple):

@@ -284,6 +284,10 @@ class _Loop:
                 self.recorder.append(file, [{**run.record(), "step": done, **row} for row in rows])
             if callback.save_params(done):
                 self.recorder.save_run(name, done, params)
+            if callback.lowest:
+                file, column = callback.lowest
+                for row in found.get(file, []):
+                    self.recorder.keep_lowest(name, done, params, row[column])
 
     def _conclude(self, status: np.ndarray, step: np.ndarray) -> None:
         """Tests the runs that have ended, and lets others take their places."""

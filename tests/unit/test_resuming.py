@@ -14,7 +14,7 @@ import jaxrnn
 from jaxrnn.rundir import recorder as recording
 from jaxrnn.rundir.checkpoint import CheckpointError, CheckpointStore
 from jaxrnn.rundir.directory import RunDirectory, RunError
-from jaxrnn.training.definition import product
+from jaxrnn.training.definition import Callback, product
 from jaxrnn.training.seeds import Stream, stream_key
 from jaxrnn.training.signals import Interrupted
 
@@ -110,6 +110,33 @@ def test_batches_from_the_host_go_on_where_they_were(tmp_path):
     assert contents(tmp_path / "resumed") == contents(tmp_path / "whole")
 
 
+def test_the_best_weights_are_kept_through_any_kill(tmp_path, crash):
+    best, file = 21, "callbacks.jsonl"
+    callback = Callback(
+        when=lambda step: step % 3 == 0,
+        record=lambda params, seed, step, data: {file: [{"miss": abs(step - best), "w": float(params["w"].mean())}]},
+        lowest=(file, "miss"),
+        files=(file,),
+    )
+    setting = {"runs": [SLOW, NEVER], "runs_per_program": 2, "tolerance": 0, "callback": callback}
+    train(tmp_path / "whole", **setting)
+    for name, number in (("save", 8), ("wait", 30)):
+        crash(CheckpointStore, name, number, tmp_path / name, **setting)
+        train(tmp_path / name, **setting)
+        assert contents(tmp_path / name) == contents(tmp_path / "whole")
+    for path in (tmp_path / "whole", tmp_path / "save", tmp_path / "wait"):
+        for run in (SLOW, NEVER):
+            kept, at_best, last = (jaxrnn.load(path, run.name, step=step)[-1]["w"] for step in ("best", best, None))
+            (row,) = (row for row in rows(path, file, run.name) if row["step"] == best)
+            assert kept.mean() == pytest.approx(row["w"], abs=1e-7)
+            np.testing.assert_array_equal(kept, at_best)
+            assert abs(last.mean() - row["w"]) > 1e-4
+            with pytest.raises(RunError, match="no such run"):
+                jaxrnn.load(path, run.name, step=18)
+        # Two have ended and two are the best; those that were passed last may still be there.
+        assert len(list((path / "checkpoints/finished").glob("[0-9]*"))) == 4
+
+
 def test_results_are_there_while_others_are_in_training(tmp_path, monkeypatch):
     written, write = [], RunDirectory.write
 
@@ -159,7 +186,7 @@ def test_a_checkpoint_of_another_version_is_refused_in_one_line(crashed):
     with CheckpointStore(crashed / "checkpoints/running") as store:
         newest = store.numbers()[-1]
         arrays, meta = store.read(newest)
-        store.delete_from(0)
+        store.delete(store.numbers())
         store.save(newest, arrays, {**meta, "new in that version": 1})
     for go_on in (lambda: train(crashed), lambda: jaxrnn.load(crashed, run=SOON.name)):
         with pytest.raises(CheckpointError, match=r"checkpoint \d was saved by another version of jaxrnn") as error:

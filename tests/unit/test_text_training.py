@@ -176,6 +176,15 @@ def test_results_are_measured_on_each_part_of_the_text(finished):
             assert last[f"test_{name}"] == pytest.approx(row[f"test_{name}"], rel=1e-6)
 
 
+def test_the_weights_of_the_best_validation_are_kept(finished):
+    path, _ = finished
+    for seed in SEEDS:
+        best = min(row["bits_per_character"] for row in rows(path, "validation.jsonl", seed=seed))
+        *_, params = jaxrnn.load(path, seed=seed, step="best")
+        bits, _ = measured_by_hand(params, encode(PARTS["validation"], CHARACTERS))
+        assert bits == pytest.approx(best, rel=1e-5)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_samples_are_written_at_their_steps_and_at_the_end(finished, seed):
     path, _ = finished
