@@ -37,6 +37,8 @@ class DirectoryRecorder(Recorder):
         self._files = (METRICS, *files)
         self._meta = Meta()
         self._number = 0
+        self._known = 0
+        """Of the checkpoints of runs, how many the newest one of the runs in training knows."""
         self._saved_at = time.monotonic()
         self._is_new = True
         self._environment = {name: directory.record.get(name) for name in ("versions", "commit", "device")}
@@ -74,7 +76,7 @@ class DirectoryRecorder(Recorder):
         self._directory.truncate({name: meta.lengths.get(name, 0) for name in self._files})
         self._directory.cut_torn_line(TIMING)
         self._finished.delete([n for n in self._finished.numbers() if n >= len(meta.saved)])
-        self._meta, self._is_new = meta, False
+        self._meta, self._is_new, self._known = meta, False, len(meta.saved)
         self._number = self._running.numbers()[-1] + 1
         ended = {name: saved.row for name, saved in meta.ended.items() if saved.row is not None}
         return Snapshot(places, state, ended)
@@ -136,6 +138,8 @@ class DirectoryRecorder(Recorder):
             return
         for saved in before:
             saved.passed = self._number
+            if saved.checkpoint >= self._known:
+                self._finished.delete([saved.checkpoint])
         self._keep({"params": params}, Saved(run=run, step=step, checkpoint=len(self._meta.saved), lowest=value))
 
     def _keep(self, tree: PyTree, saved: Saved) -> None:
@@ -165,6 +169,7 @@ class DirectoryRecorder(Recorder):
         self._meta.environment = self._environment
         self._running.save(self._number, {} if snapshot.state is None else snapshot.state, self._meta.model_dump())
         self._number += 1
+        self._known = len(self._meta.saved)
         self._saved_at = time.monotonic()
 
     def wait(self) -> None:

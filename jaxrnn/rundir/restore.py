@@ -161,14 +161,15 @@ def _find(running: CheckpointStore, finished: CheckpointStore, path: Path) -> li
     for checkpoint in newest_first(running):
         if checkpoint.reason:
             rejected.append(checkpoint.reason)
-        # The parameters by which a run is judged come before those after its last step.
-        saved = sorted(checkpoint.meta.saved, key=lambda saved: saved.row is None)
-        best = checkpoint.meta.best
-        found += [
-            _Place(one.run, one.step, finished, one.checkpoint, label="best" if one in best else None)
-            for one in saved
-            if one.passed is None
-        ]
+        if not found:  # The newest knows all that the others know.
+            # The parameters by which a run is judged come before those after its last step.
+            saved = sorted(checkpoint.meta.saved, key=lambda saved: saved.row is None)
+            best = checkpoint.meta.best
+            found += [
+                _Place(one.run, one.step, finished, one.checkpoint, label="best" if one in best else None)
+                for one in saved
+                if one.passed is None
+            ]
         for i, run in enumerate(checkpoint.meta.places):
             if run and (step := int(checkpoint.arrays["step"][i])):  # The one to take next.
                 found.append(_Place(run, step - 1, running, checkpoint.number, i))
