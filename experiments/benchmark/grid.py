@@ -1,8 +1,9 @@
 """The suite ``grid``: a layer on dense inputs of many sizes, as others call it: in one jitted call, and in a chunk."""
 
+import dataclasses
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +13,14 @@ from flax import linen as nn
 from experiments.benchmark import peers
 from experiments.benchmark.harness import CHUNK_STEPS, FORWARD, GRADIENT, OURS, STEP, Comparison, Variant, layer_variant
 from jaxrnn.arrays import Array, PyTree
-from jaxrnn.cells import CELLS, torch_uniform
+from jaxrnn.cells import CELLS, ProductCell, torch_uniform
 from jaxrnn.recurrence import unroll
 from jaxrnn.study.page import Table
 
 KEY = "grid"
 """What the keys of its comparisons begin with."""
+PRODUCTS = "jaxrnn, its products alone"
+"""What bounds the cell: the same scan and gradient, with a mean in place of its gates."""
 _GATES = {"lstm": (4, 4), "gru": (3, 3), "rnn": (1, 1), "peephole": (4, 3)}
 """Those that read the inputs, and those that read the carry."""
 _FLAX: Mapping[str, Sequence[type[Any]]] = {
@@ -68,7 +71,11 @@ def geometric_means(measured: Sequence[Mapping[str, Any]]) -> list[Table]:
     for comparison in measured:
         if comparison["key"].startswith(KEY):
             for group in dict.fromkeys(row["group"] for row in comparison["rows"]):
-                peer = [row["ratio"] for row in comparison["rows"] if row["group"] == group and row["name"] != OURS]
+                peer = [
+                    row["ratio"]
+                    for row in comparison["rows"]
+                    if row["group"] == group and row["name"] not in (OURS, PRODUCTS)
+                ]
                 if peer and None not in peer:
                     ratios.setdefault(group, []).append(min(peer))
     rows = [
@@ -85,6 +92,8 @@ def _variants(cell: str, sizes: Sizes, xs: Array) -> Iterator[Variant]:
     layers: dict[str, tuple[Callable[[PyTree, Array], Array], PyTree]] = {
         OURS: (lambda params, xs: unroll(CELLS[cell], params, xs)[1], params)
     }
+    if cell in _FLAX:
+        layers[PRODUCTS] = lambda params, xs: unroll(_products_alone(cell), params, xs)[1], params
     for flax_cell in _FLAX.get(cell, ()):
         rnn = nn.RNN(flax_cell(sizes.hidden_size), time_major=True)
         layers[f"Flax nn.RNN({flax_cell.__name__})"] = rnn.apply, rnn.init(jax.random.key(0), xs)
@@ -103,6 +112,17 @@ def _variants(cell: str, sizes: Sizes, xs: Array) -> Iterator[Variant]:
             yield layer_variant(name, group, outputs, drawn, xs, flops, work)
         if cell in _FLAX and peers.version("torch"):
             yield peers.torch_layer(cell, np.asarray(xs), sizes.hidden_size, flops, work)._replace(group=group)
+
+
+def _products_alone(name: str) -> ProductCell:
+    """A cell with the parameters and products of another one, and next to no other work."""
+    cell, num_gates = cast(ProductCell, CELLS[name]), _GATES[name][0]
+
+    def pointwise(params: PyTree, carry: Any, z: Array, u: Array) -> tuple[Any, Array, dict[str, Array]]:
+        h = jnp.stack(jnp.split(z + u, num_gates, axis=-1)).mean(axis=0)
+        return carry._replace(h=h), h, {}
+
+    return dataclasses.replace(cell, pointwise=pointwise)
 
 
 def _memax(cell: str, sizes: Sizes) -> tuple[Callable[[PyTree, Array], Array], PyTree]:

@@ -157,7 +157,8 @@ def _names(found: list[_Place]) -> str:
 
 def _find(running: CheckpointStore, finished: CheckpointStore, path: Path) -> list[_Place]:
     """What sound checkpoints have; the newest first."""
-    found, rejected = [], []
+    found: list[_Place] = []
+    rejected = []
     for checkpoint in newest_first(running):
         if checkpoint.reason:
             rejected.append(checkpoint.reason)
