@@ -1,7 +1,7 @@
 """Variants of the same work that take turns under a clock, and the large matrix product that sets their limit."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -22,6 +22,8 @@ FORWARD, GRADIENT, STEP = "forward", "gradient", "step in a chunk"
 """The work of a layer alone: its outputs, the gradient of parameters and inputs, or a step of gradient descent."""
 CHUNK_STEPS = 4
 """Steps of gradient descent in a call."""
+_SHORT_SECONDS = 0.1
+"""What runs before a longer call is a small part of it."""
 _QUEUED = 10
 """Products that the device has at once, so that none waits for Python."""
 
@@ -66,7 +68,8 @@ def measure(
 ) -> dict[str, Any]:
     """Times variants in turn A B C A B C ..., `repeats` times after a turn to warm up.
 
-    In each turn the last is `product`, whose rate is the limit of the others.
+    In each turn the last is `product`, whose rate is the limit of the others. A short call comes after one that is not
+    timed: threads of the library before it, which may spin for work, and its data in the caches would cost this one.
 
     Returns:
         What ``benchmark.json`` has of it: its key, title, unit and counted products, "rate", the median of the product
@@ -80,8 +83,15 @@ def measure(
         return (clock() - started) / variant.steps_per_call
 
     variants = [*comparison.variants, product]
-    turns = [[seconds(variant) for variant in variants] for _ in range(1 + repeats)]
-    taken = np.array(turns[1:]).T
+    first = [seconds(variant) * variant.steps_per_call for variant in variants]
+
+    def turn() -> Iterator[float]:
+        for variant, call_seconds in zip(variants, first, strict=True):
+            if call_seconds < _SHORT_SECONDS:
+                variant.step()
+            yield seconds(variant)
+
+    taken = np.array([list(turn()) for _ in range(repeats)]).T
     ours = {variant.group: of_ours for variant, of_ours in zip(variants, taken, strict=True) if variant.name == OURS}
     rate = product.flops / taken[-1]
     rows = [

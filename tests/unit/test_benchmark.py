@@ -77,6 +77,15 @@ def test_only_what_was_timed_in_the_same_turn_is_compared():
     assert [row["share"] for row in (ours, flax, alone, product)] == pytest.approx([1 / 4, 1 / 6, 1 / 10, 1])
 
 
+def test_a_short_call_is_timed_after_one_like_it():
+    clock = FakeClock()
+    quick = clock.variant("jaxrnn", "lstm", [0.01, 5, 0.25, 5, 0.5], steps_per_call=1, flops=1)
+    product = clock.variant("a @ a", "product", [8, 8, 8], steps_per_call=1, flops=1)
+    measured = measure(Comparison("key", "a title", [quick], "step", "some products"), product, 2, clock)
+    assert measured["rows"][0]["seconds"] == [0.25, 0.5]
+    assert clock.turns == "jajjajja"
+
+
 def is_there(name):
     """Rows of libraries that are not installed are left out."""
     packages = {"Geometric": "torch_geometric", "PyTorch": "torch", "memax": "memax"}
