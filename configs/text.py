@@ -35,7 +35,7 @@ class Config(Layers):
     The digest of the text is compared when a run goes on: the file may have moved."""
     encoding: str = "utf-8"
     """Of the file; the author of Soons (2020) read the books as latin-1; utf-8-sig leaves a byte order mark out."""
-    document_separator: Annotated[str, Field(max_length=1), Absent("")] = ""
+    document_separator: Annotated[str, Absent("")] = ""
     """Character with which each document of the text begins or that stands between them, such as a line end, $'\\n' in
     a shell: there the model starts anew. By default the text is one document."""
     cell: str = "lstm"

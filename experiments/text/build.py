@@ -61,8 +61,9 @@ def check(config: Config) -> None:
     """Refuses a text that is too short for what is asked of it."""
     check_layers(config)
     corpus = load_corpus(config)
-    if config.document_separator not in corpus.characters:
-        raise ConfigError("document_separator", config.document_separator, "the text does not have this character")
+    if (separator := config.document_separator) not in ("", *corpus.characters):
+        reason = "should be one of the text's characters; $'\\n' is a line end in a shell"
+        raise ConfigError("document_separator", separator, reason)
     try:
         splits = text.split(corpus.tokens, config.validation_fraction, config.test_fraction)
         jax.eval_shape(lambda: _sample_batch(config, jnp.asarray(splits.train), jax.random.key(0), 0))

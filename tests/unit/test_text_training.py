@@ -115,9 +115,10 @@ def test_each_document_is_read_by_itself():
     np.testing.assert_allclose(logits, np.concatenate(alone), atol=1e-5)
 
 
-def test_a_separator_that_the_text_lacks_is_refused():
+@pytest.mark.parametrize("separator", ["\x1e", "\\n", "ab"])
+def test_what_is_no_character_of_the_text_separates_nothing(separator):
     with pytest.raises(ConfigError, match="document_separator"):
-        text.build.check(Config(corpus="pydoc", document_separator="\x1e"))
+        text.build.check(Config(corpus="pydoc", document_separator=separator))
 
 
 B, T, NUM_WINDOWS = 3, 5, 4
