@@ -175,9 +175,10 @@ def import_weights(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The character language model's parameters from a PyTorch state dict.
 
     The recurrent layers have PyTorch's own names (``weight_ih_l0`` and so on) after any one prefix. Biases that are not
-    there are zero. The number of rows, 4H, 3H or H, tells an LSTM, a GRU and an RNN. The linear layer is the
-    matrix ``*.weight`` that has a vector ``*.bias``, or, without one, the last matrix whose name does not say ``emb``;
-    the embedding is the other matrix. A model without it reads characters as one-hot vectors: the identity embeds them.
+    there are zero. The number of rows, 4H, 3H or H, tells an LSTM, a GRU and an RNN. The linear layer is the matrix
+    ``*.weight`` that has a vector ``*.bias``, or, without one, the last matrix whose name does not say ``emb``; the
+    embedding is the other matrix. A single matrix ``[V, H]`` that is no linear layer is both: tied weights. A model
+    without an embedding reads characters as one-hot vectors: the identity embeds them.
 
     Args:
         state: arrays by name: the embedding ``[V, D]``, the linear layer ``[V, H]`` and ``[V]``, and for layer ``k``
@@ -203,6 +204,7 @@ def import_weights(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     else:
         kernels = [name for name in rest if "emb" not in name.lower()][-1:]
     embeddings = [name for name in rest if name not in biases + kernels]
+    kernels = kernels or embeddings  # Of tied weights, some files have one.
 
     shapes: dict[str, tuple[int, ...]] = {}
     if len(embeddings) <= len(kernels) == 1 and all(state[name].ndim == 2 for name in embeddings + kernels):

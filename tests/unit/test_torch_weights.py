@@ -144,6 +144,15 @@ def test_a_head_may_lack_its_bias_and_characters_their_embedding():
     np.testing.assert_array_equal(import_weights(one_hot)["embedding"], np.eye(V))
 
 
+def test_of_tied_weights_a_file_may_have_one():
+    state = {name: array for name, array in state_dict().items() if name != "head.weight"}
+    rng = np.random.default_rng(1)
+    state |= {"embedding.weight": oracles.draw(rng, V, H), "lstm.weight_ih_l0": oracles.draw(rng, 4 * H, H)}
+    params = import_weights(state)
+    np.testing.assert_array_equal(params["head"]["kernel"], params["embedding"].T)
+    np.testing.assert_array_equal(params["head"]["bias"], state["head.bias"])
+
+
 # --- State dicts that are refused -------------------------------------------------------------------------------------
 
 
