@@ -29,7 +29,7 @@ parity: setup  ## adds PyTorch, and compares with it
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,torch]'
 	$(BIN)/python -m pytest tests/unit/test_parity.py
 
-soak: setup  ## faults and made-up input in full, half an hour
+soak: setup  ## faults and made-up input in full, half an hour; EXTRAS=molecules,torch for their files too
 	$(BIN)/python -m pytest -m 'soak or not soak' --hypothesis-profile=soak tests/system tests/unit/test_fuzz.py \
 	  tests/unit/test_damaged_files.py tests/unit/test_resuming.py tests/unit/test_checkpoint.py
 

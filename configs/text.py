@@ -11,7 +11,19 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from configs.base import SCHEMA, Bookkeeping, Changeable, Count, Fraction, Growing, Layers, Rate, Steps, make_get_config
+from configs.base import (
+    SCHEMA,
+    Absent,
+    Bookkeeping,
+    Changeable,
+    Count,
+    Fraction,
+    Growing,
+    Layers,
+    Rate,
+    Steps,
+    make_get_config,
+)
 
 
 @dataclass(frozen=True, config=SCHEMA)
@@ -23,6 +35,9 @@ class Config(Layers):
     The digest of the text is compared when a run goes on: the file may have moved."""
     encoding: str = "utf-8"
     """Of the file; the author of Soons (2020) read the books as latin-1; utf-8-sig leaves a byte order mark out."""
+    document_separator: Annotated[str, Absent("")] = ""
+    """Character with which each document of the text begins or that stands between them, such as a line end, $'\\n' in
+    a shell: there the model starts anew. By default the text is one document."""
     cell: str = "lstm"
     """Of all layers."""
     num_layers: Count = 2

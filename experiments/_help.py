@@ -80,7 +80,7 @@ def _is_choice(hint: Any) -> bool:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) and value else repr(value)
+    return value if isinstance(value, str) and value and value.isprintable() else repr(value)
 
 
 def _in_columns(left: str, right: str) -> str:

@@ -158,6 +158,7 @@ def _loss_of(model: nn.Module) -> Loss:
 
 CELL_NAMES = {
     "rnn": "Vanilla RNN",
+    "relu_rnn": "RNN with relu",
     "linear_rnn": "Linear RNN",
     "lstm": "LSTM",
     "peephole": "Peephole LSTM",

@@ -1,6 +1,7 @@
 """Writes with a trained character model, forecasts signals on a graph, or predicts for molecules.
 
 python -m experiments.sample --workdir=runs/grimm --prompt="Once upon"
+python -m experiments.sample --workdir=runs/grimm --prompt_file=chapter.txt --length=2000
 python -m experiments.sample --workdir=runs/grimm --num=5 --length=300 --temperature=0.7 --seed=1
 python -m experiments.sample --workdir=runs/grimm --run_seed=2 --greedy --json
 python -m experiments.sample --workdir=runs/mine --signals=recent.csv --json
@@ -21,12 +22,13 @@ import jax
 import numpy as np
 from absl import flags
 
+from configs.text import Config
 from experiments import _cli, molecules
 from experiments._cli import UsageError
 from experiments.forecast.sample import forecast_next
 from experiments.text import restore
 from jaxrnn.data.files import expand, read_if_there
-from jaxrnn.data.text import UnknownCharactersError, decode, encode
+from jaxrnn.data.text import UnknownCharactersError, decode, encode, read_as
 from jaxrnn.nn.generate import Choice, Greedy, Sampler
 from jaxrnn.nn.language import continuations, random_characters
 from jaxrnn.rundir.session import read_record
@@ -41,21 +43,33 @@ def _choice() -> tuple[Choice, float | None]:
     return Sampler(tau, values.top_k, values.top_p), tau
 
 
-def _prompts(characters: str, key: jax.Array) -> list[np.ndarray]:
+def _beginnings(encoding: str) -> list[tuple[str, str]]:
+    """The beginning of each text, and how it was given."""
+    start, file = flags.FLAGS.start, flags.FLAGS.prompt_file
+    if file is None:
+        texts = (flags.FLAGS.prompt or []) if start is None else [start]
+        return [(f"--{'prompt' if start is None else 'start'}={text!r}", text) for text in texts]
+    given = f"--prompt_file={file}"
+    raw = sys.stdin.buffer.read() if file == "-" else read_if_there(expand(file))
+    if raw is None:
+        raise UsageError(f"{given}: there is no such file")
+    return [(given, read_as(raw, encoding, given).removesuffix("\n"))]
+
+
+def _prompts(config: Config, characters: str, key: jax.Array) -> list[np.ndarray]:
     """The tokens of each text to continue, each prompt `num` times."""
-    name, num = "prompt" if flags.FLAGS.start is None else "start", flags.FLAGS.num
-    texts = flags.FLAGS.prompt if name == "prompt" else [flags.FLAGS.start]
-    if not texts:
+    num, beginnings = flags.FLAGS.num, _beginnings(config.encoding)
+    if not beginnings and not config.document_separator:
         return random_characters(key, num, len(characters))
     found = []
-    for text in texts:
+    for given, text in beginnings or [("", config.document_separator)]:
         known = "".join(c for c in text if c in characters) if flags.FLAGS.skip_unknown else text
         try:
             tokens = encode(known, characters)
         except UnknownCharactersError as error:
-            raise UsageError(f"--{name}={text!r}: {error}; --skip_unknown drops them") from error
+            raise UsageError(f"{given}: {error}; --skip_unknown drops them") from error
         if not known:
-            raise UsageError(f"--{name}={text!r}: nothing to continue; without --{name} the first is drawn")
+            raise UsageError(f"{given}: nothing to continue; without a prompt the first character is drawn")
         if len(known) > flags.FLAGS.length:
             raise UsageError(f"--length={flags.FLAGS.length}: counts the prompt too, which has {len(known)} characters")
         found += [tokens] * num
@@ -89,7 +103,7 @@ def _write() -> None:
     choose, tau = _choice()
     config, model, params, characters, _ = restore(_cli.workdir(), _cli.chosen_run(), _cli.chosen_step())
     start_key, draw_key = jax.random.split(jax.random.key(flags.FLAGS.seed))
-    starts = _prompts(characters, start_key)
+    starts = _prompts(config, characters, start_key)
     # One key a text, by its number: the first texts are the same for any --num.
     keys = jax.vmap(jax.random.fold_in, (None, 0))(draw_key, np.arange(len(starts)))
     with jax.default_matmul_precision(config.precision):
@@ -123,9 +137,15 @@ if __name__ == "__main__":
     flags.DEFINE_multi_string("smiles", None, "A molecule to predict for; may be given several times.")
     flags.DEFINE_string("smiles_file", None, "A file whose lines begin with the SMILES of a molecule to predict for.")
     flags.DEFINE_multi_string("prompt", None, "Text to continue; may be given several times.")
-    flags.DEFINE_string("start", None, "The first character; drawn uniformly from the vocabulary by default.")
+    flags.DEFINE_string("start", None, "The first character; by default the document separator, else drawn uniformly.")
     flags.register_validator("start", lambda start: start is None or len(start) == 1, "should be one character")
-    flags.mark_flags_as_mutual_exclusive(["prompt", "start"])
+    flags.DEFINE_string(
+        "prompt_file",
+        None,
+        "File with the text to continue, in the encoding of the model's text and without the line end behind it; - is "
+        "the standard input.",
+    )
+    flags.mark_flags_as_mutual_exclusive(["prompt", "start", "prompt_file"])
     flags.DEFINE_integer("length", 120, "Characters of a text, its prompt included.", lower_bound=1)
     flags.DEFINE_integer("num", 1, "Texts for each prompt.", lower_bound=1)
     flags.DEFINE_bool("greedy", None, "Always take the most likely character.")

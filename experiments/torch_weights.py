@@ -1,14 +1,17 @@
 """Weights of a character model from and to PyTorch: `nn.Embedding`, `nn.LSTM` or `nn.GRU` or `nn.RNN`, `nn.Linear`.
 
     python -m experiments.torch_weights --state_dict=model.pt --text=book.txt --encoding=latin-1 --workdir=runs/imported
+    python -m experiments.torch_weights --state_dict=model.safetensors --text=book.txt --workdir=runs/imported
     python -m experiments.torch_weights --workdir=runs/grimm --export=model.pt
     python -m experiments.torch_weights --workdir=runs/grimm --run_seed=2 --export=model.pt
 
 PyTorch stores matrices ``[out, in]``; here they are ``[in, out]``. Gates have the same order: i, f, g, o and r, u, n.
 """
 
+import contextlib
 import dataclasses
 import errno
+import functools
 import importlib
 import io
 import itertools
@@ -22,13 +25,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
 from configs.text import Config
 from experiments import _cli
 from experiments.text import IMPORTED, build_model, load_corpus, restore
-from jaxrnn.data.files import expand
+from jaxrnn.data import safetensors
+from jaxrnn.data.files import expand, read_if_there
 from jaxrnn.data.text import UnknownCharactersError, decode, encode
 from jaxrnn.nn.language import bits_per_character
 from jaxrnn.rundir.directory import RunDirectory, RunError, replace_file
@@ -38,9 +43,10 @@ from jaxrnn.training.recording import Snapshot
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _VOCABULARIES = ("chars", "vocab", "vocabulary", "characters")
+_SAFETENSORS = ".safetensors"
 _SHOWN = 100_000
 """Characters of the text on which an imported model is measured."""
-_CELLS = {4: "lstm", 3: "gru", 1: "rnn"}
+_CELLS = {4: ("lstm",), 3: ("gru",), 1: ("rnn", "relu_rnn")}
 """By the number of gates, the cells that PyTorch has layers of."""
 _MOST_NAMES = 12
 """Tensors that an error lists."""
@@ -58,30 +64,51 @@ class Checkpoint(NamedTuple):
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """What a file holds that ``torch.save`` wrote; no code in the file is run.
+    """What a file holds that ``torch.save`` wrote, or a ``.safetensors``; no code in the file is run.
 
     The file holds ``model.state_dict()``, or a checkpoint that has it under ``state_dict``, ``model_state_dict`` or
     ``model``, and perhaps the characters under ``chars``, ``vocab``, ``vocabulary`` or ``characters``: a text, a list,
-    or a dict from or to indices. Floating point becomes float32: exact from float16 and bfloat16, rounded from float64.
+    or a dict from or to indices; safetensors has them in its metadata, the last two as JSON. Floating point becomes
+    float32: exact from float16 and bfloat16, rounded from float64.
 
     Raises:
         WeightsError: if PyTorch is missing, or the file is not there, is damaged or holds something else.
+        DataError: the file cannot be read.
     """
+    if (raw := read_if_there(path)) is None:
+        raise WeightsError(f"{path}: there is no such file")
+    state, others = (_decode_safetensors if path.suffix == _SAFETENSORS else _unpickle)(path, raw)
+    found = (vocabulary_of(others[key]) for key in _VOCABULARIES if key in others)
+    return Checkpoint(state, next(filter(None, found), None))
+
+
+def _decode_safetensors(path: Path, raw: bytes) -> tuple[dict[str, np.ndarray], Mapping[str, Any]]:
+    """The tensors of a file and what else it holds."""
+    try:
+        tensors, metadata = safetensors.decode(raw)
+    except ValueError as error:
+        raise WeightsError(f"{path}: damaged, or not of the format safetensors: {error}") from error
+    # Of tensors that are tied, the file has one, and says which the others are.
+    tensors |= {name: tensors[kept] for name, kept in metadata.items() if kept in tensors}
+    with np.errstate(over="ignore"):
+        floating = [name for name, tensor in tensors.items() if jnp.issubdtype(tensor.dtype, jnp.floating)]
+        return tensors | {name: tensors[name].astype(np.float32) for name in floating}, metadata
+
+
+def _unpickle(path: Path, raw: bytes) -> tuple[dict[str, np.ndarray], Mapping[str, Any]]:
+    """The same of a file that ``torch.save`` wrote."""
     torch = _torch()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch warns of formats that it then reads or refuses.
-            content = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+            content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
         wrapped = [content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
         flat = [one for one in wrapped if all(isinstance(tensor, torch.Tensor) for tensor in one.values())]
         state = {
             str(name): (tensor.to(torch.float32) if tensor.is_floating_point() else tensor).detach().numpy()
             for name, tensor in (flat[0] if flat else content).items()
         }
-        listed = [content[key] for key in _VOCABULARIES if key in content] if flat else []
-        return Checkpoint(state, next((found for one in listed if (found := vocabulary_of(one))), None))
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {error.strerror}") from error
+        return state, content if flat else {}
     except Exception as error:  # Damaged bytes can raise anything.
         if objects := re.findall(r"Unsupported global: GLOBAL (\S+)", str(error)):
             reason = f"holds objects of {objects[0]}, which are not loaded, since that runs code"
@@ -91,7 +118,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def vocabulary_of(entry: Any) -> str | None:
-    """The characters in their order, from a text, a list, or a dict from or to indices; None of anything else."""
+    """The characters in their order, from a text, a list, or a dict from or to indices, or JSON; else None."""
+    if isinstance(entry, str) and len(set(entry)) < len(entry):  # JSON repeats its quotes.
+        with contextlib.suppress(ValueError, RecursionError):
+            entry = json.loads(entry)
     if isinstance(entry, Mapping):
         by_index = {index: character for pair in entry.items() for index, character in (pair, pair[::-1])}
         entry = [by_index.get(i) for i in range(len(entry))]
@@ -108,7 +138,7 @@ def read_vocabulary(path: Path, size: int) -> str:
     """
     try:
         text = path.read_bytes().decode()  # Its line ends are characters of the vocabulary.
-        found = vocabulary_of(json.loads(text) if path.suffix == ".json" else text)
+        found = vocabulary_of(text)
         if found is None and text.endswith("\n"):  # As editors end a file.
             found = vocabulary_of(text[:-1])
     except (OSError, ValueError) as error:
@@ -122,17 +152,21 @@ def read_vocabulary(path: Path, size: int) -> str:
 
 
 def write_state_dict(path: Path, state: Mapping[str, np.ndarray]) -> None:
-    """Writes tensors as ``torch.save`` does, for ``model.load_state_dict(torch.load(path))``.
+    """Writes tensors as ``torch.save`` does, for ``model.load_state_dict(torch.load(path))``, or a ``.safetensors``.
 
     Raises:
         WeightsError: if PyTorch is missing, or the file exists or cannot be written.
     """
-    torch, content = _torch(), io.BytesIO()
-    torch.save({name: torch.tensor(np.array(array)) for name, array in state.items()}, content)
+    if path.suffix == _SAFETENSORS:
+        raw = safetensors.encode(state)
+    else:
+        torch, content = _torch(), io.BytesIO()
+        torch.save({name: torch.tensor(np.array(array)) for name, array in state.items()}, content)
+        raw = content.getvalue()
     try:
         if path.exists():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-        replace_file(path, content.getvalue())
+        replace_file(path, raw)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be written: {error.strerror}") from error
 
@@ -141,9 +175,10 @@ def import_weights(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The character language model's parameters from a PyTorch state dict.
 
     The recurrent layers have PyTorch's own names (``weight_ih_l0`` and so on) after any one prefix. Biases that are not
-    there are zero. The number of rows, 4H, 3H or H, tells an LSTM, a GRU and an RNN (tanh). The linear layer is the
-    matrix ``*.weight`` that has a vector ``*.bias``, or, without one, the last matrix whose name does not say ``emb``;
-    the embedding is the other matrix. A model without it reads characters as one-hot vectors: the identity embeds them.
+    there are zero. The number of rows, 4H, 3H or H, tells an LSTM, a GRU and an RNN. The linear layer is the matrix
+    ``*.weight`` that has a vector ``*.bias``, or, without one, the last matrix whose name does not say ``emb``; the
+    embedding is the other matrix. A single matrix ``[V, H]`` that is no linear layer is both: tied weights. A model
+    without an embedding reads characters as one-hot vectors: the identity embeds them.
 
     Args:
         state: arrays by name: the embedding ``[V, D]``, the linear layer ``[V, H]`` and ``[V]``, and for layer ``k``
@@ -169,6 +204,7 @@ def import_weights(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     else:
         kernels = [name for name in rest if "emb" not in name.lower()][-1:]
     embeddings = [name for name in rest if name not in biases + kernels]
+    kernels = kernels or embeddings  # Of tied weights, some files have one.
 
     shapes: dict[str, tuple[int, ...]] = {}
     if len(embeddings) <= len(kernels) == 1 and all(state[name].ndim == 2 for name in embeddings + kernels):
@@ -200,8 +236,8 @@ def import_weights(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     return params | {"head": {"kernel": arrays[kernels[0]].T, "bias": bias}}
 
 
-def cell_of(params: Mapping[str, Any]) -> str:
-    """The name in `CELLS` of what `import_weights` gave."""
+def cells_of(params: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names in `CELLS` that what `import_weights` gave may be of: no tensor tells tanh from relu."""
     hidden_size, columns = params["layer_0"]["w_h"].shape
     return _CELLS[columns // hidden_size]
 
@@ -216,8 +252,9 @@ def export_weights(params: Mapping[str, Any], cell: str) -> dict[str, np.ndarray
     Raises:
         WeightsError: if PyTorch has no layer of this cell.
     """
-    if cell not in _CELLS.values():
-        raise WeightsError(f"PyTorch has no layer of the cell {cell}: it has {', '.join(_CELLS.values())}")
+    if cell not in (known := [*itertools.chain(*_CELLS.values())]):
+        raise WeightsError(f"PyTorch has no layer of the cell {cell}: it has {', '.join(known)}")
+    layer_name = cell.removeprefix("relu_")
     state = {"embedding.weight": params["embedding"]}
     for k in range(len(params) - 2):
         layer = params[f"layer_{k}"]
@@ -226,10 +263,10 @@ def export_weights(params: Mapping[str, Any], cell: str) -> dict[str, np.ndarray
         if "b_n" in layer:
             of_state[-len(layer["b_n"]) :] = layer["b_n"]
         state |= {
-            f"{cell}.weight_ih_l{k}": layer["w_x"].T,
-            f"{cell}.weight_hh_l{k}": layer["w_h"].T,
-            f"{cell}.bias_ih_l{k}": layer["b"],
-            f"{cell}.bias_hh_l{k}": of_state,
+            f"{layer_name}.weight_ih_l{k}": layer["w_x"].T,
+            f"{layer_name}.weight_hh_l{k}": layer["w_h"].T,
+            f"{layer_name}.bias_ih_l{k}": layer["b"],
+            f"{layer_name}.bias_hh_l{k}": of_state,
         }
     state |= {"head.weight": params["head"]["kernel"].T, "head.bias": params["head"]["bias"]}
     # As rows: a transposed array is not contiguous.
@@ -249,20 +286,20 @@ def _torch() -> Any:
 
 def run_directory(
     params: Mapping[str, Any], text: str, encoding: str, workdir: Path, characters: str | None = None
-) -> float:
+) -> tuple[str, float]:
     """Writes a run directory that `experiments.sample` can use.
 
-    The vocabulary is `characters` in their order; by default, the sorted ones of the text.
+    The vocabulary is `characters` in their order; by default, the sorted ones of the text. Of the cells that the
+    weights may be of, the model has the one that needs fewer bits.
 
     Returns:
-        The bits per character that the model needs for the beginning of the text.
+        The cell, and the bits per character that the model needs for the beginning of the text.
 
     Raises:
         WeightsError: if the text has other characters than the model.
     """
     (num_characters, width), hidden_size = params["embedding"].shape, len(params["head"]["kernel"])
     sizes = {
-        "cell": cell_of(params),
         "num_layers": len(params) - 2,
         "hidden_size": hidden_size,
         "embedding_size": width,
@@ -279,15 +316,19 @@ def run_directory(
         tokens = encode(decode(corpus.tokens[:_SHOWN], corpus.characters), characters)
     except UnknownCharactersError as error:
         raise WeightsError(f"{text} has characters that are {error}") from error
-    model = build_model(config, num_characters)
-    with jax.default_matmul_precision("highest"):
-        bits, _ = jax.jit(lambda params, tokens: bits_per_character(model, params, tokens))(params, tokens)
+    bits = {}
+    for cell in cells_of(params):
+        model = build_model(dataclasses.replace(config, cell=cell), characters)
+        with jax.default_matmul_precision("highest"):
+            found, _ = jax.jit(functools.partial(bits_per_character, model))(params, tokens)
+        bits[cell] = float(found) if np.isfinite(found) else np.inf
+    cell = min(bits, key=bits.__getitem__)
     data = {"sha256": corpus.sha256, "length": len(corpus.tokens), "characters": characters}
-    record = make_record(IMPORTED, dataclasses.asdict(config), {}, data)
+    record = make_record(IMPORTED, dataclasses.asdict(dataclasses.replace(config, cell=cell)), {}, data)
     with RunDirectory(workdir, record) as directory, DirectoryRecorder.open(directory, ()) as recorder:
         recorder.save_run("imported", 0, jax.tree.map(lambda x: x[None], dict(params)))
         recorder.save(Snapshot())
-    return float(bits)
+    return cell, bits[cell]
 
 
 def main() -> None:
@@ -302,8 +343,8 @@ def main() -> None:
         size = len(params["embedding"])
         if given.vocabulary:
             characters = read_vocabulary(expand(given.vocabulary), size)
-        bits = run_directory(params, given.text, given.encoding, workdir, characters)
-        print(f"Imported: {bits:.2f} bits a character on {given.text}; guessing needs {np.log2(size):.2f}")
+        cell, bits = run_directory(params, given.text, given.encoding, workdir, characters)
+        print(f"Imported as {cell}: {bits:.2f} bits a character on {given.text}; guessing needs {np.log2(size):.2f}")
         if bits > np.log2(size):
             order = "its vocabulary has another order, which --vocabulary=FILE gives" if not characters else ""
             reason = order or "it was trained on another text, or the vocabulary has another order"
@@ -317,7 +358,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_string("workdir", None, "Directory of the run: created by an import, read by an export.")
-    flags.DEFINE_string("state_dict", None, "File written by torch.save(model.state_dict(), FILE), to import.")
+    flags.DEFINE_string("state_dict", None, "To import: of torch.save(model.state_dict(), FILE), or a .safetensors.")
     flags.DEFINE_string("text", None, "The text that the model was trained on: pydoc, a book's name or a file.")
     flags.DEFINE_string("encoding", "utf-8", "Of the text.")
     flags.DEFINE_string(
@@ -326,7 +367,7 @@ if __name__ == "__main__":
         "File with the characters in the model's order, as they are or as a .json list or dict; by default what the "
         "checkpoint has under chars or vocab, else the text's in sorted order.",
     )
-    flags.DEFINE_string("export", None, "File to write the weights of a run to; must not exist.")
+    flags.DEFINE_string("export", None, "File to write the weights of a run to, or a .safetensors; must not exist.")
     _cli.define_chosen_run()
     _cli.define_step()
     _cli.define_data_dir()

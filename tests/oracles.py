@@ -77,6 +77,11 @@ def rnn(p, carry, x):
     return {"h": np.tanh(fields["h"])}, {}
 
 
+def relu_rnn(p, carry, x):
+    fields, _ = linear_rnn(p, carry, x)
+    return {"h": np.maximum(fields["h"], 0)}, {}
+
+
 def lstm(p, carry, x):
     Wx, Wh, b = (by_gate("ifgo", columns) for columns in (p.w_x, p.w_h, p.b))
     g = np.tanh(Wx["g"] @ x + Wh["g"] @ carry.h + b["g"])
@@ -176,6 +181,7 @@ def gated(kind):
 
 CELL_ORACLES = {
     "rnn": CellOracle(rnn, lambda D, H: H * (D + H + 1)),
+    "relu_rnn": CellOracle(relu_rnn, lambda D, H: H * (D + H + 1)),
     "linear_rnn": CellOracle(linear_rnn, lambda D, H: H * (D + H + 1)),
     "lstm": CellOracle(lstm, lambda D, H: 4 * H * (D + H + 1)),
     "peephole": CellOracle(peephole, lambda D, H: 4 * H * (D + 1) + 3 * H**2),

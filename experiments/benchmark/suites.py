@@ -142,7 +142,7 @@ def sampling(
 
     One text at a time reads every weight for every character: memory, not arithmetic, is its limit.
     """
-    model = text.build_model(config, num_characters)
+    model = text.build_model(config, "".join(map(chr, range(num_characters))))
     flops = 2 * products_per_character(config, num_characters)
     variants: list[Variant] = []
     for batch_size in batch_sizes:

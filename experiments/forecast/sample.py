@@ -71,11 +71,12 @@ def _read(file: Path, names: tuple[str, ...], length: int) -> np.ndarray:
     if (raw := read_if_there(file)) is None:
         raise DataError(f"there is no {file.absolute()}")
     columns, values = read_signals(file, raw)
+    place_of = {name: place for place, name in enumerate(columns)}
     if other := [
-        *(f"no {name!r}" for name in names if name not in columns),
-        *(f"{c!r}" for c in columns if c not in names),
+        *(f"no {name!r}" for name in names if name not in place_of),
+        *(f"{column!r}" for column in place_of.keys() - {*names}),
     ]:
         raise DataError(f"{file}, line 1: its columns are not the nodes that the runs know: {', '.join(other[:5])}")
     if len(values) < length:
         raise DataError(f"{file}: has {len(values)} rows, the models read {length}")
-    return values[:, [columns.index(name) for name in names]]
+    return values[:, [place_of[name] for name in names]]

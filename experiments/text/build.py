@@ -61,6 +61,9 @@ def check(config: Config) -> None:
     """Refuses a text that is too short for what is asked of it."""
     check_layers(config)
     corpus = load_corpus(config)
+    if (separator := config.document_separator) not in ("", *corpus.characters):
+        reason = "should be one of the text's characters; $'\\n' is a line end in a shell"
+        raise ConfigError("document_separator", separator, reason)
     try:
         splits = text.split(corpus.tokens, config.validation_fraction, config.test_fraction)
         jax.eval_shape(lambda: _sample_batch(config, jnp.asarray(splits.train), jax.random.key(0), 0))
@@ -84,11 +87,11 @@ def _sample_batch(config: Config, tokens: Array, key: Key, step: Array | int) ->
 # --- The study --------------------------------------------------------------------------------------------------------
 
 
-def build_model(config: Any, num_characters: int) -> CharLM:
-    """The model of a config, a `Config` or what `jaxrnn.load` returns, for a vocabulary of that size."""
+def build_model(config: Any, characters: str) -> CharLM:
+    """The model of a config, a `Config` or what `jaxrnn.load` returns, for this vocabulary."""
     return CharLM(
         cell=CELLS[config.cell],
-        vocabulary_size=num_characters,
+        vocabulary_size=len(characters),
         embedding_size=config.embedding_size,
         hidden_size=config.hidden_size,
         num_layers=config.num_layers,
@@ -97,13 +100,14 @@ def build_model(config: Any, num_characters: int) -> CharLM:
         recurrent_dropout=config.recurrent_dropout,
         layer_norm=config.layer_norm,
         compute_dtype=config.compute_dtype,
+        separator=characters.index(config.document_separator) if config.document_separator else None,
     )
 
 
 def build(config: Config, model: Any = None, corpus: text.Corpus | None = None) -> Training:
     """Next-character prediction; the text is the config's by default, and so is the model."""
     corpus = corpus or load_corpus(config)
-    model = model or build_model(config, len(corpus.characters))
+    model = model or build_model(config, corpus.characters)
     splits = text.split(corpus.tokens, config.validation_fraction, config.test_fraction)
     measured = {name: part for name, part in splits._asdict().items() if len(part)}
     measured["train"] = splits.train[:_TRAINING_CHARACTERS]
@@ -226,7 +230,7 @@ def restore(workdir: Path, run: str | None, step: int | Literal["best"] | None) 
     characters = found.data.get("characters")
     if not isinstance(characters, str) or not characters:
         raise RunError(f"{workdir / 'config.json'}: does not say what the characters are")
-    model = build_model(config, len(characters))
+    model = build_model(config, characters)
     expected = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
     try:
         params = unflatten(expected, flatten(found.params))

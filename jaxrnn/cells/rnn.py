@@ -1,8 +1,9 @@
-"""The vanilla RNN, with tanh and linear."""
+"""The vanilla RNN, with tanh, with relu and linear."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from jaxrnn.arrays import Array
@@ -46,6 +47,7 @@ def _rnn(activation: Callable[[Array], Array]) -> ProductCell:
 
 
 RNN = _rnn(jnp.tanh)
+RELU_RNN = _rnn(jax.nn.relu)
 LINEAR_RNN = _rnn(lambda a: a)
 
-CELLS: dict[str, Cell] = {"rnn": RNN, "linear_rnn": LINEAR_RNN}
+CELLS: dict[str, Cell] = {"rnn": RNN, "relu_rnn": RELU_RNN, "linear_rnn": LINEAR_RNN}

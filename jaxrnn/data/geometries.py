@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxrnn.data import molecules
-from jaxrnn.data.molecule_sets import QM9, open_arrays, read_file
+from jaxrnn.data.files import DataError
+from jaxrnn.data.molecule_sets import QM9, read_arrays, read_file
 from jaxrnn.data.molecules import Molecules, Refused
 
 NAME = "qm9"
@@ -69,18 +70,24 @@ def load(name: str, max_atoms: int = 0) -> Geometries:
         DataError: it cannot be had, or no molecule can be used.
     """
     path, raw = read_file(QM9 if name == NAME else name)
-    with open_arrays(path, raw, ("smiles", "atomic_numbers", "positions")) as file:
-        texts = [str(text) for text in file["smiles"].tolist()]
-        numbers, places = file["atomic_numbers"], file["positions"]
+    smiles, numbers, places = read_arrays(path, raw, ("smiles", "atomic_numbers", "positions")).values()
+    texts = [str(text) for text in smiles.reshape(-1).tolist()]
+    fits = numbers.ndim == 2 and len(numbers) == len(texts) and places.shape == (*numbers.shape, 3)
+    if not fits or {numbers.dtype.kind, places.dtype.kind} - {*"iuf"} or not np.isfinite(places).all():
+        shapes = f"{[*numbers.shape]} and {[*places.shape]}"
+        raise DataError(
+            f"{path}: atomic_numbers should be [M, n] and positions [M, n, 3], finite numbers, for {len(texts)} smiles;"
+            f" they are {shapes}"
+        )
     lines = list(range(1, len(texts) + 1))
     found, refused = molecules.read(texts, lines, max_atoms)
     heavy = [places[line - 1][numbers[line - 1] > 1] for line in found.lines.tolist()]
-    fits = [len(one) == size for one, size in zip(heavy, found.sizes.tolist(), strict=True)]
-    for place in np.flatnonzero(~np.array(fits)).tolist():
+    is_right = [len(one) == size for one, size in zip(heavy, found.sizes.tolist(), strict=True)]
+    for place in np.flatnonzero(~np.array(is_right)).tolist():
         refused.append(Refused(int(found.lines[place]), str(found.smiles[place]), "other atoms than its SMILES has"))
-    found = molecules.choose(found, np.flatnonzero(fits))
+    found = molecules.choose(found, np.flatnonzero(is_right))
     positions = np.zeros((len(found.smiles), int(found.sizes.max(initial=0)), 3), np.float32)
-    kept = [one for one, is_right in zip(heavy, fits, strict=True) if is_right]
+    kept = [one for one, right in zip(heavy, is_right, strict=True) if right]
     orders = np.split(found.order, found.starts[1:-1])
     positions[_places(found)] = np.concatenate([one[order] for one, order in zip(kept, orders, strict=True)])
     return Geometries(found, dense_graphs(found), positions, sorted(refused), hashlib.sha256(raw).hexdigest())

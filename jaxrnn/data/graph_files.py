@@ -120,6 +120,8 @@ def _task(arrays: Mapping[str, Any]) -> NodeTask:
     if missing := [part for part in ("edges", "labels") if part not in arrays]:
         raise ValueError(f"has no {' and no '.join(missing)}; needed are edges and labels, usually with features")
     labels, num_classes = _labels(arrays["labels"])
+    if num_classes < 2:
+        raise ValueError("labels are of one class, or there are none: there is nothing to learn")
     num_nodes = len(labels)
     features = _features(arrays["features"]) if "features" in arrays else identity(num_nodes)
     if features.shape[0] != num_nodes:

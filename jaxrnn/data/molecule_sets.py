@@ -149,29 +149,38 @@ def _number(text: str, where: str) -> float:
 
 def _arrays(path: Path, raw: bytes, known: Known) -> tuple[list[str], list[float], list[int]]:
     """SMILES, numbers and, as lines, the places from 1, of an NPZ file."""
-    with open_arrays(path, raw, ("smiles", "properties", "property_names")) as file:
-        names = file["property_names"].tolist()
-        if known.target not in names:
-            raise ColumnError("target", f"{path} has no such property; it has {', '.join(names)}")
-        numbers = np.asarray(file["properties"], np.float64)[:, names.index(known.target)]
-        texts = [str(text) for text in file["smiles"].tolist()]
+    arrays = read_arrays(path, raw, ("smiles", "properties", "property_names"))
+    texts, names = ([str(one) for one in arrays[key].reshape(-1).tolist()] for key in ("smiles", "property_names"))
+    if known.target not in names:
+        raise ColumnError("target", f"{path} has no such property; it has {', '.join(names)}")
+    properties = arrays["properties"]
+    if properties.shape != (len(texts), len(names)) or properties.dtype.kind not in "iuf":
+        raise DataError(f"{path}: properties should be numbers {[len(texts), len(names)]}, not {_form(properties)}")
+    numbers = properties[:, names.index(known.target)].astype(np.float64)
+    if not (is_number := np.isfinite(numbers)).all():
+        raise DataError(f"{path}: the target of molecule {np.argmin(is_number) + 1} is no number")
     return texts, numbers.tolist(), list(range(1, len(texts) + 1))
 
 
-def open_arrays(path: Path, raw: bytes, names: tuple[str, ...]) -> "np.lib.npyio.NpzFile":
-    """An NPZ file with these arrays, without pickles.
+def read_arrays(path: Path, raw: bytes, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """The arrays of an NPZ file with these names, without pickles.
 
     Raises:
-        DataError: it is none, or lacks one.
+        DataError: it is none, is damaged or lacks one.
     """
     try:
-        file = np.load(io.BytesIO(raw))
-        missing = [name for name in names if name not in file]
-    except (ValueError, OSError, EOFError, TypeError) as error:
-        raise DataError(f"{path} is no file of NumPy's arrays (.npz)") from error
+        with np.load(io.BytesIO(raw)) as file:
+            missing = [name for name in names if name not in file]
+            arrays = {name: file[name] for name in names if name in file}
+    except Exception as error:  # Damaged bytes can raise any.
+        raise DataError(f"{path} is no file of NumPy's arrays (.npz), or is damaged") from error
     if missing:
         raise DataError(f"{path} has no array {missing[0]!r}; it should have {', '.join(names)}")
-    return file
+    return arrays
+
+
+def _form(array: np.ndarray) -> str:
+    return f"{array.dtype} {[*array.shape]}"
 
 
 def _embedded(max_atoms: int) -> PropertySet:

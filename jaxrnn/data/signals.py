@@ -5,6 +5,7 @@ import functools
 import hashlib
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from jaxrnn.data.files import DataError, read_if_there, read_known
 
 OWN = "folder:"
 _TIMES = ("time", "date", "timestamp")
+_MISSING = "; a missing value is an empty field or NaN"
 
 
 class Protocol(NamedTuple):
@@ -115,8 +117,8 @@ def read_signals(path: Path, raw: bytes) -> tuple[tuple[str, ...], np.ndarray]:
     if names[0].lower() in _TIMES:
         _check_times(path, [(line, row[0].strip()) for line, row in rows])
         names, rows = names[1:], [(line, row[1:]) for line, row in rows]
-    for i, name in enumerate(names):
-        if not name or name in names[:i]:
+    for name, count in Counter(names).items():
+        if not name or count > 1:
             raise DataError(f"{path}, line 1: the name {name!r} is empty, or stands there twice")
     return tuple(names), _numbers(path, rows, len(names), "names in line 1", _value)
 
@@ -148,9 +150,9 @@ def _numbers(
 
 def _value(text: str) -> float:
     """A finite number, or NaN for what is missing."""
-    value = _number(text) if text.strip() else np.nan
+    value = _number(text, _MISSING) if text.strip() else np.nan
     if abs(value) > np.finfo(np.float32).max:
-        raise ValueError("not finite; a missing value is an empty field or NaN")
+        raise ValueError(f"not finite{_MISSING}")
     return value
 
 
@@ -162,11 +164,11 @@ def _weight(text: str) -> float:
     return weight
 
 
-def _number(text: str) -> float:
+def _number(text: str, hint: str = "") -> float:
     try:
         return float(text)
     except ValueError:
-        raise ValueError("no number") from None
+        raise ValueError(f"no number{hint}") from None
 
 
 def _check_times(path: Path, times: Sequence[tuple[int, str]]) -> None:

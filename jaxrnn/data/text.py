@@ -80,7 +80,7 @@ def read_as(raw: bytes, encoding: str, what: str) -> str:
             raise ValueError(f"it looks like {fitting}")
         text = raw.decode(encoding)
     except (LookupError, ValueError) as error:
-        hint = f"its bytes fit --config.encoding={fitting}"
+        hint = f"its bytes fit encoding={fitting}"
         raise DataError(f"{what} is not in the encoding {encoding!r}: {error}; {hint}") from error
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 

@@ -34,9 +34,16 @@ def build(
         self_loops: add the identity. A node that had a loop of weight 1 already has one of weight 2, as in Kipf's code.
 
     Raises:
-        ValueError: for an edge to a node that does not exist, and for another number of weights than of edges.
+        ValueError: for an edge to a node that does not exist, and for another number of senders, of receivers or of
+            weights.
     """
-    ends, shape = (np.asarray(receivers, np.int64), np.asarray(senders, np.int64)), (num_nodes, num_nodes)
+    given, shape = [np.asarray(end) for end in (receivers, senders)], (num_nodes, num_nodes)
+    if given[0].shape != given[1].shape:  # NumPy would repeat a single one.
+        raise ValueError(f"there are receivers of shape {given[0].shape} for senders of shape {given[1].shape}")
+    ends = [end.astype(np.int64) for end in given]
+    for end, number in zip(given, ends, strict=True):
+        if not (is_node := (number == end) & (number >= 0) & (number < num_nodes)).all():
+            raise ValueError(f"an edge ends at {end[~is_node][0]}; nodes are the integers from 0 to {num_nodes - 1}")
     codes = np.ravel_multi_index(ends, shape)
     if weights is None:
         codes = np.unique(codes)

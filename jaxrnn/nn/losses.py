@@ -9,13 +9,16 @@ from jaxrnn.arrays import Array, at_least_float32
 def cross_entropy(logits: Array, labels: Array, mask: Array | None = None) -> Array:
     """Mean cross-entropy in nats of ``logits [..., C]`` against integer ``labels [...]`` where ``mask [...]`` is True.
 
-    A scalar of the logits' dtype, 0 where the mask is nowhere True; it is computed in float32 at least.
+    A scalar of the logits' dtype, 0 where the mask is nowhere True; it is computed in float32 at least. A label that is
+    no class, -1 included, makes it NaN where the mask is True.
 
     Raises:
         ValueError: if labels or mask have another shape.
     """
     _check_shapes(logits, labels, mask)
-    values = optax.softmax_cross_entropy_with_integer_labels(at_least_float32(logits), labels.astype(jnp.int32))
+    labels = labels.astype(jnp.int32)
+    labels = jnp.where(labels < 0, logits.shape[-1], labels)  # Else -1 would be the last class.
+    values = optax.softmax_cross_entropy_with_integer_labels(at_least_float32(logits), labels)
     return mean(values, mask).astype(logits.dtype)
 
 

@@ -9,13 +9,17 @@ from flax import linen as nn
 from jaxrnn.arrays import Array, Initializer, PyTree, wide
 from jaxrnn.cells import Cell
 from jaxrnn.nn.modules import head, in_precision, layer
+from jaxrnn.recurrence.steps import where
 
 
 class CharLM(nn.Module):
     """The generative model of Soons (2020), Question 2.1: embedding, recurrent layers, a linear head at every step.
 
-    The embedding starts as N(0, 1). The first layer reads it, each other the one below it; the last four fields are
-    explained in `jaxrnn.nn.modules.layer`.
+    The embedding starts as N(0, 1). The first layer reads it, each other the one below it; the four fields from
+    `dropout` on are explained in `jaxrnn.nn.modules.layer`.
+
+    Attributes:
+        separator: a token before which all carries start anew: the documents that it divides are read by themselves.
     """
 
     cell: Cell
@@ -28,6 +32,7 @@ class CharLM(nn.Module):
     recurrent_dropout: float = 0.0
     layer_norm: bool = False
     compute_dtype: str = "float32"
+    separator: int | None = None
 
     @nn.compact
     def __call__(
@@ -40,8 +45,9 @@ class CharLM(nn.Module):
         """
         embedding = self.param("embedding", nn.initializers.normal(1.0), (self.vocabulary_size, self.embedding_size))
         xs, last = tokens_tb, []
+        given: dict[str, Any] = {"reset": None if self.separator is None else tokens_tb == self.separator}
         for i in range(self.num_layers):
-            given: dict[str, Any] = {"embedding": None if i else embedding, "carry": carries[i] if carries else None}
+            given |= {"embedding": None if i else embedding, "carry": carries[i] if carries else None}
             carry, xs = layer(self, f"layer_{i}", xs, is_first=i == 0, deterministic=deterministic, **given)
             last.append(carry)
         return tuple(last), head(self.vocabulary_size, self.hidden_size, self.initializer)(xs)
@@ -63,6 +69,8 @@ class CharLM(nn.Module):
 
         def step(carries: tuple[PyTree, ...], token_b: Array) -> tuple[tuple[PyTree, ...], Array]:
             z, y, new = table[wide(token_b)], jnp.zeros(()), []
+            if self.separator is not None:
+                carries = where(token_b != self.separator, carries, self.initial_carries(len(token_b)))
             for i, (cell, cell_params, carry) in enumerate(zip(cells, layers, carries, strict=True)):
                 if i and self.layer_norm:
                     y = nn.LayerNorm().apply({"params": params[f"layer_{i}_norm"]}, y)

@@ -88,7 +88,7 @@ def load_run(
         newest = max(chosen, key=lambda one: one.step)
         name, params = newest.run, newest.params()
     swept = {
-        field: next((v for v in values if f"{field}={text_of(v)}" in name_parts(name)), None)
+        field: next((v for v in values if name_parts(f"{field}={text_of(v)}") <= name_parts(name)), None)
         for field, values in record.get("sweep", {}).items()
     }
     fields = _complete_fields(record.get("study"), {**record["config"], **swept})

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxrnn.rundir.fields import marked, saved_fields
 from jaxrnn.rundir.read import Curve, Directory, Run, describe
-from jaxrnn.study.format import NONE
+from jaxrnn.study.format import NONE, value_text
 
 Source = Literal["archive", "own"]
 """Whether a directory came with the code, or is the reader's."""
@@ -69,7 +69,7 @@ class Arm:
 
 def with_values(text: str, setting: Setting, names: Iterable[str]) -> str:
     """A text, which may be empty, and behind it the values of some fields: `LSTM, hidden_size=32`."""
-    return ", ".join(filter(None, [text, *(f"{name}={setting[name]}" for name in names)]))
+    return ", ".join(filter(None, [text, *(f"{name}={value_text(setting[name])}" for name in names)]))
 
 
 def varying(settings: Sequence[Setting]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from jaxrnn.rundir.directory import read_config
 from jaxrnn.rundir.fields import saved_fields
+from jaxrnn.study.format import value_text
 from jaxrnn.study.overview import Entry, Row, find_entries
 
 
@@ -63,7 +64,7 @@ def _results(first: list[Entry], second: list[Entry]) -> Iterator[Row]:
 
 def _values(entry: Entry) -> str:
     """The values of the swept fields."""
-    return ", ".join(f"{name}={entry.arm.setting.get(name)}" for name in entry.record.get("sweep", {}))
+    return ", ".join(f"{name}={value_text(entry.arm.setting.get(name))}" for name in entry.record.get("sweep", {}))
 
 
 def _of_arms(name: str, a: Entry | None, b: Entry | None) -> Iterator[Row]:

@@ -1,6 +1,7 @@
 """How numbers, names and texts are written."""
 
 import re
+from typing import Any
 
 import numpy as np
 
@@ -58,3 +59,9 @@ def visible(text: str) -> str:
     """A text as Markdown code on one line, each character as one (see `SIGNS`)."""
     shown = "".join(c if c.isprintable() else _NEWLINE if c == "\n" else _UNPRINTABLE for c in text)
     return code(_UNSEEN_SPACE.sub(_SPACE, shown)) if text else ""
+
+
+def value_text(value: Any) -> str:
+    """A field's value in a title; a text with line ends or the like as Python writes it."""
+    text = str(value)
+    return text if text.isprintable() else repr(value)

@@ -58,7 +58,7 @@ def text_of(value: Any) -> str:
 def name_parts(name: str) -> set[str]:
     """What the name of a run, or a part of it, says of each field: ``{"seed=2", "cell=gru"}``; a value has commas.
 
-    A number may be written in any way: ``1e-3`` is ``0.001``.
+    A number may be written in any way: ``1e-3`` is ``0.001``, and ``1`` is ``1.0``.
     """
     return {_as_named(part) for part in re.split(r",(?=\w+=)", name)}
 
@@ -69,7 +69,9 @@ def _as_named(part: str) -> str:
         number = json.loads(value)
     except ValueError:
         return part
-    return f"{field}{equals}{text_of(number)}" if isinstance(number, float) else part
+    if not isinstance(number, float):
+        return part
+    return f"{field}{equals}{text_of(int(number) if number.is_integer() else number)}"
 
 
 def settings(sweep: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:

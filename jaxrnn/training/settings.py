@@ -13,21 +13,38 @@ _NUMBERS = {
     "jax_softmax_custom_jvp": False,
     "jax_allow_f16_reductions": True,
     "jax_numpy_dtype_promotion": "standard",
+    "jax_use_direct_linearize": True,
 }
 """Those that change numbers, with JAX's own values."""
-_CHECKS = {"jax_numpy_rank_promotion": "allow", "jax_disable_jit": False, "jax_transfer_guard": "allow"}
+_COMPILER = {
+    "jax_disable_most_optimizations": False,
+    "jax_optimization_level": "UNKNOWN",
+    "jax_exec_time_optimization_effort": 0.0,
+    "jax_memory_fitting_level": "O2",
+    "jax_memory_fitting_effort": 0.0,
+    "jax_compiler_enable_remat_pass": True,
+}
+"""How well programs are compiled, which changes the last digits: a choice of the user, as the precision is."""
+_CHECKS = {
+    "jax_numpy_rank_promotion": "allow",
+    "jax_disable_jit": False,
+    "jax_transfer_guard": "allow",
+    # A run that diverges ends by itself, and sums over what is masked have infinities.
+    "jax_debug_nans": False,
+    "jax_debug_infs": False,
+}
 """Those under which programs are refused, or never compiled."""
 
 
 def unusual() -> dict[str, Any]:
     """What changes numbers and is not as JAX has it by itself, by name."""
-    return _others(_NUMBERS)
+    return _others(_NUMBERS | _COMPILER)
 
 
 def pin() -> dict[str, Any]:
-    """Gives all of them JAX's own values, so that a program means the same in every environment; returns what was not.
+    """Gives them JAX's own values, so that a program means the same in every environment; returns what was not.
 
-    The precision of products and the devices are settings of runs.
+    The precision of products, the devices and the compiler's levels stay as they are.
     """
     passed_over = _others(_NUMBERS | _CHECKS)
     for name in passed_over:
@@ -37,6 +54,6 @@ def pin() -> dict[str, Any]:
 
 def _others(values: dict[str, Any]) -> dict[str, Any]:
     # A version may lack some; some are members of an enumeration.
-    found = {name: getattr(jax.config, name) for name in values if hasattr(jax.config, name)}
+    found = {name: value for name, value in jax.config.values.items() if name in values}
     plain = {name: getattr(value, "value", value) for name, value in found.items()}
     return {name: value for name, value in plain.items() if value is not None and value != values[name]}

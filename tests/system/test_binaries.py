@@ -52,7 +52,7 @@ FILES = ("metrics.jsonl", "results.json", "hidden.json")
 SETTINGS = {
     **{"JAX_ENABLE_X64": "1", "JAX_DEFAULT_PRNG_IMPL": "rbg", "JAX_THREEFRY_PARTITIONABLE": "0"},
     **{"JAX_RANDOM_SEED_OFFSET": "7", "JAX_NUMPY_DTYPE_PROMOTION": "strict", "JAX_NUMPY_RANK_PROMOTION": "raise"},
-    **{"JAX_DISABLE_JIT": "1", "JAX_TRANSFER_GUARD": "disallow"},
+    **{"JAX_DISABLE_JIT": "1", "JAX_TRANSFER_GUARD": "disallow", "JAX_DEBUG_NANS": "1", "JAX_DEBUG_INFS": "1"},
 }
 
 

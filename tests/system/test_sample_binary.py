@@ -1,5 +1,6 @@
 """The binary that writes: a model that knows eight characters in a circle, so that its texts are known beforehand."""
 
+import io
 import json
 import re
 import runpy
@@ -160,6 +161,15 @@ def test_unknown_characters_are_dropped_on_demand(write_rows):
     assert (row["prompt"], row["text"]) == ("abc", circle("abc", 40))
 
 
+def test_a_prompt_is_the_text_of_a_file(write_rows, tmp_path, monkeypatch):
+    (tmp_path / "my prompt.txt").write_bytes(b"\xef\xbb\xbfbcd\r\n")
+    (row,) = write_rows("--greedy", f"--prompt_file={tmp_path / 'my prompt.txt'}", "--length=40")
+    assert (row["prompt"], row["text"]) == ("bcd", circle("bcd", 40))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"gh")))
+    (row,) = write_rows("--greedy", "--prompt_file=-", "--length=40")
+    assert (row["prompt"], row["text"]) == ("gh", circle("gh", 40))
+
+
 def test_choices_of_the_next_character(write_rows):
     def texts(*arguments):
         rows = write_rows("--prompt=ab", "--num=3", "--length=40", *arguments)
@@ -185,7 +195,9 @@ def test_choices_of_the_next_character(write_rows):
         (["--prompt=XYZ", "--skip_unknown"], "--prompt='XYZ': nothing to continue"),
         (["--start="], "flag --start=: should be one character"),
         (["--start=ab"], "flag --start=ab: should be one character"),
-        (["--start=a", "--prompt=b"], "flags prompt=['b'], start=a: At most one of (prompt, start)"),
+        (["--start=a", "--prompt=b"], "flags prompt=['b'], start=a, prompt_file=None: At most one of"),
+        (["--prompt=a", "--prompt_file=-"], "flags prompt=['a'], start=None, prompt_file=-: At most one of"),
+        (["--prompt_file=none.txt"], "--prompt_file=none.txt: there is no such file"),
         (["--prompt=abcd", "--length=3"], "--length=3: counts the prompt too, which has 4 characters"),
         (["--length=0"], "flag --length=0: 0 is not a positive integer"),
         (["--num=0"], "flag --num=0: 0 is not a positive integer"),

@@ -12,7 +12,7 @@ from configs.base import Absent, Bookkeeping
 from configs.palindrome import Config as Palindrome
 from experiments import palindrome
 from jaxrnn.rundir.read import read_directories
-from jaxrnn.study.arms import ArmScheme, find_arms
+from jaxrnn.study.arms import ArmScheme, find_arms, with_values
 
 
 @dataclass(frozen=True, config=Schema(strict=True, extra="forbid"))
@@ -39,6 +39,12 @@ def find(tmp_path, scheme, source="own"):
 def write(path, seeds, config=(), **kwargs):
     fields = {"cell": "lstm", "size": 8, "rate": 0.1, "num_seeds": 3, **dict(config)}
     return write_directory(path, "tiny", fields, [row(seed, value=1.0) for seed in seeds], **kwargs)
+
+
+def test_a_title_is_one_line_whatever_the_values_are():
+    assert with_values("LSTM", {"mark": "\n", "size": 3, "name": "é"}, ["mark", "size", "name"]) == (
+        "LSTM, mark='\\n', size=3, name=é"
+    )
 
 
 def test_seeds_of_several_directories_are_one_arm(tmp_path):

@@ -234,7 +234,7 @@ def test_the_graph_suite():
 
 
 def test_flax_has_the_same_layers():
-    model, flax = text.build_model(TINY_TEXT, 7), peers.FlaxCharLM(TINY_TEXT, 7)
+    model, flax = text.build_model(TINY_TEXT, "abcdefg"), peers.FlaxCharLM(TINY_TEXT, 7)
     tokens_tb = np.zeros((5, 2), np.int32)
     (carries, logits_tbv), params = jax.eval_shape(flax.init_with_output, jax.random.key(0), tokens_tb)
     ours = jax.eval_shape(model.init, jax.random.key(0), tokens_tb)
@@ -271,7 +271,7 @@ def test_the_character_lstm_in_pytorch_is_the_same_model_and_writes_the_same():
     # Logits so far apart that a draw is the most likely character.
     theirs["head"].weight.data *= 1e4
     params = import_weights({name: array.numpy() for name, array in theirs.state_dict().items()})
-    model, starts = text.build_model(config, 7), np.arange(6, dtype=np.int32)
+    model, starts = text.build_model(config, "abcdefg"), np.arange(6, dtype=np.int32)
     keys, ones = jax.random.split(jax.random.key(0), 6), jnp.ones(6, jnp.int32)
     tokens_lb, logits = generate(
         model.stepper(params), model.initial_carries(6), starts[None], ones, keys, Greedy(), 12

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from planetoid_files import PICKLES, example, write
 
 from experiments import torch_weights
-from jaxrnn.data import graph_files, planetoid, text
+from jaxrnn.data import geometries, graph_files, molecule_sets, planetoid, safetensors, signals, text
 from jaxrnn.data.files import DataError
 
 ENCODINGS = st.sampled_from(["", " ", "utf-16", "utf-7", "idna", "rot13", "\ud800", "a" * 300])
@@ -168,20 +168,80 @@ def test_any_file_is_a_text_or_refused_in_one_line(tmp_path_factory, content, en
             assert corpus.tokens.max() < len(corpus.characters)
 
 
+SIGNALS = {
+    "signals": b"time,a,b\n2024-01-01,1,2.5\n2024-01-02T00:00:00+01:00,,NaN\n2024-01-03,3,4\n",
+    "edges": b"source,target,weight\na,b,2\nb,a,0.5\n",
+    "adjacency": b"0,1\n0.5,0\n",
+}
+
+
+@given(name=st.sampled_from([*SIGNALS]), data=st.data())
+def test_damaged_signals_are_refused_in_one_line_or_read(tmp_path_factory, name, data):
+    folder = tmp_path_factory.mktemp("signals")
+    graph = "edges" if name == "signals" else name
+    for table in ("signals", graph):
+        content = SIGNALS[table]
+        (folder / f"{table}.csv").write_bytes(data.draw(damaged(content)) if table == name else content)
+    try:
+        found = signals.read_folder(folder)
+    except DataError as error:
+        assert_one_line(error)
+        assert str(folder) in str(error)
+    else:
+        assert found.values.shape[1:] == (len(found.names),)
+        assert not np.isinf(found.values).any()
+        assert (found.adjacency >= 0).all()
+
+
+MOLECULES = b'smiles,"y, measured",id\nCCO,-0.77,1\nc1ccccc1,-2.1,2\nC(=O)O,0.9,3\n'
+
+
 @functools.cache
-def state_dict():
-    torch = pytest.importorskip("torch")
-    shapes = {"embed.weight": (5, 3), "lstm.weight_ih_l0": (16, 3), "lstm.weight_hh_l0": (16, 4)}
-    shapes |= {"lstm.bias_ih_l0": (16,), "lstm.bias_hh_l0": (16,), "out.weight": (5, 4), "out.bias": (5,)}
+def molecule_arrays():
     content = io.BytesIO()
-    torch.save({name: torch.ones(shape) for name, shape in shapes.items()}, content)
+    arrays = {"smiles": np.array(["CCO", "C"]), "properties": np.ones((2, 1)), "property_names": np.array(["y"])}
+    positions = {"atomic_numbers": np.array([[6, 6, 8], [6, 0, 0]]), "positions": np.zeros((2, 3, 3))}
+    np.savez(content, **arrays, **positions)
     return content.getvalue()
 
 
+@given(kind=st.sampled_from(["csv", "npz", "geometries"]), data=st.data())
+def test_damaged_molecules_are_refused_in_one_line_or_read(tmp_path_factory, kind, data):
+    pytest.importorskip("rdkit")
+    path = tmp_path_factory.mktemp("molecules") / f"mine.{'csv' if kind == 'csv' else 'npz'}"
+    path.write_bytes(data.draw(damaged(MOLECULES if kind == "csv" else molecule_arrays())))
+    try:
+        if kind == "geometries":
+            found = geometries.load(str(path))
+            assert np.isfinite(found.positions).all()
+        else:
+            found = molecule_sets.load(str(path), target="y, measured" if kind == "csv" else "y")
+            assert np.isfinite(found.targets).all()
+            assert len(found.targets) == len(found.molecules.smiles)
+    except (DataError, molecule_sets.ColumnError) as error:
+        assert_one_line(error)
+        assert str(path) in str(error)
+
+
+SHAPES = {"embed.weight": (5, 3), "lstm.weight_ih_l0": (16, 3), "lstm.weight_hh_l0": (16, 4), "out.weight": (5, 4)}
+SHAPES |= {"lstm.bias_ih_l0": (16,), "lstm.bias_hh_l0": (16,), "out.bias": (5,)}
+
+
+@functools.cache
+def state_dict(suffix):
+    if suffix == "safetensors":
+        return safetensors.encode({name: np.ones(shape, np.float32) for name, shape in SHAPES.items()})
+    torch = pytest.importorskip("torch")
+    content = io.BytesIO()
+    torch.save({name: torch.ones(shape) for name, shape in SHAPES.items()}, content)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
 @given(data=st.data())
-def test_a_damaged_state_dict_is_refused_in_one_line_or_read(tmp_path_factory, data):
-    path = tmp_path_factory.mktemp("weights") / "model.pt"
-    path.write_bytes(data.draw(damaged(state_dict())))
+def test_a_damaged_state_dict_is_refused_in_one_line_or_read(tmp_path_factory, suffix, data):
+    path = tmp_path_factory.mktemp("weights") / f"model.{suffix}"
+    path.write_bytes(data.draw(damaged(state_dict(suffix))))
     try:
         params = torch_weights.import_weights(torch_weights.read_checkpoint(path).state)
     except torch_weights.WeightsError as error:

@@ -94,22 +94,39 @@ OTHERS = {
     "jax_threefry_partitionable": False,
     "jax_random_seed_offset": 7,
     "jax_numpy_dtype_promotion": "strict",
+    "jax_use_direct_linearize": False,
 }
+COMPILER = {"jax_optimization_level": "O1", "jax_memory_fitting_effort": 0.5}
+PRECISION = {"precision": "highest"}
 
 
-@pytest.fixture(params=OTHERS)
-def other_setting(request):
-    name, usual = request.param, getattr(jax.config, request.param)
+@pytest.fixture
+def usual():
+    """JAX's own settings at first; at the end, those of the tests."""
+    before = {name: jax.config.values[name] for name in ("jax_disable_most_optimizations", *OTHERS, *COMPILER)}
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_setting_that_changes_numbers_is_recorded_and_compared(usual, name):
     jax.config.update(name, OTHERS[name])
-    yield name
-    jax.config.update(name, usual)
-
-
-def test_a_setting_that_changes_numbers_is_recorded_and_compared(other_setting):
-    record = make_record(None, {"precision": "highest"}, {}, {})
-    assert record["settings"] == {other_setting: OTHERS[other_setting]}
-    assert make_record(None, record["config"], {}, {}, record)["settings"] == record["settings"]
+    record = make_record(None, PRECISION, {}, {})
+    assert record["settings"] == {name: OTHERS[name]}
+    assert make_record(None, PRECISION, {}, {}, record)["settings"] == record["settings"]
     assert settings.pin() == record["settings"]
-    assert "settings" not in make_record(None, record["config"], {}, {})
-    with pytest.raises(RunError, match=f"setting {other_setting}"):
-        make_record(None, record["config"], {}, {}, record)
+    assert "settings" not in make_record(None, PRECISION, {}, {})
+    with pytest.raises(RunError, match=f"setting {name}"):
+        make_record(None, PRECISION, {}, {}, record)
+
+
+@pytest.mark.parametrize("name", COMPILER)
+def test_how_well_programs_are_compiled_is_recorded_and_compared_and_stays(usual, name):
+    jax.config.update(name, COMPILER[name])
+    record = make_record(None, PRECISION, {}, {})
+    assert record["settings"] == {name: COMPILER[name]}
+    assert settings.pin() == {}
+    with pytest.raises(RunError, match=f"setting {name}"):
+        make_record(None, PRECISION, {}, {}, record | {"settings": {}})

@@ -45,9 +45,14 @@ def test_logits_are_those_of_the_forward_pass(cell, num_layers):
 
 
 @pytest.mark.parametrize(
-    ("fields", "tolerance"), [({"layer_norm": True, "dropout": 0.5}, 1e-5), ({"compute_dtype": "bfloat16"}, 1e-2)]
+    ("fields", "tolerance"),
+    [
+        ({"layer_norm": True, "dropout": 0.5}, 1e-5),
+        ({"compute_dtype": "bfloat16"}, 1e-2),
+        ({"separator": 3}, 1e-5),
+    ],
 )
-def test_generation_knows_norms_and_precision_of_the_layers(fields, tolerance):
+def test_generation_knows_norms_precision_and_documents(fields, tolerance):
     model, params = model_and_params(**fields)
     tokens, logits = continued(model, params, Sampler(0.5), PROMPTS, LENGTHS)
     np.testing.assert_allclose(logits, model.apply({"params": params}, tokens[:-1])[1], atol=tolerance)

@@ -154,6 +154,8 @@ def test_a_graph_without_masks_takes_shares_of_each_class_or_given_numbers(tmp_p
         ({"features": np.where(FEATURES == 3, np.nan, FEATURES)}, "node 3 are not finite"),
         ({"features": FEATURES.astype(str)}, "features should be numbers"),
         ({"labels": LABELS + 0.5}, "one is 0.5"),
+        ({"labels": LABELS * 0}, "of one class"),
+        ({"labels": LABELS * 0 - 1}, "of one class, or there are none"),
         ({"labels": FEATURES}, r"one-hot.*\(4, 3\)"),
         ({"labels": LABELS.astype(object)}, "allow_pickle"),
         ({"weights": WEIGHTS[:3]}, "5 finite numbers"),

@@ -248,10 +248,12 @@ def test_a_batch_of_graphs_is_padded_behind_all_of_them():
     np.testing.assert_allclose(graphs.propagate(padded, x)[: 2 * N], expected)
 
 
-@pytest.mark.parametrize("edge", [(0, 7), (-1, 2)])
+@pytest.mark.parametrize("edge", [(0, 7), (-1, 2), (0.5, 1)])
 def test_an_edge_to_no_node_is_refused(edge):
-    with pytest.raises(ValueError, match="invalid entry"):
+    with pytest.raises(ValueError, match=f"nodes are the integers from 0 to {N - 1}"):
         graphs.build([0, edge[0]], [1, edge[1]], N)
+    with pytest.raises(ValueError, match="senders of shape"):
+        graphs.build([0], [1, 2], N)
 
 
 def test_padding_stays_behind_the_graph():

@@ -48,6 +48,15 @@ def test_masked_labels_are_not_looked_at():
     assert not np.any(expected[1][~mask])
 
 
+@pytest.mark.parametrize("label", [-1, -100, 3])
+def test_a_label_that_is_no_class_is_seen(label):
+    labels = np.array([[label, 0], [2, 2]])
+    assert jnp.isnan(cross_entropy(jnp.array(LOGITS), labels))
+    expected = jax.value_and_grad(cross_entropy)(jnp.array(LOGITS), LABELS, labels != label)
+    found = jax.value_and_grad(cross_entropy)(jnp.array(LOGITS), labels, labels != label)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
 def test_nothing_unmasked_is_zero_with_a_zero_gradient():
     mask = np.zeros((2, 2), bool)
     loss, gradient = jax.value_and_grad(cross_entropy)(jnp.array(LOGITS), LABELS, mask)

@@ -220,6 +220,8 @@ def test_values_with_commas_and_texts_name_their_runs(tmp_path):
         jaxrnn.load(path, run="taps=[3]")
     assert name_parts(Run(2, {"taps": (1, 2), "on": True}).name) == {"seed=2", "taps=[1,2]", "on=true"}
     assert name_parts("learning_rate=1e-3,cell=gru") == name_parts("cell=gru,learning_rate=0.0010")
+    for written in ("1", "1.0", "1e0", "10e-1"):
+        assert name_parts(f"learning_rate={written}") == name_parts(Run(0, {"learning_rate": 1.0}).name) - {"seed=0"}
 
 
 def test_each_setting_has_its_own_data(tmp_path):

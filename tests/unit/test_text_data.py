@@ -126,7 +126,7 @@ def test_the_encoding_that_fits_is_named(encoding, given, tmp_path):
     is_refused = encoding.startswith(("utf-16", "utf-32")) or (encoding, given) == ("cp1252", "utf-8")
     if is_refused:
         message = load_error(str(tmp_path / "tale.txt"), given)
-        assert f"--config.encoding={encoding}" in message
+        assert f"encoding={encoding}" in message
         given = message.rpartition("=")[2]
     corpus = text.load(str(tmp_path / "tale.txt"), given)
     assert (text.decode(corpus.tokens, corpus.characters) == QUOTED) == (given != "latin-1")

@@ -23,7 +23,7 @@ NUM, LONG = 6, 300
 ALL = [Kind(step, start) for step in (2, 4) for start in (CENSUS, PROMPTS)]
 ALL += [*(Kind(4, RANDOM, tau) for tau in (0.5, 1.0, 2.0)), Kind(None, BOOK)]
 SIZES = {"num_layers": 1, "hidden_size": 8, "embedding_size": 4}
-MODEL = build_model(Config(**SIZES), len(CHARACTERS))
+MODEL = build_model(Config(**SIZES), CHARACTERS)
 PARAMS = MODEL.init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
 
 

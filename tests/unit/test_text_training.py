@@ -105,6 +105,22 @@ def test_bits_per_character_are_those_of_the_whole_text(build, size):
     np.testing.assert_allclose(found, measured_by_hand(params, tokens), rtol=1e-5)
 
 
+def test_each_document_is_read_by_itself():
+    model = text.build_model(Config(document_separator="a", embedding_size=5, hidden_size=6), LETTERS)
+    documents = ["bc", "adef", "agbb", "a", "afc"]
+    tokens = encode("".join(documents), LETTERS)
+    params = model.init(jax.random.key(0), tokens[:, None])["params"]
+    _, logits = model.apply({"params": params}, tokens[:, None])
+    alone = [logits_by_hand(params, encode(one, LETTERS)[:, None]) for one in documents]
+    np.testing.assert_allclose(logits, np.concatenate(alone), atol=1e-5)
+
+
+@pytest.mark.parametrize("separator", ["\x1e", "\\n", "ab"])
+def test_what_is_no_character_of_the_text_separates_nothing(separator):
+    with pytest.raises(ConfigError, match="document_separator"):
+        text.build.check(Config(corpus="pydoc", document_separator=separator))
+
+
 B, T, NUM_WINDOWS = 3, 5, 4
 READ = B * T * NUM_WINDOWS
 TOKENS = np.random.default_rng(0).integers(len(LETTERS), size=READ + 1 + 8)
