@@ -1,6 +1,7 @@
 """What the study of nodes declares of its arms: published numbers, quantities, baselines and claims."""
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -108,12 +109,11 @@ def baseline_arms(arms: Sequence[Arm]) -> list[Arm]:
                     continue
                 for name, rows in known["found"].items():
                     setting = SCHEME.of_fields({**fields, "model": name})
-                    runs = {int(seed): Run(name, int(seed), {}, path, row, data=arm.data) for seed, row in rows.items()}
                     one = Arm(SCHEME.name(setting), setting, arm.source, [], arm.data, is_trained=False)
-                    same = found.setdefault(str([arm.source, arm.data, setting]), one)
-                    runs |= {run.seed: run for run in same.runs}
-                    runs_in_order = [runs[seed] for seed in sorted(runs)]
-                    found[str([arm.source, arm.data, setting])] = dataclasses.replace(same, runs=runs_in_order)
+                    one = found.get(key := json.dumps([arm.source, arm.data, setting]), one)
+                    runs = [Run(baselines.NAMES[name], int(k), {}, path, row, data=arm.data) for k, row in rows.items()]
+                    by_seed = {run.seed: run for run in [*runs, *one.runs]}
+                    found[key] = dataclasses.replace(one, runs=[by_seed[seed] for seed in sorted(by_seed)])
     return list(found.values())
 
 
