@@ -30,19 +30,26 @@ PUBLISHED = {
     ("gat", "pubmed"): (79.0, 0.3),
     ("gcn", "documents:R8"): (97.07, 0.1),
 }
-PAPER: Sequence[Setting] = [{"model": model, "dataset": dataset} for model, dataset in PUBLISHED]
-CITATIONS, TEXT_GCN = PAPER[:-1], PAPER[-1]
-GCN_CORA, GAT_CORA = PAPER[:2]
+WITH_FIGURE: Sequence[Setting] = [{"model": model, "dataset": dataset} for model, dataset in PUBLISHED]
+CITATIONS, TEXT_GCN = WITH_FIGURE[:-1], WITH_FIGURE[-1]
+GCN_CORA, GAT_CORA = CITATIONS[:2]
 LABELS = (1, 3, 5, 10, 20)
 """Of each class of digits."""
-
-accuracy = Mean("test accuracy, %", result("test_accuracy", 100), ".2f", (0, 100), paired=True, deviation=True)
-validation = Mean("validation accuracy, %", result("validation_accuracy", 100, optional=True), ".2f", (0, 100))
 
 
 def digits(model: str, labels: int) -> Setting:
     """The arm with so many labels of each class of digits."""
     return {"model": model, "dataset": knn.DIGITS, "split": "random", "train_per_class": labels}
+
+
+PAPER = [
+    *WITH_FIGURE,
+    *({**TEXT_GCN, "model": name} for name in baselines.DOCUMENTS),
+    *(digits(model, labels) for labels in LABELS for model in ("gcn", *baselines.DIGITS)),
+]
+
+accuracy = Mean("test accuracy, %", result("test_accuracy", 100), ".2f", (0, 100), paired=True, deviation=True)
+validation = Mean("validation accuracy, %", result("validation_accuracy", 100), ".2f", (0, 100))
 
 
 # --- Arms -------------------------------------------------------------------------------------------------------------
@@ -111,8 +118,10 @@ def baseline_arms(arms: Sequence[Arm]) -> list[Arm]:
                     setting = SCHEME.of_fields({**fields, "model": name})
                     one = Arm(SCHEME.name(setting), setting, arm.source, [], arm.data, is_trained=False)
                     one = found.get(key := json.dumps([arm.source, arm.data, setting]), one)
-                    runs = [Run(baselines.NAMES[name], int(k), {}, path, row, data=arm.data) for k, row in rows.items()]
-                    by_seed = {run.seed: run for run in [*runs, *one.runs]}
+                    by_seed = {run.seed: run for run in one.runs}
+                    for seed, row in rows.items():
+                        run = Run(baselines.NAMES[name], int(seed), {}, path, row, data=arm.data)
+                        by_seed.setdefault(run.seed, run)
                     found[key] = dataclasses.replace(one, runs=[by_seed[seed] for seed in sorted(by_seed)])
     return list(found.values())
 
@@ -126,11 +135,7 @@ def untrained(arm: Arm) -> list[Run]:
         is_early = row["stopped"] and row["last_step"] + 1 < 2 * arm.setting["patience"]
         return bool(is_early and abs(row["test_accuracy"] - 1 / arm.data["classes"]) <= 0.1)
 
-    return [
-        run
-        for run in arm.runs
-        if arm.is_trained and run.result and run.result["failed_at"] is None and is_untrained(run.result)
-    ]
+    return [run for run in arm.runs if is_untrained(run.result)]
 
 
 # --- Claims -----------------------------------------------------------------------------------------------------------
@@ -144,9 +149,8 @@ def gain_on_documents(arm: Arm, other: Arm) -> stats.Estimate:
     either = sorted({*baseline["wrong"], *(node for wrong in by_run for node in wrong)})
     # Of the other documents none is gained or lost.
     gains = np.zeros((len(by_run), baseline["tested"]))
-    gains[:, : len(either)] = np.isin(either, baseline["wrong"]) - np.array(
-        [np.isin(either, one) * 1.0 for one in by_run]
-    )
+    for gain, wrong in zip(gains, by_run, strict=True):
+        gain[: len(either)] = np.isin(either, baseline["wrong"]).astype(float) - np.isin(either, wrong)
     return stats.bootstrap_table(100 * gains)
 
 
@@ -177,8 +181,8 @@ CLAIMS = [
     *(
         Claim(
             key,
-            f"Graph networks serve where there is no explicit structure: on `digits`, the GCN against {other}, with "
-            f"{', '.join(map(str, LABELS[:-1]))} and {LABELS[-1]} labels a class",
+            f"Graph networks serve where there is no explicit structure: on `digits`, with "
+            f"{', '.join(map(str, LABELS[:-1]))} or {LABELS[-1]} labels a class, the GCN beats {other}",
             [larger(accuracy, digits("gcn", k), digits(model, k), model, len(LABELS)) for k in LABELS],
         )
         for key, model, other in (("c", "svm", "the RBF SVM"), ("d", "spreading", "label spreading"))

@@ -108,13 +108,14 @@ def load(name: str) -> NodeTask:
         DataError: as `read` does.
     """
     corpus = read(name)
-    num_documents, num_words = len(corpus.lengths), len(corpus.vocabulary)
-    upper = scipy.sparse.block_array(
-        [[None, tf_idf(corpus)], [scipy.sparse.coo_array((num_words, num_documents)), pmi(corpus)]]
-    )
-    matrix = (upper + upper.T).tocsr()
+    num_documents, num_nodes = len(corpus.lengths), len(corpus.lengths) + len(corpus.vocabulary)
+    words_in, together = tf_idf(corpus).tocoo(), pmi(corpus).tocoo()
+    first = np.concatenate([words_in.row, num_documents + together.row])
+    second = num_documents + np.concatenate([words_in.col, together.col])
+    ends = np.concatenate([first, second]), np.concatenate([second, first])
+    weights = np.tile(np.concatenate([words_in.data, together.data]), 2)
+    matrix = scipy.sparse.coo_array((weights, ends), (num_nodes, num_nodes)).tocsr()
     matrix.sort_indices()
-    num_nodes = num_documents + num_words
     receivers = np.repeat(np.arange(num_nodes, dtype=np.int32), np.diff(matrix.indptr))
     labels = np.full(num_nodes, -1, np.int32)
     labels[:num_documents] = corpus.labels

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from jaxrnn.arrays import Array, at_least_float32, wide
 from jaxrnn.graph.edges import GraphsTuple, segment_max, segment_sum
 from jaxrnn.graph.features import Features, SparseRows, project, sparse_rows
 
-Shift = GraphsTuple | SparseRows
+Shift: TypeAlias = GraphsTuple | SparseRows
 """The matrix ``S [N, N]`` of a graph, by its edges or by its rows."""
 
 
