@@ -69,8 +69,11 @@ def read(name: str) -> Corpus:
         raise DataError(f"{text_path}, line {empty[0]}{more}: no words; leave the document out of both files")
     classes, numbers = np.unique(labels, return_inverse=True)
     is_train = np.array(parts, bool)
-    if is_train.sum() < 2 or is_train.all():
-        raise DataError(f"{path} has {is_train.sum()} documents for training and {(~is_train).sum()} for the test")
+    known, tested = len({*numbers[is_train].tolist()}), (~is_train).sum()
+    if known < 2 or not tested:
+        raise DataError(
+            f"{path} has {known} classes for training, and {tested} documents for the test; 2 and 1 are needed"
+        )
     vocabulary = sorted({word for found in words for word in found})
     places = {word: place for place, word in enumerate(vocabulary)}
     return Corpus(
@@ -123,14 +126,13 @@ def load(name: str) -> NodeTask:
     num_validation = max(int(_VALIDATION_SHARE * len(train)), 1)
     validation = np.random.default_rng(0).permutation(train)[:num_validation]
     nodes = np.arange(num_nodes)
-    is_train = np.isin(nodes, train)
-    is_validation = np.isin(nodes, validation)
+    is_document, is_known, is_validation = nodes < num_documents, np.isin(nodes, train), np.isin(nodes, validation)
     return NodeTask(
         features=identity(num_nodes),
         edges=Edges(matrix.indices.astype(np.int32), receivers),
         labels=labels,
         num_classes=corpus.num_classes,
-        split=Split(is_train & ~is_validation, is_validation, (nodes < num_documents) & ~is_train),
+        split=Split(is_known & ~is_validation, is_validation, is_document & ~is_known),
         # Logarithms differ between machines in their last bits, and the digest of the data should not.
         weights=matrix.data.astype(np.float32).astype(np.float64),
     )

@@ -103,8 +103,9 @@ def test_the_graph_has_documents_and_words_with_their_weights(corpus):
         ({"news.clean.txt": "a b\nc\n"}, "3 documents"),
         ({"news.txt": "0\ttrain\tx\n1\ttrain\ty\n2 test x\n"}, "line 3"),
         ({"news.txt": "0\ttrain\tx\n1\tdev\ty\n2\ttest\tx\n"}, "line 2"),
-        ({"news.txt": "0\ttrain\tx\n1\ttrain\ty\n2\ttrain\tx\n"}, "0 for the test"),
-        ({"news.txt": "", "news.clean.txt": ""}, "0 documents"),
+        ({"news.txt": "0\ttrain\tx\n1\ttrain\ty\n2\ttrain\tx\n"}, "0 documents for the test"),
+        ({"news.txt": "", "news.clean.txt": ""}, "0 classes"),
+        ({"news.txt": "0\ttrain\tx\n1\ttrain\tx\n2\ttest\ty\n"}, "1 classes"),
     ],
 )
 def test_files_that_do_not_fit_are_refused_in_a_line(tmp_path, change, word):
