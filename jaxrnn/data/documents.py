@@ -53,7 +53,9 @@ def read(name: str) -> Corpus:
         _lines(text_path, f"the words of each document that {path.name} lists, a line each"),
     )
     if len(listed) != len(texts):
-        raise DataError(f"{path} lists {len(listed)} documents, but {text_path} has {len(texts)}: a line for each")
+        raise DataError(
+            f"{path} lists {len(listed)} documents, but {text_path} has {len(texts)}; each has a line in both"
+        )
     parts, labels = [], []
     for number, line in enumerate(listed, start=1):
         fields = [field.strip() for field in line.split("\t")]
