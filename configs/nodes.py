@@ -18,21 +18,25 @@ from configs.base import SCHEMA, Absent, Base, Bookkeeping, Changeable, Count, F
 class Config(Base):
     """Hyperparameters; the defaults are the GCN paper's, on a graph that needs no download."""
 
-    model: Literal["gcn", "gat"] = "gcn"
+    model: str = "gcn"
     """gcn or gat, each with its paper's stop rule; as a whole: --config=configs/nodes.py:gat. A gat reads which edges
     there are, and not their weights."""
     dataset: str = "karate"
     """karate, sbm (a stochastic block model), cora, citeseer, planetoid:DIR/NAME for files DIR/ind.NAME.*, FILE.npz
-    with edges, features and labels, or FOLDER/ with edges.csv, features.csv and labels.csv."""
+    with edges, features and labels, or FOLDER/ with edges.csv, features.csv and labels.csv. Without a graph: digits
+    (scikit-learn's, with nearest neighbours; --config=configs/nodes.py:digits), documents:FILE for NAME.txt and
+    NAME.clean.txt (--config=configs/nodes.py:documents)."""
     split: Literal["public", "random"] = "public"
     """public, or random: another one for each seed; a graph without a public one takes a random tenth of each
     class for training and a fifth for validation."""
     train_per_class: Annotated[Count, Absent(20)] = 20
-    """Training nodes of each class in a random split of a file's graph."""
+    """Training nodes of each class in a random split of a file's graph, and of digits."""
     num_validation: Annotated[Count, Absent(500)] = 500
     """Validation nodes in such a split."""
     num_test: Annotated[Count, Absent(1000)] = 1000
     """Test nodes in such a split."""
+    neighbours: Annotated[Count, Absent(5)] = 5
+    """Nearest neighbours of each of the digits, which are a graph by them."""
     normalize_features: Annotated[bool, Absent(True)] = True
     """Divide each row of features by its sum, as the papers do for counts of words; not for features with a sign."""
     hidden_size: Count = 16
@@ -67,4 +71,16 @@ GAT = Config(
 )
 """The GAT paper's, for Cora and Citeseer."""
 
-get_config = make_get_config(Config(), gcn=Config(), gat=GAT)
+DIGITS = Config(dataset="digits", split="random", normalize_features=False)
+"""The GCN paper's, for digits."""
+DOCUMENTS = Config(
+    dataset="documents:R8.txt",
+    normalize_features=False,
+    hidden_size=200,
+    weight_decay=0.0,
+    learning_rate=0.02,
+    chunk_steps=5,  # An epoch of R8 takes a second.
+)
+"""Text GCN's (Yao, Mao and Luo 2019)."""
+
+get_config = make_get_config(Config(), gcn=Config(), gat=GAT, digits=DIGITS, documents=DOCUMENTS)

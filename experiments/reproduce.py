@@ -33,7 +33,7 @@ from jaxrnn.training.signals import Interrupted
 
 PRESETS = {
     "quick": "both cells at T=10, seeds 0 to 2, small gradients, graphs, paths, forecasts, a character LSTM, and "
-    "molecules where RDKit is installed: minutes",
+    "digits and molecules where scikit-learn and RDKit are installed: minutes",
     "paper": "Tables 1 and 2, both lengths: an hour or more on a CPU",
     "seeds": "100 seeds of each arm of Tables 1 and 2, and claim (d)'s widths: for an accelerator",
 }
@@ -60,9 +60,18 @@ def preset_runs(preset: str) -> Iterator[tuple[str, Study, Any]]:
     sizes = {"max_steps": 539, "hidden_size": 16}
     yield "forecast", forecast.STUDY, configs.forecast.Config(**sizes)
     yield "text", text.STUDY, configs.text.Config(max_steps=200)
-    if importlib.util.find_spec(molecules.STUDY.needs):
+    if _is_installed("sklearn", "digits, which come with scikit-learn"):
+        yield "digits", nodes.STUDY, dataclasses.replace(configs.nodes.DIGITS, train_per_class=5)
+    if _is_installed("rdkit", "molecules, which RDKit reads"):
         for model in ("fingerprint", "ridge"):
             yield f"molecules_{model}", molecules.STUDY, configs.molecules.Config(model=model, max_steps=999)
+
+
+def _is_installed(package: str, what: str) -> bool:
+    if found := importlib.util.find_spec(package):
+        return bool(found)
+    print(f"left out: {what}; {package} is not installed", flush=True)
+    return False
 
 
 def reproduce() -> None:

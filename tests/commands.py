@@ -21,6 +21,8 @@ from experiments import report
 
 # What no setting can be made from here: runs and data that are not there.
 ABSENT = ("--resume", "--config.trained=", "--config.dataset=", "--config.corpus=")
+if importlib.util.find_spec("sklearn") is None:
+    ABSENT = (*ABSENT, "--config=configs/nodes.py:digits")
 
 
 def read(module, arguments):

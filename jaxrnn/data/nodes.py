@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.arrays import Key
-from jaxrnn.data import graph_files, graphs, planetoid
+from jaxrnn.data import documents, graph_files, graphs, knn, planetoid
 from jaxrnn.data.files import DataError
 from jaxrnn.data.graphs import CITATION_SIZES, NodeTask, Split, SplitSizes
 
@@ -19,18 +19,29 @@ EMBEDDED: dict[str, Callable[[], NodeTask]] = {
     ),
 }
 """Graphs that need no file; their nodes have no features, and their splits are random."""
-NAMES = (*EMBEDDED, *planetoid.KNOWN, "planetoid:DIR/NAME", "FILE.npz", "FOLDER/")
+NAMES = (
+    *(*EMBEDDED, *planetoid.KNOWN, "planetoid:DIR/NAME", "FILE.npz", "FOLDER/"),
+    *(knn.DIGITS, f"{documents.OWN}FILE.txt"),
+)
+
+
+def load(name: str, neighbours: int = 5) -> NodeTask:
+    """The graph with a name of `NAMES`; digits have so many nearest `neighbours`.
+
+    Raises:
+        DataError: as in the `load` of `planetoid`, `graph_files` and `documents`, and in `knn.digits`.
+    """
+    return _load(name, neighbours if name == knn.DIGITS else 0)
 
 
 @functools.cache
-def load(name: str) -> NodeTask:
-    """The graph with a name of `NAMES`.
-
-    Raises:
-        DataError: as in `jaxrnn.data.planetoid.load` and `jaxrnn.data.graph_files.load`.
-    """
+def _load(name: str, neighbours: int) -> NodeTask:
     if name in EMBEDDED:
         return EMBEDDED[name]()
+    if name == knn.DIGITS:
+        return knn.digits(neighbours)
+    if is_documents(name):
+        return documents.load(name)
     return planetoid.load(name) if is_planetoid(name) else graph_files.load(name)
 
 
@@ -39,21 +50,30 @@ def is_planetoid(name: str) -> bool:
     return name in planetoid.KNOWN or name.startswith(planetoid.OWN)
 
 
+def is_documents(name: str) -> bool:
+    """Whether a name is that of a file that lists documents."""
+    return name.startswith(documents.OWN)
+
+
+def has_sizes(name: str, split: str) -> bool:
+    """Whether the numbers of nodes in a graph's split can be chosen."""
+    return name == knn.DIGITS or (split == "random" and name not in EMBEDDED)
+
+
 def draw_split(name: str, split: str, key: Key, sizes: SplitSizes = CITATION_SIZES) -> Split:
     """Masks of the nodes for training, validation and test.
 
-    They are a function of the key where `split` is ``random``, or there is no public one. In the latter case, and for
-    all of `EMBEDDED`, they have shares of each class.
+    They are a function of the key where `split` is ``random``, or there is no public one. Where `has_sizes` is true,
+    they have `sizes`; else, without a public split, they have shares of each class.
 
     Raises:
         DataError: there are not enough nodes for a random split, or the public one has none for some purpose.
     """
     task = load(name)
-    if name in EMBEDDED or (split == "public" and task.split is None):
-        return graphs.random_split_by_class(key, task.labels, task.num_classes)
-    if split == "random":
+    if has_sizes(name, split):
         return graphs.random_split(key, task.labels, task.num_classes, sizes)
-    assert task.split
+    if task.split is None:
+        return graphs.random_split_by_class(key, task.labels, task.num_classes)
     for purpose, mask in task.split._asdict().items():
         if not mask.any():
             raise DataError(

@@ -10,6 +10,8 @@ from jaxrnn.graph.features import drop_features as drop_features
 from jaxrnn.graph.features import dropout as dropout
 from jaxrnn.graph.features import project as project
 from jaxrnn.graph.features import sparse_rows as sparse_rows
+from jaxrnn.graph.layers import Shift as Shift
+from jaxrnn.graph.layers import by_rows as by_rows
 from jaxrnn.graph.layers import edge_softmax as edge_softmax
 from jaxrnn.graph.layers import gat as gat
 from jaxrnn.graph.layers import gcn as gcn

@@ -12,7 +12,7 @@ from flax.linen.recurrent import flip_sequences
 from jaxrnn.arrays import Array, Initializer, PyTree
 from jaxrnn.cells import Cell, in_dtype, torch_uniform, with_dropout
 from jaxrnn.cells.base import spread
-from jaxrnn.graph import Features, GraphsTuple, drop_features, dropout, gat, gcn, project
+from jaxrnn.graph import Features, GraphsTuple, Shift, drop_features, dropout, gat, gcn, project
 from jaxrnn.recurrence import Phase, last_carry, unroll
 
 
@@ -188,7 +188,7 @@ class GCN(nn.Module):
     dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, graph: GraphsTuple, x: Features, *, deterministic: bool = True) -> Array:
+    def __call__(self, graph: Shift, x: Features, *, deterministic: bool = True) -> Array:
         """``S x w`` ``[N, H]``; unless `deterministic`, `apply` needs ``rngs={"dropout": key}``."""
         w = self.param("w", nn.initializers.glorot_uniform(), (x.shape[-1], self.hidden_size))
         if self.dropout > 0 and not deterministic:

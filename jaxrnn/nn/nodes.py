@@ -4,7 +4,7 @@ import jax
 from flax import linen as nn
 
 from jaxrnn.arrays import Array
-from jaxrnn.graph import Features, GraphsTuple
+from jaxrnn.graph import Features, GraphsTuple, Shift
 from jaxrnn.nn.modules import GAT, GCN
 
 
@@ -16,7 +16,7 @@ class GCNClassifier(nn.Module):
     dropout: float = 0.5
 
     @nn.compact
-    def __call__(self, graph: GraphsTuple, x: Features, *, deterministic: bool = True) -> tuple[Array, Array]:
+    def __call__(self, graph: Shift, x: Features, *, deterministic: bool = True) -> tuple[Array, Array]:
         """Logits ``[N, C]`` and the hidden layer ``[N, H]``; with dropout, `apply` needs ``rngs={"dropout": key}``."""
         first = GCN(self.hidden_size, self.dropout, name="layer_0")
         second = GCN(self.num_classes, self.dropout, name="layer_1")

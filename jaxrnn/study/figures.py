@@ -98,7 +98,7 @@ class Dots:
 
     Attributes:
         quantities: by the title of the axis.
-        settings: of the arms.
+        settings: of the arms, or which arms; all by default.
         published: of an arm, what others found; drawn as a stroke.
         from_zero: where the axes begin; else with the data.
     """
@@ -106,7 +106,7 @@ class Dots:
     name: str
     caption: str
     quantities: Mapping[str, Quantity]
-    settings: Sequence[Setting] | None = None
+    settings: ArmChoice = None
     published: Callable[[Arm], float | None] = lambda arm: None
     from_zero: bool = True
 

@@ -80,6 +80,16 @@ def bootstrap(values: ArrayLike, statistic: Callable[..., Any]) -> Estimate:
     return Estimate(value, float(found.confidence_interval.low), float(found.confidence_interval.high))
 
 
+def bootstrap_table(values: NDArray[np.float64]) -> Estimate:
+    """The mean of a table `[R, D]`, with a percentile interval: its rows and its columns are both resampled."""
+    if values.size == 0:
+        return Estimate(None, None, None, "no values")
+    rng, (rows, columns) = np.random.default_rng(0), values.shape
+    means = [values[rng.integers(0, rows, rows)].mean(0)[rng.integers(0, columns, columns)].mean() for _ in range(2000)]
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Estimate(float(values.mean()), float(low), float(high))
+
+
 def bootstrap_means(*arms: NDArray[np.float64]) -> tuple[float | None, float | None]:
     """BCa interval of the mean of one arm, or of the first's minus the second's, each arm resampled by itself.
 
