@@ -9,6 +9,7 @@ from jaxrnn.graph.features import SparseRows as SparseRows
 from jaxrnn.graph.features import drop_features as drop_features
 from jaxrnn.graph.features import dropout as dropout
 from jaxrnn.graph.features import project as project
+from jaxrnn.graph.features import rows_of as rows_of
 from jaxrnn.graph.features import sparse_rows as sparse_rows
 from jaxrnn.graph.layers import edge_softmax as edge_softmax
 from jaxrnn.graph.layers import gat as gat
