@@ -165,6 +165,7 @@ if __name__ == "__main__":
     flags.DEFINE_bool("skip_unknown", False, "Drop characters of a prompt that the model does not know.")
     flags.DEFINE_integer("seed", 0, "The texts are a function of it.")
     _cli.define_chosen_run()
+    _cli.define_data_dir()
     flags.DEFINE_integer("step", None, "Step of a saved checkpoint; the newest by default.")
     flags.DEFINE_bool(
         "json", False, "One object a line: prompt, text, tau (null: greedy) and seed; or what is predicted."

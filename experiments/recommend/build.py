@@ -1,5 +1,6 @@
 """The training of a recommender, and how its ratings and rankings are measured."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -96,14 +97,16 @@ def check(config: Config) -> None:
 
 def describe_data(config: Config) -> dict[str, Any]:
     """What ``config.json`` keeps of the data."""
-    problem = pose(config)
+    return _describe(pose(config), config.task)
+
+
+def _describe(problem: Problem, task: str) -> dict[str, Any]:
+    num_users, num_items = _sizes(problem)
     return {
         "sha256": problem.data.sha256,
-        "users": len(problem.data.users),
-        "items": len(problem.data.items),
-        "links": problem.data.links.shape[1] // 2,
-        "pairs": {name: len(getattr(problem, name).users) for name in ("train", "validation", "test")},
-        "levels": problem.levels.tolist() if config.model == "gcmc" else [],
+        **{"users": num_users, "items": num_items, "links": problem.data.links.shape[1] // 2},
+        **{"train": len(problem.known.users), "test": len(problem.test.users)},
+        "levels": problem.levels.tolist() if task == "rating" and len(problem.levels) <= _MOST_LEVELS else [],
     }
 
 
@@ -167,19 +170,24 @@ def expected(config: Any, found: Array, data: PyTree) -> Array:
 
 def scores(config: Any, model: Any, params: PyTree, data: PyTree, users: Array) -> Array:
     """What orders the items for these users, ``[B, I]``: predicted ratings, or in the task of ranking products."""
-    nodes = jnp.asarray(data["item_nodes"])
     if config.task == "ranking":
-        _, final = model.apply({"params": params}, data.get("shift"))
-        return final[users] @ final[nodes].T
-    grid = jnp.meshgrid(users, jnp.arange(len(nodes)), indexing="ij")
+        return products(model, params, data)(users)
+    grid = jnp.meshgrid(users, jnp.arange(len(data["item_nodes"])), indexing="ij")
     pairs = Pairs(*(x.reshape(-1) for x in grid), jnp.zeros(()))
     return expected(config, predict(config, model, params, data, pairs), data).reshape(grid[0].shape)
+
+
+def products(model: Any, params: PyTree, data: PyTree) -> Callable[[Array], Array]:
+    """The function from users ``[B]`` to the products of what LightGCN learned of them and of all items, ``[B, I]``."""
+    _, final = model.apply({"params": params}, data.get("shift"))
+    items = final[jnp.asarray(data["item_nodes"])]
+    return lambda users: final[users] @ items.T
 
 
 # --- Measures ---------------------------------------------------------------------------------------------------------
 
 
-def rank_users(make_scores: Any, data: PyTree, part: str) -> tuple[Array, Array]:
+def rank_users(make_scores: Callable[[Array], Array], data: PyTree, part: str) -> tuple[Array, Array]:
     """Recall and NDCG among the first `TOP` items of each user of a part, ``[U]``.
 
     ``make_scores(users)`` gives scores ``[B, I]``; what is known of a user has none.
@@ -211,12 +219,12 @@ def summary(users: Any, values: dict[str, Any], users_of_part: Any) -> dict[str,
         users_of_part: the different ones, sorted.
     """
     groups = min(_BLOCKS, len(users_of_part))
-    is_in = (jnp.searchsorted(jnp.asarray(users_of_part), users) % groups)[:, None] == jnp.arange(groups)
-    found: dict[str, Any] = {"test_counts_by_block": is_in.sum(0)}
+    group = jnp.searchsorted(jnp.asarray(users_of_part), users) % groups
+    found: dict[str, Any] = {"test_counts_by_block": jnp.bincount(group, length=groups)}
     for name, of_name in values.items():
         mean = of_name.mean()
         found["test_rmse" if name == "squares" else f"test_{name}"] = jnp.sqrt(mean) if name == "squares" else mean
-        found[f"test_{name}_by_block"] = jnp.where(is_in, of_name[:, None], 0).sum(0)
+        found[f"test_{name}_by_block"] = jnp.bincount(group, of_name, length=groups)
     return found
 
 
@@ -232,8 +240,8 @@ def stop_rule(config: Config) -> StopRule:
 
 def build(config: Config) -> Training:
     """The training of a config: a step is a batch of draws, or of ratings."""
-    problem, data = pose(config), arrays(config, pose(config))
-    model = build_model(config, describe_data(config))
+    problem = pose(config)
+    data, model = arrays(config, problem), build_model(config, _describe(problem, config.task))
     num_items, num_train = len(problem.data.items), len(problem.train.users)
     is_ranking = config.task == "ranking"
 
@@ -276,7 +284,7 @@ def build(config: Config) -> Training:
     def measure(params: PyTree, data: PyTree, part: str) -> dict[str, Array]:
         """By name, a value for each user or pair of a part."""
         if is_ranking:
-            recall, ndcg = rank_users(final_scores(params, data), data, part)
+            recall, ndcg = rank_users(products(model, params, data), data, part)
             return {"recall": recall, "ndcg": ndcg}
         pairs = data[part]
         if config.model == "gcmc":  # Its graph is passed once.
@@ -285,21 +293,13 @@ def build(config: Config) -> Training:
             found = _in_blocks(lambda *of: predict(config, model, params, data, Pairs(*of)), tuple(pairs), _PAIRS)
         return {"squares": jnp.square(expected(config, found, data) - pairs.ratings)}
 
-    def final_scores(params: PyTree, data: PyTree) -> Any:
-        _, final = model.apply({"params": params}, data.get("shift"))
-        items = final[jnp.asarray(data["item_nodes"])]
-        return lambda users: final[users] @ items.T
-
     def validate(params: PyTree, memory: PyTree, data: PyTree) -> dict[str, Array]:
         del memory
         if not config.validation:
             return {}
-        found = {name: value.mean() for name, value in measure(params, data, "validation").items()}
-        if is_ranking:
-            return {f"validation_{name}": value for name, value in found.items()} | {
-                "validation_error": 1 - found["ndcg"]
-            }
-        return {"validation_error": jnp.sqrt(found["squares"])}
+        found = measure(params, data, "validation")
+        error = 1 - found["ndcg"].mean() if is_ranking else jnp.sqrt(found["squares"].mean())
+        return {"validation_error": error}
 
     def test(params: PyTree, memory: PyTree, seed: Array, data: PyTree) -> dict[str, Array]:
         del seed

@@ -111,7 +111,7 @@ def finish(path: Path, rows: Sequence[Row]) -> None:
     """Writes the baselines of complete runs, once for each problem."""
     record = read_config(path)
     saved, known = saved_fields(Config, record["config"]), dict[str, dict[str, Any]]()
-    for values in {json.dumps({field: row[field] for field in record["sweep"]}): row for row in rows}:
+    for values in dict.fromkeys(json.dumps({field: row[field] for field in record["sweep"]}) for row in rows):
         config = make_config(Config, {**saved, **json.loads(values)})
         problem = pose(config)
         fields = problem_of(dataclasses.asdict(config), {"sha256": problem.data.sha256})

@@ -135,9 +135,8 @@ class _Lines(NamedTuple):
 
 def _of_texts(files: dict[str, tuple[Path, bytes]], is_rated: bool = True) -> Ratings:
     """Of the files for `train`, and maybe `test` and `trust`."""
-    found = {part: _lines(*file) for part, file in files.items()}
-    train, test, trust = (found.get(part) for part in ("train", "test", "trust"))
-    assert train is not None
+    train = _lines(*files["train"])
+    test, trust = (_lines(*files[part]) if part in files else None for part in ("test", "trust"))
     if test and (train.ratings is None) != (test.ratings is None):
         raise DataError(f"{train.path} and {test.path}: only one of them has a column of ratings")
     parts = [train, *([test] if test else [])]
