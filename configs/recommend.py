@@ -60,14 +60,19 @@ class Config(Base):
 
 
 GCMC = Config(
-    **{"task": "rating", "model": "gcmc", "dataset": "ml100k", "validation": 0.0, "hidden_size": 75},
-    **{"averaging": 0.995, "batch_size": 0, "learning_rate": 0.01, "max_steps": 999, "eval_every": 50},
+    task="rating",
+    model="gcmc",
+    dataset="ml100k",
+    validation=0.0,
+    hidden_size=75,
+    averaging=0.995,
+    batch_size=0,
+    learning_rate=0.01,
+    max_steps=999,
 )
 """As published for MovieLens 100K; for Flixster with max_steps=199."""
 
-LIGHTGCN = Config(
-    **{"dataset": "lastfm", "validation": 0.0, "learning_rate": 1e-3, "max_steps": 20_999, "eval_every": 210}
-)
+LIGHTGCN = Config(dataset="lastfm", validation=0.0, learning_rate=1e-3, max_steps=20_999, eval_every=210)
 """As published: 1000 epochs, of which each has 21 steps on lastfm."""
 
 get_config = make_get_config(Config(), gcmc=GCMC, lightgcn=LIGHTGCN)

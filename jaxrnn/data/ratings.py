@@ -140,17 +140,18 @@ def _of_texts(files: dict[str, tuple[Path, bytes]], is_rated: bool = True) -> Ra
     if test and (train.ratings is None) != (test.ratings is None):
         raise DataError(f"{train.path} and {test.path}: only one of them has a column of ratings")
     parts = [train, *([test] if test else [])]
-    users, items = (_names([one for part in parts for one in part[side]]) for side in (1, 2))
-    numbers = [{name: i for i, name in enumerate(names)} for names in (users, items)]
+    users = _names([name for part in parts for name in part.users])
+    items = _names([name for part in parts for name in part.items])
+    user_places, item_places = ({name: i for i, name in enumerate(names)} for names in (users, items))
 
     def pairs(lines: _Lines) -> Pairs:
-        places = (np.array([of[x] for x in xs], np.int32) for of, xs in zip(numbers, lines[1:3], strict=True))
+        places = [user_places[x] for x in lines.users], [item_places[x] for x in lines.items]
         ratings = np.ones(len(lines.users), np.float32) if lines.ratings is None else lines.ratings
-        return Pairs(*places, ratings)
+        return Pairs(np.array(places[0], np.int32), np.array(places[1], np.int32), ratings)
 
     links = np.zeros((2, 0), np.int32)
     if trust:
-        ends = [(numbers[0].get(a), numbers[0].get(b)) for a, b in zip(trust.users, trust.items, strict=True)]
+        ends = [(user_places.get(a), user_places.get(b)) for a, b in zip(trust.users, trust.items, strict=True)]
         known = [(a, b) for a, b in ends if a is not None and b is not None]
         if len(known) < len(ends):
             _LOG.warning("%s: %d links of users without a rating are left out", trust.path, len(ends) - len(known))
@@ -259,8 +260,8 @@ def _checked(path: Path, data: Ratings) -> Ratings:
     test = None
     if data.test is not None:
         test, _ = _last_of_each(data.test, len(data.items))
-        codes = [part.users.astype(np.int64) * len(data.items) + part.items for part in (test, train)]
-        if (is_known := np.isin(*codes)).any():
+        known, asked = (part.users.astype(np.int64) * len(data.items) + part.items for part in (train, test))
+        if (is_known := np.isin(asked, known)).any():
             _LOG.warning("%s: %d pairs of the test part are in the training part too: left out", path, is_known.sum())
             test = test.take(~is_known)
         for what, names, side in (("users", data.users, 0), ("items", data.items, 1)):
@@ -327,11 +328,11 @@ def _generated() -> Ratings:
     is_rated = wanted.argsort(axis=1).argsort(axis=1) >= num_items - rng.integers(12, 41, (num_users, 1))
     users, items = np.nonzero(is_rated)
     order = rng.permutation(len(users))
-    pairs = Pairs(*(x[order].astype(np.int32) for x in (users, items)), ratings[is_rated][order].astype(np.float32))
+    pairs = Pairs(users.astype(np.int32), items.astype(np.int32), ratings[is_rated].astype(np.float32)).take(order)
     near = np.where(group[:, None] == group, 0.25, 0.01)
     links = np.stack(np.nonzero(np.triu(rng.random(near.shape) < near, 1)))
-    names = (tuple(f"{what}{i}" for i in range(n)) for what, n in (("user", num_users), ("item", num_items)))
-    return _checked(Path("generated"), Ratings(*names, pairs, None, links.astype(np.int32)))
+    names = [tuple(f"{what}{i}" for i in range(n)) for what, n in (("user", num_users), ("item", num_items))]
+    return _checked(Path("generated"), Ratings(names[0], names[1], pairs, None, links.astype(np.int32)))
 
 
 _NAMED: dict[str, Callable[[], Ratings]] = {
