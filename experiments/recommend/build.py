@@ -172,8 +172,8 @@ def scores(config: Any, model: Any, params: PyTree, data: PyTree, users: Array) 
     """What orders the items for these users, ``[B, I]``: predicted ratings, or in the task of ranking products."""
     if config.task == "ranking":
         return products(model, params, data)(users)
-    grid = jnp.meshgrid(users, jnp.arange(len(data["item_nodes"])), indexing="ij")
-    pairs = Pairs(*(x.reshape(-1) for x in grid), jnp.zeros(()))
+    grid: Any = jnp.meshgrid(users, jnp.arange(len(data["item_nodes"])), indexing="ij")
+    pairs = Pairs(users=grid[0].reshape(-1), items=grid[1].reshape(-1), ratings=grid[0])  # Whose ratings are not read.
     return expected(config, predict(config, model, params, data, pairs), data).reshape(grid[0].shape)
 
 
@@ -254,7 +254,7 @@ def build(config: Config) -> Training:
         chosen = jax.random.randint(key, (config.batch_size,), 0, num_train)
         return jax.tree.map(lambda x: jnp.asarray(x)[chosen], data["train"])
 
-    def decay(params: PyTree, *nodes: Array) -> Array:
+    def decay(params: PyTree, *nodes: Any) -> Array:
         """Half of the squared numbers of the nodes of a sample, mean over the samples."""
         rows = jax.tree.map(lambda x: [jnp.asarray(x)[of] for of in nodes], params)
         return config.weight_decay / 2 * optax.tree.norm(rows, squared=True) / len(nodes[0])
