@@ -68,8 +68,9 @@ def biases(pairs: Pairs, num_users: int, num_items: int) -> tuple[np.ndarray, np
 def tables(problem: Problem) -> dict[str, np.ndarray]:
     """By baseline, the scores of all items by all users, ``[users, items]``.
 
-    ``popularity`` is how many users took an item, ``friends`` how many of those to whom a user has a link, and
-    ``filter`` the closed form ``R S^T S`` of ``S = D_u^-1/2 R D_i^-1/2`` (Shen et al. 2021, its linear part).
+    ``popularity`` is how many users took an item, ``friends`` how many of those to whom a user has a link, or if these
+    are as many how many users, and ``filter`` the closed form ``R S^T S`` of ``S = D_u^-1/2 R D_i^-1/2`` (Shen et al.
+    2021, its linear part).
     """
     known, sizes = problem.known, (len(problem.data.users), len(problem.data.items))
     taken = scipy.sparse.csr_array((np.ones(len(known.users)), (known.users, known.items)), shape=sizes)
@@ -79,5 +80,5 @@ def tables(problem: Problem) -> dict[str, np.ndarray]:
     if problem.data.links.size:
         ends = problem.data.links
         links = scipy.sparse.csr_array((np.ones(ends.shape[1]), (ends[0], ends[1])), shape=(sizes[0], sizes[0]))
-        found["friends"] = (links @ taken).toarray()
-    return {**found, "filter": (scaled @ (scaled.T @ scaled)).toarray()}
+        found["friends"] = (links @ taken).toarray() + counts[1] / (counts[1].max() + 1)
+    return {**found, "filter": (taken @ (scaled.T @ scaled)).toarray()}
