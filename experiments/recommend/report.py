@@ -209,11 +209,12 @@ STUDY = Study(
         ],
         "Figures": [
             _dots,
-            SeedCurves(
-                "recommend_training",
-                "Loss, and where there is a validation part its error: RMSE, or 1 - NDCG",
-                {"loss": "loss", "validation_error": "validation error"},
-                settings=lambda arm: arm.is_trained,
+            *(
+                SeedCurves(f"recommend_{key}", caption, {key: axis}, settings=lambda arm: arm.is_trained)
+                for key, axis, caption in (
+                    ("loss", "loss", "Loss of each run"),
+                    ("validation_error", "validation error", "RMSE, or 1 - NDCG, of the validation part"),
+                )
             ),
         ],
     },

@@ -171,7 +171,7 @@ def _lines(path: Path, raw: bytes) -> _Lines:
     mark = next((mark for mark in "\t,;" if mark in first), " ")
     found: list[list[str]] = []
     numbers: list[int] = []
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True, strict=True)
     try:
         for row in reader:
             fields = [field.strip() for field in row]
