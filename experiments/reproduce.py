@@ -21,8 +21,9 @@ import configs.molecules
 import configs.nodes
 import configs.palindrome
 import configs.paths
+import configs.recommend
 import configs.text
-from experiments import _cli, forecast, gradients, grnn, molecules, nodes, palindrome, paths, text
+from experiments import _cli, forecast, gradients, grnn, molecules, nodes, palindrome, paths, recommend, text
 from experiments.report import ARCHIVE, report
 from jaxrnn.rundir import session
 from jaxrnn.rundir.session import Hooks
@@ -32,8 +33,8 @@ from jaxrnn.training.display import show_progress
 from jaxrnn.training.signals import Interrupted
 
 PRESETS = {
-    "quick": "both cells at T=10, seeds 0 to 2, small gradients, graphs, paths, forecasts, a character LSTM, and "
-    "digits and molecules where scikit-learn and RDKit are installed: minutes",
+    "quick": "both cells at T=10, seeds 0 to 2, small gradients, graphs, paths, forecasts, recommendation, a character "
+    "LSTM, and digits and molecules where scikit-learn and RDKit are installed: minutes",
     "paper": "Tables 1 and 2, both lengths: an hour or more on a CPU",
     "seeds": "100 seeds of each arm of Tables 1 and 2, and claim (d)'s widths: for an accelerator",
 }
@@ -59,6 +60,7 @@ def preset_runs(preset: str) -> Iterator[tuple[str, Study, Any]]:
     yield "grnn", grnn.STUDY, configs.grnn.Config(**small, max_steps=299, num_seeds=2)
     sizes = {"max_steps": 539, "hidden_size": 16}
     yield "forecast", forecast.STUDY, configs.forecast.Config(**sizes)
+    yield "recommend", recommend.STUDY, configs.recommend.Config(hidden_size=16, max_steps=399)
     yield "text", text.STUDY, configs.text.Config(max_steps=200)
     if _is_installed("sklearn", "digits, which come with scikit-learn"):
         yield "digits", nodes.STUDY, dataclasses.replace(configs.nodes.DIGITS, train_per_class=5)

@@ -1,4 +1,4 @@
-"""Writes with a trained character model, forecasts signals on a graph, or predicts for molecules.
+"""Writes with a trained character model, forecasts on a graph, predicts for molecules, or recommends to users.
 
 python -m experiments.sample --workdir=runs/grimm --prompt="Once upon"
 python -m experiments.sample --workdir=runs/grimm --prompt_file=chapter.txt --length=2000
@@ -12,6 +12,8 @@ python -m experiments.sample --workdir=runs/esol --run=model=weave --smiles=CCO 
 python -m experiments.sample --workdir=runs/esol --smiles_file=FILE --json
 
 Runs of experiments.molecules predict together: the mean, and the standard deviation over them.
+
+python -m experiments.sample --workdir=runs/ranking --run=model=lightgcn --user=user3 --user=user7 --top_k=10 --json
 """
 
 import json
@@ -26,6 +28,8 @@ from configs.text import Config
 from experiments import _cli, molecules
 from experiments._cli import UsageError
 from experiments.forecast.sample import forecast_next
+from experiments.recommend.build import TOP
+from experiments.recommend.lists import recommend
 from experiments.text import restore
 from jaxrnn.data.files import expand, read_if_there
 from jaxrnn.data.text import UnknownCharactersError, decode, encode, read_as
@@ -94,6 +98,8 @@ def write() -> None:
         _forecast()
     elif flags.FLAGS.smiles or flags.FLAGS.smiles_file:
         _predict()
+    elif flags.FLAGS.user:
+        _recommend()
     else:
         _write()
 
@@ -131,11 +137,22 @@ def _forecast() -> None:
         print(json.dumps(row) if flags.FLAGS.json else f"{row['node']:{width}}  {shown}")
 
 
+def _recommend() -> None:
+    """A line for each ``--user``: the items by the mean of all chosen runs, the best first."""
+    values = flags.FLAGS
+    if values.step is not None:
+        raise UsageError(f"--step={values.step}: leave it out; lists are by the weights that were chosen")
+    for row in recommend(_cli.workdir(), _cli.chosen_run(), values.user, values.top_k or TOP):
+        shown = ", ".join(f"{item} ({score:.4g})" for item, score in zip(row["items"], row["scores"], strict=True))
+        print(json.dumps(row) if values.json else f"{row['user']}: {shown}")
+
+
 if __name__ == "__main__":
-    flags.DEFINE_string("workdir", None, "Directory of runs of text, forecast or molecules, or of imported weights.")
+    flags.DEFINE_string("workdir", None, "Directory of runs that can write or predict, or of imported weights.")
     flags.DEFINE_string("signals", None, "CSV file whose last rows are read: forecasts what comes next, node by node.")
     flags.DEFINE_multi_string("smiles", None, "A molecule to predict for; may be given several times.")
     flags.DEFINE_string("smiles_file", None, "A file whose lines begin with the SMILES of a molecule to predict for.")
+    flags.DEFINE_multi_string("user", None, "A user to recommend items to; may be given several times.")
     flags.DEFINE_multi_string("prompt", None, "Text to continue; may be given several times.")
     flags.DEFINE_string("start", None, "The first character; by default the document separator, else drawn uniformly.")
     flags.register_validator("start", lambda start: start is None or len(start) == 1, "should be one character")
@@ -151,7 +168,12 @@ if __name__ == "__main__":
     flags.DEFINE_bool("greedy", None, "Always take the most likely character.")
     flags.DEFINE_float("tau", None, "Multiplies the logits, as in Soons (2020): larger is less random; 1 by default.")
     flags.DEFINE_float("temperature", None, "Divides the logits: 1 / tau.")
-    flags.DEFINE_integer("top_k", None, "Draw from this many most likely characters only.", lower_bound=1)
+    flags.DEFINE_integer(
+        "top_k",
+        None,
+        "Draw from so many most likely characters only; or how many items, 20 by default.",
+        lower_bound=1,
+    )
     flags.DEFINE_float("top_p", None, "Draw from the most likely characters that together have this probability.")
     for name in ("tau", "temperature"):
         reason = "should be a positive number; --greedy always takes the most likely character"
@@ -164,6 +186,7 @@ if __name__ == "__main__":
     flags.DEFINE_integer("seed", 0, "The texts are a function of it.")
     _cli.define_chosen_run()
     _cli.define_step()
+    _cli.define_data_dir()
     flags.DEFINE_bool(
         "json", False, "One object a line: prompt, text, tau (null: greedy) and seed; or what is predicted."
     )

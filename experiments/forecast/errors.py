@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 
 from jaxrnn.rundir.read import Run
 from jaxrnn.study.arms import Arm
+from jaxrnn.study.blocks import compare_on_blocks
 from jaxrnn.study.quantities import Mean
 from jaxrnn.study.stats import Comparison
-
-_RESAMPLES = 9999
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class ForecastError(Mean):
         """The first arm minus the second."""
         if a.is_trained and b.is_trained:
             return super().compare(a, b)
-        return _compare_on_blocks(self._sums(a), self._sums(b), self.measure == "rmse")
+        return compare_on_blocks(self._sums(a), self._sums(b), self.measure == "rmse")
 
     def _sums(self, arm: Arm) -> tuple[NDArray, NDArray]:
         """Sums of errors and their numbers by block, ``[S, blocks]``, of the runs that have a result."""
@@ -67,29 +66,3 @@ def forecast_error(measure: str, horizon: int = 0, form: str = ".4g") -> Forecas
     return ForecastError(
         name, error_of(measure, horizon), form, (0, np.inf), True, False, measure, horizon, is_better="smaller"
     )
-
-
-def _compare_on_blocks(a: tuple[NDArray, NDArray], b: tuple[NDArray, NDArray], is_root: bool) -> Comparison | str:
-    """The mean over seeds of one arm's errors minus that of another, from ``[S, blocks]`` sums and counts."""
-    if not (a[0].size and b[0].size) or a[0].shape[1] != b[0].shape[1]:
-        return "one of them has no values, or they have other blocks"
-    rng, num_blocks = np.random.default_rng(0), a[0].shape[1]
-    blocks = np.stack(
-        [np.ones(num_blocks), *rng.multinomial(num_blocks, np.full(num_blocks, 1 / num_blocks), _RESAMPLES)]
-    )
-
-    def means(sums: NDArray, counts: NDArray) -> NDArray:
-        """Of the arm as it is, and of each resample."""
-        errors = blocks @ sums.T / np.maximum(blocks @ counts.T, 1)
-        errors = np.sqrt(errors) if is_root else errors
-        seeds = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), _RESAMPLES)
-        seeds = np.stack([np.ones(len(sums)), *seeds])
-        return (errors * seeds).sum(1) / len(sums)
-
-    found = means(*a) - means(*b)
-    difference, resampled = float(found[0]), found[1:]
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    smaller = min(np.count_nonzero(resampled <= 0), np.count_nonzero(resampled >= 0))
-    p_value, smallest = min(1.0, 2 * (smaller + 1) / (_RESAMPLES + 1)), 2 / (_RESAMPLES + 1)
-    note = f"seeds and {num_blocks} blocks of the test part are resampled"
-    return Comparison(difference, float(low), float(high), p_value, smallest, note)

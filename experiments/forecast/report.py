@@ -1,9 +1,7 @@
 """What the study of forecasts declares: its arms and baselines, claims, tables and figures."""
 
-import dataclasses
 import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,13 +9,13 @@ import numpy as np
 from configs.forecast import Config
 from experiments.forecast.build import build, build_model, check, describe_data
 from experiments.forecast.errors import ForecastError, forecast_error
-from experiments.forecast.results import BASELINES, FIGURES, finish, problem_of
+from experiments.forecast.results import FIGURES, finish, problem_of
 from jaxrnn.data import signals
 from jaxrnn.nn.forecasters import MODELS
 from jaxrnn.rundir.directory import METRICS
-from jaxrnn.rundir.read import Run
 from jaxrnn.study import forecast_plots, plots
 from jaxrnn.study.arms import Arm, ArmScheme, Found, Setting
+from jaxrnn.study.baselines import baseline_arms, read_list
 from jaxrnn.study.claims import ALPHA, Claim, Finding, Part, larger, side_of
 from jaxrnn.study.figures import SeedCurves
 from jaxrnn.study.format import NONE, format_p
@@ -46,36 +44,6 @@ SCHEME = ArmScheme(
     _title,
     problem=("dataset", "horizon", "input_length", "split", "season"),
 )
-
-
-def baseline_arms(arms: Sequence[Arm]) -> list[Arm]:
-    """The baselines of what these arms forecast, from the directories of those that are complete."""
-    found: dict[str, Arm] = {}
-    usual = dataclasses.asdict(Config())
-    for arm in arms:
-        for path in arm.paths if arm.is_complete else ():
-            for known in _read(path / BASELINES):
-                if known["fields"] != problem_of(arm.setting, arm.data):
-                    continue
-                own = {name: value for name, value in arm.setting.items() if name in ("dataset", *known["fields"])}
-                problem = SCHEME.setting({**usual, **own})
-                for name, row in known["found"].items():
-                    setting = {**problem, "model": name}
-                    run = Run(name, 0, {}, path, row, data=arm.data)
-                    key = json.dumps([arm.source, arm.data, setting])
-                    found.setdefault(
-                        key, Arm(SCHEME.name(setting), setting, arm.source, [run], arm.data, is_trained=False)
-                    )
-    return list(found.values())
-
-
-def _read(path: Path) -> list[Any]:
-    """What a file of complete runs has; nothing where it is not there or damaged."""
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return []
-    return found if isinstance(found, list) else []
 
 
 # --- Tables -----------------------------------------------------------------------------------------------------------
@@ -222,7 +190,7 @@ def _horizon_figure(evidence: Evidence) -> list[Figure]:
 def _drawn(arm: Arm) -> Mapping[str, Any] | None:
     """What the directory of an arm has for its figures."""
     swept = dict(arm.runs[0].swept)
-    found = [one for one in _read(arm.paths[0] / FIGURES) if one["values"] == swept]
+    found = [one for one in read_list(arm.paths[0] / FIGURES) if one["values"] == swept]
     return found[0] if found else None
 
 
@@ -268,7 +236,7 @@ STUDY = Study(
     finish=finish,
     arms=SCHEME,
     quantities=[rmse, mae, validation],
-    baselines=baseline_arms,
+    baselines=lambda arms: baseline_arms(SCHEME, arms, problem_of),
     metrics=("loss", "validation_rmse", "test_rmse"),
     claims=CLAIMS,
     headline=ArmTable(

@@ -19,9 +19,10 @@ from jaxrnn.arrays import PyTree
 from jaxrnn.rundir.directory import RunDirectory, read_config
 from jaxrnn.rundir.fields import make_config, saved_fields
 from jaxrnn.rundir.restore import load_all
+from jaxrnn.study.baselines import BASELINES
 from jaxrnn.study.study import Row
 
-BASELINES, FORECASTS, FIGURES = "baselines.json", "forecast.csv", "forecast.json"
+FORECASTS, FIGURES = "forecast.csv", "forecast.json"
 _PROBLEM = ("horizon", "input_length", "split", "scaling", "season")
 """The fields that say, beside the data, what is forecast and what a baseline knows."""
 _MOST_ROWS = 300

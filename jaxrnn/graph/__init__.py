@@ -9,6 +9,7 @@ from jaxrnn.graph.features import SparseRows as SparseRows
 from jaxrnn.graph.features import drop_features as drop_features
 from jaxrnn.graph.features import dropout as dropout
 from jaxrnn.graph.features import project as project
+from jaxrnn.graph.features import rows_of as rows_of
 from jaxrnn.graph.features import sparse_rows as sparse_rows
 from jaxrnn.graph.layers import Shift as Shift
 from jaxrnn.graph.layers import by_rows as by_rows

@@ -11,7 +11,7 @@ import scipy  # Its parts load when they are first used.
 from jax.extend.random import threefry_2x32
 
 from jaxrnn.arrays import Array, Key, at_least_float32
-from jaxrnn.graph.edges import segment_sum
+from jaxrnn.graph.edges import GraphsTuple, segment_sum
 
 
 class RowSegments(NamedTuple):
@@ -78,6 +78,17 @@ def sparse_rows(matrix: Any) -> SparseRows:
         transposed=RowSegments(row_of[transposed], column_of_segment),
         shape=matrix.shape,
     )
+
+
+def rows_of(graph: GraphsTuple) -> SparseRows:
+    """The graph's shift as a matrix: ``project(rows_of(graph), x)`` is ``propagate(graph, x)``, in another order.
+
+    It is the faster one where a graph stays the same for many products: on a CPU, `propagate` has one thread.
+    """
+    num_nodes = int(np.asarray(graph.n_node).sum())
+    weights = np.ones(len(graph.senders)) if graph.edges is None else graph.edges
+    ends = graph.receivers, graph.senders
+    return sparse_rows(scipy.sparse.csr_array((weights, ends), shape=(num_nodes, num_nodes)))
 
 
 def _cut(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -116,3 +116,21 @@ def stop_past_lowest(metric: str, patience: int, every: int) -> StopRule:
         return {"best_step": every * state["best"]}
 
     return StopRule(start, update, choose=lambda state, _: state["params"], report=report)
+
+
+def average_weights(decay: float) -> StopRule:
+    """Never stops; a running mean of the weights counts, ``m <- d m + (1 - d) w``, as TensorFlow has it.
+
+    At question t, from 0, the decay d is at most ``(1 + t) / (10 + t)``, so that the first weights are soon forgotten.
+    """
+
+    def start(params: PyTree) -> PyTree:
+        return {"questions": jnp.zeros((), jnp.int32), "mean": params}
+
+    def update(state: PyTree, metrics: dict[str, Array], params: PyTree) -> tuple[PyTree, Array]:
+        del metrics
+        d = jnp.minimum(decay, (1 + state["questions"]) / (10 + state["questions"]))
+        mean = jax.tree.map(lambda old, new: d * old + (1 - d) * new, state["mean"], params)
+        return {"questions": state["questions"] + 1, "mean": mean}, jnp.zeros((), bool)
+
+    return StopRule(start, update, choose=lambda state, params: state["mean"])

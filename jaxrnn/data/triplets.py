@@ -1,0 +1,64 @@
+"""Draws of a user, an item that the user has, and one that the user has not, for ranking by pairs (Rendle 2009)."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrnn.arrays import Array, Key
+from jaxrnn.data.ratings import Pairs
+
+
+class Owned(NamedTuple):
+    """The items of each user, one user's after the other's.
+
+    Attributes:
+        starts: where each user's begin, and the end, int32 ``[users + 1]``.
+        items: sorted for each user, int32 ``[n]``.
+        gaps: how many items below each of them its user has not, int32 ``[n]``.
+        users: those that have an item and lack one, int32.
+    """
+
+    starts: Array | np.ndarray
+    items: Array | np.ndarray
+    gaps: Array | np.ndarray
+    users: Array | np.ndarray
+
+
+class Triplets(NamedTuple):
+    """Users, an item that each has, and one that each has not; int32 ``[B]``."""
+
+    users: Array
+    items: Array
+    others: Array
+
+
+def owned(pairs: Pairs, num_users: int, num_items: int) -> Owned:
+    """`Owned` of pairs, of which none is there twice."""
+    order = np.lexsort((pairs.items, pairs.users))
+    items, counts = pairs.items[order], np.bincount(pairs.users, minlength=num_users)
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    gaps = items - (np.arange(len(items)) - starts[pairs.users[order]])
+    users = np.flatnonzero((counts > 0) & (counts < num_items))
+    return Owned(*(array.astype(np.int32) for array in (starts, items, gaps, users)))
+
+
+def draw_triplets(key: Key, data: Owned, num: int, num_items: int) -> Triplets:
+    """So many draws: a user, one of its items and one of the others, each uniformly.
+
+    The other item is that of a uniform rank among those that the user has not, found by bisection: nothing is drawn in
+    vain.
+    """
+    keys = jax.random.split(key, 3)
+    users = jnp.asarray(data.users)[jax.random.randint(keys[0], (num,), 0, len(data.users))]
+    starts, gaps = jnp.asarray(data.starts), jnp.asarray(data.gaps)
+    low, high = starts[users], starts[users + 1]
+    first, counts = low, high - low
+    items = jnp.asarray(data.items)[first + jax.random.randint(keys[1], (num,), 0, counts)]
+    rank = jax.random.randint(keys[2], (num,), 0, num_items - counts)
+    for _ in range(len(data.items).bit_length()):
+        middle = (low + high) // 2
+        is_below = (low < high) & (gaps[middle] <= rank)
+        low, high = jnp.where(is_below, middle + 1, low), jnp.where(is_below, high, middle)
+    return Triplets(users, items, rank + low - first)
