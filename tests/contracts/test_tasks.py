@@ -18,7 +18,7 @@ def draw(task, seed, batch_size=64, length=LENGTH):
     return jax.jit(task.sample, static_argnums=(1, 2))(jax.random.key(seed), batch_size, length)
 
 
-@pytest.mark.parametrize("longer", [0, 1, 17, LENGTH])
+@pytest.mark.parametrize("longer", [0, 17])
 def test_sizes_and_types_at_any_length(task, longer):
     length = task.min_length + longer
     inputs, labels = draw(task, 0, length=length)
@@ -32,19 +32,6 @@ def test_sizes_and_types_at_any_length(task, longer):
                 assert values.dtype == np.int32
                 assert values.min(initial=0) >= 0
                 assert values.max(initial=0) < number
-
-
-def test_answers_stand_at_the_last_positions_of_each_row(task):
-    lengths = np.arange(task.min_length, task.min_length + 8, dtype=np.int32)
-    longest = int(lengths[-1])
-    inputs, labels = task.sample(jax.random.key(0), 8, lengths, longest)
-    labels_tb, is_answer_tb = task.at_positions(labels, lengths, longest)
-    assert labels_tb.shape == is_answer_tb.shape == inputs.shape[:2]
-    for row, length in enumerate(lengths.tolist()):
-        end, count = task.input_length(length), task.output_length(length) if task.output_length else 1
-        np.testing.assert_array_equal(np.flatnonzero(is_answer_tb[:, row]), np.arange(end - count, end))
-        expected = labels[:count, row] if task.output_length else labels[row]
-        np.testing.assert_array_equal(labels_tb[end - count : end, row], expected)
 
 
 def test_a_sample_is_a_function_of_its_key(task):

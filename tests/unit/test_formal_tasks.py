@@ -123,12 +123,22 @@ def test_labels_are_right_at_one_length(name):
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_labels_are_right_at_lengths_that_are_data(name):
+def test_labels_are_right_and_in_place_at_lengths_that_are_data(name):
     task = TASKS[name]
     lengths = np.random.default_rng(0).integers(task.min_length, LONGEST + 1, NUM_SAMPLES, np.int32)
-    draw = jax.jit(task.sample, static_argnums=(1, 3))
-    check(name, draw(jax.random.key(1), NUM_SAMPLES, lengths, LONGEST), lengths.tolist())
-    check(name, draw(jax.random.key(2), NUM_SAMPLES, np.int32(LONGEST - 3), LONGEST), [LONGEST - 3] * NUM_SAMPLES)
+
+    @jax.jit
+    def draw(key):
+        batch = task.sample(key, NUM_SAMPLES, lengths, LONGEST)
+        return batch, task.at_positions(batch[1], lengths, LONGEST)
+
+    (inputs, labels), (labels_tb, is_answer_tb) = jax.tree.map(np.asarray, draw(jax.random.key(1)))
+    check(name, (inputs, labels), lengths.tolist())
+    for row, length in enumerate(lengths.tolist()):
+        end, count = task.input_length(length), task.output_length(length) if task.output_length else 1
+        np.testing.assert_array_equal(np.flatnonzero(is_answer_tb[:, row]), np.arange(end - count, end))
+        expected = labels[:count, row] if task.output_length else labels[row]
+        np.testing.assert_array_equal(labels_tb[end - count : end, row], expected)
 
 
 @pytest.mark.parametrize(
