@@ -139,6 +139,8 @@ def build(config: Config, model: Any = None) -> Training:
             is_beyond = lengths > config.digits
             if is_beyond.any():
                 found["score"] = by_length[is_beyond].mean()
+            if config.shortest and not is_beyond.all():
+                found["test_accuracy"] = by_length[~is_beyond].mean()
         return found
 
     return Training(

@@ -12,16 +12,16 @@ from jaxrnn.training.definition import ConfigError
 from jaxrnn.training.seeds import Stream, stream_key
 
 
-def judged(task, model, params, inputs, labels, length):
-    """The loss and the share of right answers of one sequence without padding, by NumPy."""
-    count = task.output_length(length) if task.output_length else 1
-    logits = np.asarray(model.apply({"params": params}, inputs[:, None], everywhere=True)[-count:, 0])
-    labels = np.atleast_1d(labels)[:count]
-    if labels.dtype == np.float32:
-        errors = logits[:, 0] - labels
-        return np.mean(errors**2), np.mean(np.abs(errors) < 0.04)
-    logits = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
-    return -np.mean(logits[np.arange(count), labels]), np.mean(logits.argmax(axis=-1) == labels)
+def judged(model, params, inputs, labels_kb):
+    """Losses and shares of right answers ``[2, B]`` of sequences of one length without padding, by NumPy."""
+    count = len(labels_kb)
+    logits_kbc = np.asarray(model.apply({"params": params}, inputs, everywhere=True)[-count:])
+    if labels_kb.dtype == np.float32:
+        errors = logits_kbc[..., 0] - labels_kb
+        return np.mean([errors**2, np.abs(errors) < 0.04], axis=1)
+    chances = np.exp(logits_kbc) / np.exp(logits_kbc).sum(axis=-1, keepdims=True)
+    values = -np.log(np.take_along_axis(chances, labels_kb[..., None], axis=-1)[..., 0])
+    return np.mean([values, logits_kbc.argmax(axis=-1) == labels_kb], axis=1)
 
 
 @pytest.mark.parametrize(
@@ -43,9 +43,11 @@ def test_accuracies_by_length_are_those_of_each_sequence_alone(task, fields):
     assert found["lengths"].tolist() == lengths
     for i, (length, accuracy) in enumerate(zip(lengths, found["accuracy_by_length"], strict=True)):
         inputs, labels = TASKS[task].sample(stream_key(5, Stream.EVAL, 1 + i), 10, np.int32(length), 9)
-        end = TASKS[task].input_length(length)
-        rows = [judged(TASKS[task], model, params, inputs[:end, b], labels[..., b], length) for b in range(10)]
-        assert float(accuracy) == pytest.approx(np.mean([hits for _, hits in rows]), abs=1e-6)
+        labels_kb = np.asarray(
+            labels[: TASKS[task].output_length(length)] if TASKS[task].output_length else labels[None]
+        )
+        _, hits = judged(model, params, inputs[: TASKS[task].input_length(length)], labels_kb)
+        assert float(accuracy) == pytest.approx(hits.mean(), abs=1e-6)
     assert float(found["score"]) == pytest.approx(float(found["accuracy_by_length"][lengths.index(9)]))
 
 
@@ -54,17 +56,17 @@ def test_the_loss_is_the_mean_over_sequences_of_drawn_lengths(task):
     config = Config(task=task, cell="gru", digits=5, shortest=1, hidden_size=6, batch_size=24)
     training, model = formal.build(config), formal.build_model(config)
     params, key = training.init(jax.random.key(0)), jax.random.key(1)
-    batch = inputs, labels_tb, weights_tb = training.sample(key, 0, ())
-    (loss, (metrics, _)) = jax.jit(training.loss)(params, (), batch, key, ())
-    rows, ends = [], set()
-    for b in range(config.batch_size):
-        answers = np.flatnonzero(weights_tb[:, b])
-        end = int(answers[-1]) + 1
-        ends.add(end)
-        lengths = {TASKS[task].input_length(n): n for n in range(TASKS[task].min_length, 6)}
-        rows.append(judged(TASKS[task], model, params, inputs[:end, b], labels_tb[answers, b], lengths[end]))
-    assert ends == set(lengths)
-    assert [float(loss), float(metrics["accuracy"])] == pytest.approx(np.mean(rows, axis=0), rel=1e-5)
+    batch = training.sample(key, 0, ())
+    loss, (metrics, _) = jax.jit(training.loss)(params, (), batch, key, ())
+    inputs, labels_tb, weights_tb = map(np.asarray, batch)
+    ends = len(weights_tb) - (weights_tb[::-1] > 0).argmax(axis=0)
+    assert {*ends} == {TASKS[task].input_length(n) for n in range(TASKS[task].min_length, 6)}
+    found = []
+    for end in {*ends}:
+        of = ends == end
+        count = int((weights_tb[:, of] > 0).sum(axis=0)[0])
+        found.append(judged(model, params, inputs[:end, of], labels_tb[end - count : end, of]))
+    assert [float(loss), float(metrics["accuracy"])] == pytest.approx(np.concatenate(found, 1).mean(axis=1), rel=1e-5)
 
 
 def test_what_stands_behind_a_sequence_has_no_effect():
