@@ -125,7 +125,8 @@ def build(config: Config, model: Any = None) -> Training:
 
     def test(params: PyTree, memory: PyTree, seed: Array, data: PyTree) -> dict[str, Array]:
         del memory, data
-        found, key = {}, stream_key(seed, Stream.EVAL)
+        found: dict[str, Array] = {}
+        key = stream_key(seed, Stream.EVAL)
         if has_one_answer:
             found["test_accuracy"] = accuracy(params, *task.sample(key, config.test_samples, config.digits))
         elif config.shortest == 0:
@@ -134,7 +135,9 @@ def build(config: Config, model: Any = None) -> Training:
         if len(lengths):
             # One program for all: a length is data, the longest one gives the shapes.
             keys = jax.vmap(lambda i: stream_key(seed, Stream.EVAL, 1 + i))(np.arange(len(lengths)))
-            by_length = jax.lax.map(lambda one: share_right(params, *one, int(lengths.max())), (keys, lengths))
+            by_length = jax.lax.map(
+                lambda one: share_right(params, one[0], one[1], int(lengths.max())), (keys, lengths)
+            )
             found |= {"lengths": jnp.asarray(lengths), "accuracy_by_length": by_length}
             is_beyond = lengths > config.digits
             if is_beyond.any():

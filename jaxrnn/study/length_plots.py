@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
@@ -35,7 +35,7 @@ def accuracy_by_length(panels: Mapping[str, Lengths]) -> Figure:
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure, drawn = _panels(panels.items(), 4.2, 2.7 + 0.2 * len(labels) / columns / rows, sharey=True)
-    lines = {}
+    lines: dict[str, Any] = {}
     for axes, panel in drawn:
         for label, (lengths, values) in panel.arms.items():
             style = _style_of(labels.index(label))

@@ -18,8 +18,8 @@ Length = Any
 class SequenceTask(NamedTuple):
     """A task on sequences: its sizes, and a pure sampler of fresh batches of any length.
 
-    A model reads a sequence, and answers at its last position, or at its last few. It cannot see the difference between
-    tasks but by what it reads: where a task asks for several answers, the sequence ends with as many pads.
+    A model reads a sequence, and answers at its last position or at its last K ones. A task that asks for a word ends
+    its sequences with as many pads.
 
     Attributes:
         min_length: the smallest length; its unit is the task's own, such as the digits of a palindrome.
