@@ -1,9 +1,13 @@
-"""Sequence tasks: a recurrent classifier reads a word and predicts its label.
+"""Formal languages: what a recurrent cell learns from short sequences, and whether it holds for long ones.
 
-    python -m experiments.formal --config=configs/formal.py --config.task=random_combinations --config.cell=gru \
-        --workdir=runs/random_gru
+    python -m experiments.formal --sweep=task=parity,reverse_string --sweep=cell=rnn,lstm,min_gru \
+        --config.num_seeds=10 --workdir=runs/formal
 
-Expect all runs to converge within some 240 steps, and a test accuracy of 1.
+Expect the RNN and the LSTM to have a score of 1 on parity and minGRU about 1/2, which is chance; on reverse string none
+of the three is far above it.
+
+The variant `one_length` trains on sequences of one length, `digits`, as Soons (2020) did, and stops by its rule:
+``--config=configs/formal.py:one_length --config.task=baum_sweet``.
 """
 
 from typing import Annotated
@@ -16,15 +20,18 @@ from configs.base import SCHEMA, Absent, Count, Layers, Rate, make_get_config
 
 @dataclass(frozen=True, config=SCHEMA)
 class Config(Layers):
-    """Hyperparameters; the defaults are those of Soons (2020), section 1.3, and of the author's code."""
+    """Hyperparameters; the defaults here are those of Soons (2020), section 1.3, and of the author's code."""
 
     task: str = "palindrome"
     """What is learned."""
     digits: Annotated[int, Field(ge=1, le=1000)] = 10
-    """The length that is trained on; T in Soons (2020)."""
+    """The length that is trained on, or the longest; T in Soons (2020)."""
+    shortest: Annotated[int, Field(ge=0, le=1000), Absent(0)] = 0
+    """The shortest length that is trained on: each sequence has a random length from it to `digits`; 0 is `digits`."""
     test_lengths: Annotated[tuple[Annotated[int, Field(ge=1, le=10_000)], ...], Absent(())] = ()
-    """Lengths at which the trained model is tested besides: results.json then has accuracy_by_length. Of
-    random_combinations the model knows as many symbols as the longest one has."""
+    """Lengths at which the trained model is tested besides, as far as the task has them: results.json then has
+    accuracy_by_length, and score, its mean over the lengths beyond `digits`. Of random_combinations the model knows as
+    many symbols as the longest one has."""
     cell: str = "lstm"
     """Of all layers."""
     bidirectional: bool = False
@@ -46,7 +53,23 @@ class Config(Layers):
     patience: Count = 3
     """Evaluations in a row, with at most `tolerance`."""
     test_samples: Count = 5000
-    """New samples for the test accuracy."""
+    """New samples for the test accuracy, and at each of the test lengths."""
 
 
-get_config = make_get_config(Config())
+ONE_LENGTH = Config()
+LENGTHS = Config(
+    task="parity",
+    digits=40,
+    shortest=1,
+    test_lengths=(*range(1, 51), *range(60, 501, 10)),
+    hidden_size=64,
+    embedding_size=64,
+    batch_size=64,
+    max_steps=9999,
+    eval_every=100,
+    chunk_steps=100,
+    tolerance=0.0,
+    test_samples=64,
+)
+"""Length generalisation as Deletang et al. (2023) measure it, with smaller models and fewer steps."""
+get_config = make_get_config(LENGTHS, one_length=ONE_LENGTH)

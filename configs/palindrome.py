@@ -7,5 +7,7 @@ Expect every LSTM run of 10 digits to converge within some hundred steps, and a 
 Table 1: 300, 300 and 360 steps).
 """
 
+from configs.base import make_get_config
 from configs.formal import Config as Config
-from configs.formal import get_config as get_config
+
+get_config = make_get_config(Config())

@@ -24,7 +24,7 @@ from jaxrnn.study.claims import Claim
 from jaxrnn.study.figures import Dots, SeedCurves, Survival
 from jaxrnn.study.format import NONE, NOT_RUN
 from jaxrnn.study.page import Table
-from jaxrnn.study.quantities import Mean, Share
+from jaxrnn.study.quantities import Mean, Share, TimeToEvent, steps_until_stop
 from jaxrnn.study.study import ArmTable, Evidence, Study
 from jaxrnn.training.definition import ConfigError
 
@@ -68,7 +68,8 @@ def _of_losses(measure: Callable[[ArrayLike], float | None]) -> Callable[[Run], 
     return lambda run: measure(run.curve.metrics["loss"]) if run.curve else None
 
 
-steps, test_accuracy = formal.STEPS, formal.TEST_ACCURACY
+steps = TimeToEvent("steps until convergence", steps_until_stop)
+test_accuracy = formal.TEST_ACCURACY
 accurate = Share(f"test accuracy ≥ {ACCURATE}", lambda run: ((run.result or {})["test_accuracy"] or 0) >= ACCURATE)
 converged = Share("converged", lambda run: (run.result or {})["stopped"])
 early = Share(f"stopped too early with a patience of {PATIENCE}", _stopped_early)
@@ -223,7 +224,13 @@ STUDY = Study(
     choices={name: formal.CHOICES[name] for name in ("cell", "initializer")},
     model=formal.STUDY.model,
     check=check,
-    arms=replace(formal.ARMS, paper=[*TABLED, NARROW, MIDDLE]),
+    arms=replace(
+        formal.ARMS,
+        named=("task", "cell", "digits"),
+        problem=("task", "digits"),
+        paper=[*TABLED, NARROW, MIDDLE],
+        defaults=None,
+    ),
     quantities=[steps, test_accuracy],
     claims=CLAIMS,
     headline=ArmTable(
@@ -266,7 +273,8 @@ STUDY = Study(
         "row, 60 steps apart, so it crossed that line 120 to 179 steps before. A run that did not converge within "
         f"{HORIZON} steps is censored there; a run that met a NaN never converged."
     ),
-    tiny=formal.TINY,
+    tiny={"digits": 2, "hidden_size": 4, "batch_size": 8, "test_samples": 16, "max_steps": 12, "eval_every": 4}
+    | {"chunk_steps": 4, "num_seeds": 2},
 )
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Any
 from absl import flags
 
 import configs.forecast
+import configs.formal
 import configs.gradients
 import configs.grnn
 import configs.molecules
@@ -23,7 +24,7 @@ import configs.palindrome
 import configs.paths
 import configs.recommend
 import configs.text
-from experiments import _cli, forecast, gradients, grnn, molecules, nodes, palindrome, paths, recommend, text
+from experiments import _cli, forecast, formal, gradients, grnn, molecules, nodes, palindrome, paths, recommend, text
 from experiments.report import ARCHIVE, report
 from jaxrnn.rundir import session
 from jaxrnn.rundir.session import Hooks
@@ -33,8 +34,8 @@ from jaxrnn.training.display import show_progress
 from jaxrnn.training.signals import Interrupted
 
 PRESETS = {
-    "quick": "both cells at T=10, seeds 0 to 2, small gradients, graphs, paths, forecasts, recommendation, a character "
-    "LSTM, and digits and molecules where scikit-learn and RDKit are installed: minutes",
+    "quick": "both cells at T=10, seeds 0 to 2, small gradients, graphs, paths, parity, forecasts, recommendation, a "
+    "character LSTM, and digits and molecules where scikit-learn and RDKit are installed: minutes",
     "paper": "Tables 1 and 2, both lengths: an hour or more on a CPU",
     "seeds": "100 seeds of each arm of Tables 1 and 2, and claim (d)'s widths: for an accelerator",
 }
@@ -56,6 +57,14 @@ def preset_runs(preset: str) -> Iterator[tuple[str, Study, Any]]:
     # Where all validation nodes stay right, patience has no end.
     yield "gat_karate", nodes.STUDY, dataclasses.replace(configs.nodes.GAT, max_steps=299)
     yield "paths", paths.STUDY, configs.paths.Config(digits=4, depth=8, max_steps=300, num_seeds=2)
+    sizes = {
+        "digits": 10,
+        "test_lengths": (*range(1, 21), 30, 40),
+        "hidden_size": 32,
+        "max_steps": 1999,
+        "num_seeds": 2,
+    }
+    yield "formal", formal.STUDY, dataclasses.replace(configs.formal.LENGTHS, cell="rnn", **sizes)
     small: dict[str, Any] = {"num_nodes": 30, "hidden_size": 10, "test_samples": 200, "learning_rate": 3e-3}
     yield "grnn", grnn.STUDY, configs.grnn.Config(**small, max_steps=299, num_seeds=2)
     sizes = {"max_steps": 539, "hidden_size": 16}

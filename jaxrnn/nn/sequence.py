@@ -1,4 +1,4 @@
-"""A classifier of sequences of symbols."""
+"""A recurrent model of sequences that answers at their end, or at every position."""
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -33,15 +33,20 @@ class SequenceClassifier(nn.Module):
     phases: tuple[Phase, ...] = ()
 
     @nn.compact
-    def __call__(self, tokens_tb: Array, mask_tb: Array | None = None, *, deterministic: bool = True) -> Array:
-        """Logits ``[B, C]`` of integer tokens ``[T, B]``; masked positions have no effect.
+    def __call__(
+        self, tokens_tb: Array, mask_tb: Array | None = None, *, everywhere: bool = False, deterministic: bool = True
+    ) -> Array:
+        """Logits ``[B, C]`` of integer tokens ``[T, B]``, or of real inputs ``[T, B, D]``, which have no embedding.
 
-        Unless `deterministic`, `apply` needs ``rngs={"dropout": key}``.
+        With `everywhere` they are of all positions, ``[T, B, C]``. Masked positions have no effect. Unless
+        `deterministic`, `apply` needs ``rngs={"dropout": key}``.
         """
-        shape = (self.vocabulary_size, self.embedding_size)
-        embedding = self.param("embedding", nn.initializers.normal(1.0), shape)
+        embedding = None
+        if jnp.issubdtype(tokens_tb.dtype, jnp.integer):
+            shape = (self.vocabulary_size, self.embedding_size)
+            embedding = self.param("embedding", nn.initializers.normal(1.0), shape)
         ways = {"forward": False, "backward": True} if self.bidirectional else {"forward": False}
-        phases = self.phases if mask_tb is None and self.num_layers == 1 else ()
+        phases = self.phases if mask_tb is None and self.num_layers == 1 and not everywhere else ()
         xs, hidden = tokens_tb, jnp.zeros(())
         for i in range(self.num_layers):
             arguments = {"mask": mask_tb, "deterministic": deterministic, "embedding": None if i else embedding}
@@ -50,7 +55,7 @@ class SequenceClassifier(nn.Module):
                 name = f"{way}_{i}" if i else way
                 shared = {} if reverse else {"phases": phases}
                 found.append(layer(self, name, xs, is_first=i == 0, reverse=reverse, **arguments, **shared))
-            hidden = jnp.concatenate([carry.h for carry, _ in found], axis=-1)
+            hidden = jnp.concatenate([ys if everywhere else carry.h for carry, ys in found], axis=-1)
             if i + 1 < self.num_layers:
                 xs = jnp.concatenate([ys for _, ys in found], axis=-1)
         return head(self.num_classes, hidden.shape[-1], self.initializer)(hidden)

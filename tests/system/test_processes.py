@@ -144,7 +144,7 @@ def test_a_run_has_the_same_bytes_alone_with_all_optimizations(tmp_path, cell):
     lines = []
     for seeds in (2, 1):
         fields = {**SMALL, "cell": cell, "digits": 3, "max_steps": 60, "eval_every": 1, "num_seeds": seeds}
-        command = command_line("formal", f"--workdir={tmp_path / str(seeds)}", **fields)
+        command = command_line("palindrome", f"--workdir={tmp_path / str(seeds)}", **fields)
         environment = {**os.environ, **as_users(2), "JAXRNN_CACHE_DIR": str(tmp_path / "cache")}
         subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
         found = (tmp_path / str(seeds) / "metrics.jsonl").read_text().splitlines()

@@ -12,7 +12,7 @@ import scipy.stats
 
 from jaxrnn.data.formal import baum_sweet
 
-draw = jax.jit(baum_sweet.sample, static_argnums=(1, 2))
+draw = jax.jit(baum_sweet.TASK.sample, static_argnums=(1, 2))
 
 
 def label_of(bits):

@@ -8,7 +8,7 @@ import sys
 import pytest
 from processes import ROOT
 
-from experiments import formal
+from experiments import palindrome
 from experiments.report import find_studies
 from jaxrnn.rundir import session
 
@@ -43,8 +43,10 @@ def test_every_command_is_one_that_its_binary_takes():
 def runs(tmp_path_factory):
     """The folder in which a reader has typed the README's comparison."""
     folder = tmp_path_factory.mktemp("docs")
-    config = formal.Config(**{**formal.STUDY.tiny, "num_seeds": 3})
-    session.start(formal.STUDY, config, folder / "runs/cells", {"cell": ["lstm", "gru"], "learning_rate": [1e-3, 3e-3]})
+    config = palindrome.Config(**{**palindrome.STUDY.tiny, "num_seeds": 3})
+    session.start(
+        palindrome.STUDY, config, folder / "runs/cells", {"cell": ["lstm", "gru"], "learning_rate": [1e-3, 3e-3]}
+    )
     return folder
 
 

@@ -13,7 +13,7 @@ from jaxrnn.data.formal import palindrome
 
 DIGIT_BITS = [format(digit, "b") for digit in range(9)]
 
-draw = jax.jit(palindrome.sample, static_argnums=(1, 2))
+draw = jax.jit(palindrome.TASK.sample, static_argnums=(1, 2))
 
 
 def strings(tokens_tb, labels_b):

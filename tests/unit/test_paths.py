@@ -13,7 +13,7 @@ from jaxrnn.training.definition import ConfigError
 def test_all_palindromes_are_listed_as_often_as_they_are_drawn():
     tokens, labels = palindrome.enumerate_all(2)
     assert (tokens.shape, labels.shape) == ((9, 18), (18,))
-    drawn, drawn_labels = jax.jit(palindrome.sample, static_argnums=(1, 2))(jax.random.key(0), 20_000, 2)
+    drawn, drawn_labels = jax.jit(palindrome.TASK.sample, static_argnums=(1, 2))(jax.random.key(0), 20_000, 2)
     found = {}
     for row in np.vstack([drawn, drawn_labels]).T.tolist():
         found[tuple(row)] = found.get(tuple(row), 0) + 1

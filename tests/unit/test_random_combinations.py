@@ -10,7 +10,7 @@ import scipy.stats
 
 from jaxrnn.data.formal import random_combinations
 
-draw = jax.jit(random_combinations.sample, static_argnums=(1, 2))
+draw = jax.jit(random_combinations.TASK.sample, static_argnums=(1, 2))
 
 
 def permutations(tokens_tb, labels_b):

@@ -179,7 +179,7 @@ def test_sources_are_numbered_and_linked(two_arms):
 
 def test_a_study_without_quantities_and_problems_shows_its_arms_and_curves(two_arms):
     at_defaults = Config(eval_every=3000, hidden_size=32)
-    scheme = dataclasses.replace(formal.ARMS, problem=(), defaults=lambda setting: at_defaults)
+    scheme = dataclasses.replace(formal.ARMS, paper=(), problem=(), defaults=lambda setting: at_defaults)
     study = dataclasses.replace(formal.STUDY, name="palindrome", arms=scheme, quantities=())
     found = [(directory, "own") for directory in read_directories(two_arms / "runs")]
     ((yours,), *_) = (section.blocks for section in make_sections([study], found))

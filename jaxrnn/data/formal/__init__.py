@@ -1,10 +1,9 @@
-"""Tasks on sequences of symbols, a file each: a new task is one file here with a `TASK`."""
+"""Tasks on sequences, a file each: a new task is one file here with a `TASK`."""
 
 import importlib
 import pkgutil
 
 from jaxrnn.data.formal.task import SequenceTask
-from jaxrnn.data.formal.task import padded_length as padded_length
 
 _MODULES = {
     module.name: importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.data.formal.task import BIT_ZERO, PAD, SequenceTask
+from jaxrnn.arrays import Array, Key
+from jaxrnn.data.formal.task import BIT_ZERO, PAD, Length, SequenceTask
 
 _MIN_BITS = 4
 
@@ -19,33 +20,28 @@ _EVEN, _ODD, _VIOLATED = range(3)
 _NEXT_STATE = ((_ODD, _EVEN, _VIOLATED), (_EVEN, _VIOLATED, _VIOLATED))
 
 
-def sample(key: jax.Array, batch_size: int, length: int) -> tuple[jax.Array, jax.Array]:
+def draw(key: Key, batch_size: int, length: Length, longest: int) -> tuple[Array, Array]:
     """Draws binary numbers that start with a one, uniform given their label and length, padded on the left.
 
-    The label is a fair coin, the length uniform on `4..4 * length` bits. Each further bit is drawn given the label, the
-    automaton's state and the number of bits to come, with probabilities exact up to the rounding of float32.
-
-    Returns:
-        As `SequenceTask.sample`, T being `4 * length`: tokens are pad 0, bit zero 1 and bit one 2; the label is 1 if no
-        maximal run of zeros has odd length.
+    The label is a fair coin: 1 if no maximal run of zeros has odd length. The number of bits is uniform on
+    `4..4 * length`. Each further bit is drawn given the label, the automaton's state and the number of bits to come,
+    with probabilities exact up to the rounding of float32. Tokens are pad 0, bit zero 1 and bit one 2.
     """
-    max_bits = 4 * length
     label_key, length_key, bit_key = jax.random.split(key, 3)
     labels = jax.random.bernoulli(label_key, shape=(batch_size,)).astype(jnp.int32)
-    lengths = jax.random.randint(length_key, (batch_size,), _MIN_BITS, max_bits + 1, jnp.int32)
-    uniforms = jax.random.uniform(bit_key, (max_bits, batch_size), jnp.float32)
-    next_state = jnp.asarray(_NEXT_STATE, jnp.int32)
+    num_bits = jax.random.randint(length_key, (batch_size,), _MIN_BITS, 4 * length + 1, jnp.int32)
+    uniforms = jax.random.uniform(bit_key, (4 * longest, batch_size), jnp.float32)
+    next_state, one_probabilities = jnp.asarray(_NEXT_STATE, jnp.int32), jnp.asarray(_one_probabilities(4 * longest))
 
-    def read_bit(state: jax.Array, inputs: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        remaining, one_probability, uniform = inputs
-        bit = ((remaining == lengths) | (uniform < one_probability[labels, state])).astype(jnp.int32)
-        is_padding = remaining > lengths
+    def read_bit(state: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
+        place, uniform = inputs
+        remaining = jnp.maximum(4 * length - place, 0)
+        bit = ((remaining == num_bits) | (uniform < one_probabilities[remaining, labels, state])).astype(jnp.int32)
+        is_padding = remaining > num_bits
         return jnp.where(is_padding, state, next_state[bit, state]), jnp.where(is_padding, PAD, BIT_ZERO + bit)
 
-    remaining = jnp.arange(max_bits, 0, -1, dtype=jnp.int32)
-    one_probabilities = jnp.asarray(_one_probabilities(max_bits))[remaining]
     start = jnp.full((batch_size,), _EVEN, jnp.int32)
-    _, tokens_tb = jax.lax.scan(read_bit, start, (remaining, one_probabilities, uniforms))
+    _, tokens_tb = jax.lax.scan(read_bit, start, (jnp.arange(4 * longest, dtype=jnp.int32), uniforms))
     return tokens_tb, labels
 
 
@@ -67,5 +63,5 @@ def _one_probabilities(max_bits: int) -> np.ndarray:
     return probabilities
 
 
-TASK = SequenceTask(1, lambda longest: (3, 2), lambda length: 4 * length, sample)
+TASK = SequenceTask(1, lambda longest: (3, 2), lambda length: 4 * length, draw)
 """Numbers of 4 to `4 * length` bits, with balanced labels."""
