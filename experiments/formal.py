@@ -167,6 +167,9 @@ CELL_NAMES = {
     "mgu": "MGU",
     "min_gru": "minGRU",
     "min_lstm": "minLSTM",
+    "lru": "LRU",
+    "slstm": "sLSTM",
+    "stack_rnn": "Stack RNN",
 }
 """Others go by their names in `CELLS`."""
 STEPS = TimeToEvent("steps until convergence", steps_until_stop)
