@@ -35,7 +35,7 @@ def gates(cell: Cell, params: PyTree, xs: Array) -> dict[str, Array]:
 def carry_gradients(cell: Cell, params: PyTree, xs: Array, loss: Loss) -> PyTree:
     """``dL/ds_t``, the gradient with respect to the carry that each step hands on, over inputs ``xs [T, *batch, D]``.
 
-    It is a carry of fields ``[T, *batch, H]``. In the last carry, only the field ``h`` has a gradient. Each field's
+    It is a carry of fields ``[T, *batch, ...]``. In the last carry, only the field ``h`` has a gradient. Each field's
     gradient holds the other fields fixed: the one of ``c_t`` leaves out the path through ``h_t``.
     """
     zs = cell.project(params, xs)
@@ -108,8 +108,9 @@ def weight_gradient_terms(cell: Cell, params: PyTree, xs: Array, loss: Loss) -> 
 
 
 def euclidean_norm(x: Array, axes: Sequence[int]) -> Array:
-    """The Euclidean norm over some axes, without overflow or underflow of the squares."""
-    largest = jnp.abs(x).max(axes, keepdims=True, initial=0)
+    """The Euclidean norm over some axes of real or complex numbers, without overflow or underflow of the squares."""
+    x = jnp.abs(x)
+    largest = x.max(axes, keepdims=True, initial=0)
     scale = jnp.where(largest > 0, largest, 1)
     return jnp.squeeze(scale, axes) * jnp.sqrt(((x / scale) ** 2).sum(axes))
 
@@ -128,4 +129,4 @@ def decay_rate(norms: ArrayLike) -> float | None:
 
 def _start(cell: Cell, params: PyTree, zs: Array) -> Any:
     """The carry before projected inputs ``[T, *batch, Z]``."""
-    return cell.start(params, zs.shape[1:-1], zs.dtype)
+    return cell.reach(cell.start(params, zs.shape[1:-1], zs.dtype), len(zs))

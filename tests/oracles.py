@@ -5,18 +5,25 @@ The equations are those of Soons (2020), Questions 1.1 to 1.4, and of the papers
 The tests run over all of `CELLS`, here with some cells on graphs: a new cell needs an entry in `CELL_ORACLES`.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from jaxrnn.cells import CELLS as PLAIN_CELLS
+from jaxrnn import cells
 from jaxrnn.cells import gated_cell, graph_cell, graph_gru_cho
 from jaxrnn.cells.gated import KINDS
 
 NUM_TAPS = 3
 NUM_NODES = 5
+DEPTH = 3
+_STACK = cells.CELLS["stack_rnn"]
+PLAIN_CELLS = cells.CELLS | {
+    # With little room: what is pushed below is lost.
+    "stack_rnn": dataclasses.replace(_STACK, start=lambda *given: _STACK.reach(_STACK.start(*given), DEPTH))
+}
 GRAPH_CELLS = {
     **{f"graph_{name}": graph_cell(PLAIN_CELLS[name], NUM_TAPS) for name in ("rnn", "lstm", "gers_peephole", "gru")},
     "graph_gru_cho": graph_gru_cho(NUM_TAPS),
@@ -143,6 +150,34 @@ def min_lstm(p, carry, x):
     return {"h": f * carry.h + i * (Wx["n"] @ x + b["n"])}, {"f": f, "i": i}
 
 
+def lru(p, carry, x):
+    Wx, C = by_gate("rid", p.w_x), by_gate("ri", p.w_c)
+    B, C = Wx["r"] + 1j * Wx["i"], C["r"] + 1j * C["i"]
+    c = np.exp(-np.exp(p.nu) + 1j * np.exp(p.theta)) * carry.c + np.exp(p.gamma) * (B @ x)
+    return {"h": (C @ c).real + Wx["d"] @ x, "c": c}, {}
+
+
+def slstm(p, carry, x):
+    """Without the stabiliser, by which the carry is divided before and after."""
+    Wx, Wh, b = (by_gate("ifgo", columns) for columns in (p.w_x, p.w_h, p.b))
+    log_i, f, g, o = (Wx[gate] @ x + Wh[gate] @ carry.h + b[gate] for gate in "ifgo")
+    i, f, g, o = np.exp(log_i), sigma(f), np.tanh(g), sigma(o)
+    scale = np.where(carry.n == 0, 0, np.exp(carry.m))
+    c = f * carry.c * scale + i * g
+    n = f * carry.n * scale + i
+    largest = np.maximum(i, f * scale)
+    fields = {"h": o * c / n, "c": c / largest, "n": n / largest, "m": np.log(largest)}
+    return fields, {"i": i / largest, "f": f * scale / largest, "g": g, "o": o}
+
+
+def stack_rnn(p, carry, x):
+    h = sigma(p.w_x.T @ x + p.w_h.T @ carry.h + p.w_s.T @ carry.s[0] + p.b)
+    push, pop, none = np.exp(p.w_a.T @ h) / np.exp(p.w_a.T @ h).sum()
+    before = [sigma(p.w_v.T @ h), *carry.s, np.full(8, -1)]
+    s = [push * before[i] + pop * before[i + 2] + none * before[i + 1] for i in range(len(carry.s))]
+    return {"h": h, "s": np.array(s)}, {"push": push[None], "pop": pop[None]}
+
+
 def gated(kind):
     """The gated graph RNN as a loop over its nodes and edges."""
 
@@ -191,6 +226,9 @@ CELL_ORACLES = {
     "mgu": CellOracle(mgu, lambda D, H: 2 * H * (D + H + 1)),
     "min_gru": CellOracle(min_gru, lambda D, H: 2 * H * (D + 1)),
     "min_lstm": CellOracle(min_lstm, lambda D, H: 3 * H * (D + 1)),
+    "lru": CellOracle(lru, lambda D, H: H * (3 * D + 2 * H + 3)),
+    "slstm": CellOracle(slstm, lambda D, H: 4 * H * (D + H + 1)),
+    "stack_rnn": CellOracle(stack_rnn, lambda D, H: H * (D + H + 1) + 8 * H + H * (8 + 3)),
     "graph_rnn": CellOracle(on_nodes(rnn), lambda D, H: H * (NUM_TAPS * (D + H) + 1)),
     "graph_lstm": CellOracle(on_nodes(lstm), lambda D, H: 4 * H * (NUM_TAPS * (D + H) + 1)),
     "graph_gers_peephole": CellOracle(on_nodes(gers_peephole), lambda D, H: 4 * H * (NUM_TAPS * (D + H) + 1) + 3 * H),
@@ -221,10 +259,10 @@ def unroll(name, params, xs, carry, mask=None, reset=None, reverse=False):
     Returns:
         The last carry, and ``ys [T, *batch, H]`` with zeros where the mask is False.
     """
-    xs, params, carry = np.float64(xs), jax.tree.map(np.float64, params), jax.tree.map(np.float64, carry)
+    xs, params, carry = in_float64((xs, params, carry))
     mask = np.ones(xs.shape[:-1], bool) if mask is None else np.asarray(mask)
     reset = np.zeros(xs.shape[:-1], bool) if reset is None else np.asarray(reset)
-    start = jax.tree.map(np.float64, _ALL[name].initial_carry(carry.h.shape[-1], xs.shape[1:-1]))
+    start = in_float64(_ALL[name].initial_carry(carry.h.shape[-1], xs.shape[1:-1]))
     last = jax.tree.map(np.copy, carry)
     ys = np.zeros((*xs.shape[:-1], carry.h.shape[-1]))
     nodes = (slice(None),) if name in GRAPH_CELLS else ()
@@ -249,6 +287,16 @@ def unroll(name, params, xs, carry, mask=None, reset=None, reverse=False):
     return last, ys
 
 
+def in_precision(dtype, tree):
+    """Numbers in the precision of a real dtype, be they real or complex."""
+    kinds = {False: dtype, True: np.result_type(dtype, np.complex64)}
+    return jax.tree.map(lambda x: np.asarray(x, kinds[np.iscomplexobj(x)]), tree)
+
+
+def in_float64(tree):
+    return in_precision(np.float64, tree)
+
+
 def draw(rng, *shape):
     """Float64 numbers of a size at which no gate saturates."""
     return rng.uniform(-1, 1, shape)
@@ -267,8 +315,10 @@ def draw_params(rng, name, input_size, hidden_size, num_nodes=2):
 
 def draw_carry(rng, name, *shape):
     """A random carry for a batch and hidden units of `shape`."""
-    start = jax.eval_shape(lambda: _ALL[name].initial_carry(shape[-1], shape[:-1]))
-    return jax.tree.map(lambda field: draw(rng, *field.shape), start)
+    start = _ALL[name].initial_carry(shape[-1], shape[:-1])
+    carry = jax.tree.map(lambda field: draw(rng, *field.shape), start)
+    carry = jax.tree.map(lambda x, like: x + 1j * draw(rng, *x.shape) if np.iscomplexobj(like) else x, carry, start)
+    return carry._replace(n=1 + np.abs(carry.n)) if name == "slstm" else carry  # A normaliser is a positive sum.
 
 
 def assert_close(actual, expected, tolerance):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import oracles
+from jax.flatten_util import ravel_pytree
 from oracles import CELLS
 
 from jaxrnn.cells import ProductCell
@@ -38,16 +39,31 @@ def draw_problem(
         indices=None,
     )
     indices = rng.integers(vocabulary_size, size=(num_steps, *batch_shape), dtype=np.int32)
-    return jax.tree.map(dtype, problem)._replace(indices=indices)
+    return oracles.in_precision(dtype, problem)._replace(indices=indices)
 
 
 def stack(trees):
     return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
+def as_reals(tree):
+    """The tree with pairs of real arrays for those that are complex."""
+    return jax.tree.map(lambda x: (x.real, x.imag) if jnp.iscomplexobj(x) else x, tree)
+
+
+def coordinates(tree):
+    """The real numbers of a tree, and what makes a tree of them."""
+    numbers, unravel = ravel_pytree(as_reals(tree))
+
+    def back(numbers):
+        return jax.tree.map(lambda x, y: jax.lax.complex(*y) if jnp.iscomplexobj(x) else y, tree, unravel(numbers))
+
+    return numbers, back
+
+
 def weighted_sum(tree):
     """A scalar to which every number contributes otherwise."""
-    leaves = jax.tree.leaves(tree)
+    leaves = jax.tree.leaves(as_reals(tree))
     return sum((leaf * jnp.cos(jnp.arange(leaf.size) + k).reshape(leaf.shape)).sum() for k, leaf in enumerate(leaves))
 
 

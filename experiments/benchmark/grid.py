@@ -1,4 +1,4 @@
-"""The suite ``grid``: a layer on dense inputs of many sizes, as others call it: in one jitted call, and in a chunk."""
+"""The suites ``grid`` and ``cells``: layers on dense inputs, as others call them, in one jitted call and in a chunk."""
 
 import dataclasses
 import importlib
@@ -12,8 +12,9 @@ from flax import linen as nn
 
 from experiments.benchmark import peers
 from experiments.benchmark.harness import CHUNK_STEPS, FORWARD, GRADIENT, OURS, STEP, Comparison, Variant, layer_variant
+from experiments.benchmark.scan import MEMAX, memax_scan
 from jaxrnn.arrays import Array, PyTree
-from jaxrnn.cells import CELLS, ProductCell, torch_uniform
+from jaxrnn.cells import CELLS, LinearCell, ProductCell, torch_uniform
 from jaxrnn.recurrence import unroll
 from jaxrnn.study.page import Table
 
@@ -21,14 +22,19 @@ KEY = "grid"
 """What the keys of its comparisons begin with."""
 PRODUCTS = "jaxrnn, its products alone"
 """What bounds the cell: the same scan and gradient, with a mean in place of its gates."""
-_GATES = {"lstm": (4, 4), "gru": (3, 3), "rnn": (1, 1), "peephole": (4, 3)}
-"""Those that read the inputs, and those that read the carry."""
 _FLAX: Mapping[str, Sequence[type[Any]]] = {
     "lstm": (nn.OptimizedLSTMCell, nn.LSTMCell),
     "gru": (nn.GRUCell,),
     "rnn": (nn.SimpleCell,),
+    "mgu": (nn.MGUCell,),
 }
-_MEMAX = {"lstm": "LSTM", "gru": "GRU"}
+_MEMAX = {
+    "lstm": "set_actions.lstm.LSTM",
+    "gru": "set_actions.gru.GRU",
+    "mgu": "set_actions.mgu.MGU",
+    "lru": "semigroups.lru.LRU",
+}
+_TORCH = ("lstm", "gru", "rnn")
 
 
 class Sizes(NamedTuple):
@@ -54,15 +60,29 @@ SIZES = tuple(
         (100, 1, 128, 128),
     )
 )
+_EVERY = Sizes(128, 32, 128, 128)
+"""Of the suite of all cells."""
 
 
-def grid(all_sizes: Sequence[Sizes] = SIZES, cells: Sequence[str] = tuple(_GATES)) -> Iterator[Comparison]:
+def grid(
+    all_sizes: Sequence[Sizes] = SIZES, names: Sequence[str] = ("lstm", "gru", "rnn", "peephole")
+) -> Iterator[Comparison]:
     """Each cell by size: forward, the gradient of parameters and inputs, and steps of gradient descent in a chunk."""
     for sizes in all_sizes:
         xs = jax.random.normal(jax.random.key(0), (sizes.num_steps, sizes.batch_size, sizes.input_size))
-        variants = [variant for cell in cells for variant in _variants(cell, sizes, xs)]
-        title = "A layer on dense inputs, T={}, B={}, D={}, H={}; chunks of {} steps".format(*sizes, CHUNK_STEPS)
-        yield Comparison("_".join(map(str, (KEY, *sizes))), title, variants, "step", "all products")
+        variants = [variant for cell in names for variant in _variants(cell, sizes, xs)]
+        yield Comparison("_".join(map(str, (KEY, *sizes))), _title(sizes), variants, "step", "all products")
+
+
+def cells(sizes: Sizes = _EVERY, names: Sequence[str] = tuple(CELLS)) -> Iterator[Comparison]:
+    """A step of gradient descent of every cell, beside the same cell of others where there is one."""
+    xs = jax.random.normal(jax.random.key(0), (sizes.num_steps, sizes.batch_size, sizes.input_size))
+    variants = [variant for cell in names for variant in _variants(cell, sizes, xs, (STEP,))]
+    yield Comparison("cells", _title(sizes), variants, "step", "all products")
+
+
+def _title(sizes: Sizes) -> str:
+    return "A layer on dense inputs, T={}, B={}, D={}, H={}; chunks of {} steps".format(*sizes, CHUNK_STEPS)
 
 
 def geometric_means(measured: Sequence[Mapping[str, Any]]) -> list[Table]:
@@ -87,38 +107,42 @@ def geometric_means(measured: Sequence[Mapping[str, Any]]) -> list[Table]:
     return [Table(caption, columns, rows)] if rows else []
 
 
-def _variants(cell: str, sizes: Sizes, xs: Array) -> Iterator[Variant]:
+def _variants(
+    cell: str, sizes: Sizes, xs: Array, works: Sequence[str] = (FORWARD, GRADIENT, STEP)
+) -> Iterator[Variant]:
     params = CELLS[cell].init(jax.random.key(0), sizes.input_size, sizes.hidden_size, torch_uniform)
     layers: dict[str, tuple[Callable[[PyTree, Array], Array], PyTree]] = {
         OURS: (lambda params, xs: unroll(CELLS[cell], params, xs)[1], params)
     }
-    if cell in _FLAX:
+    if cell in _TORCH:
         layers[PRODUCTS] = lambda params, xs: unroll(_products_alone(cell), params, xs)[1], params
     for flax_cell in _FLAX.get(cell, ()):
         rnn = nn.RNN(flax_cell(sizes.hidden_size), time_major=True)
         layers[f"Flax nn.RNN({flax_cell.__name__})"] = rnn.apply, rnn.init(jax.random.key(0), xs)
     # memax's layers have as many inputs as units.
     if cell in _MEMAX and sizes.input_size == sizes.hidden_size and peers.version("memax"):
-        layers[f"memax {_MEMAX[cell]}"] = _memax(cell, sizes)
-    of_inputs, of_carry = (
-        2 * sizes.num_steps * sizes.batch_size * sizes.hidden_size * gates * rows
-        for gates, rows in zip(_GATES[cell], sizes[2:], strict=True)
-    )
-    forward = of_inputs + of_carry
+        layers[f"memax {_MEMAX[cell].split('.')[-1]}"] = _memax(cell, sizes)
+    ours = CELLS[cell]
+    if isinstance(ours, LinearCell) and ours.readout is None and peers.version("memax"):
+        layers[MEMAX] = memax_scan(ours), params
+    products = 2 * sizes.num_steps * sizes.batch_size
+    forward = products * sum(leaf.size for leaf in params if leaf.ndim == 2)
     # In a chunk, the inputs get no gradient.
-    for work, flops in {FORWARD: forward, GRADIENT: 3 * forward, STEP: 3 * forward - of_inputs}.items():
+    flops = {FORWARD: forward, GRADIENT: 3 * forward, STEP: 3 * forward - products * params.w_x.size}
+    for work in works:
         group = f"{cell}, {work}"
         for name, (outputs, drawn) in layers.items():
-            yield layer_variant(name, group, outputs, drawn, xs, flops, work)
-        if cell in _FLAX and peers.version("torch"):
-            yield peers.torch_layer(cell, np.asarray(xs), sizes.hidden_size, flops, work)._replace(group=group)
+            yield layer_variant(name, group, outputs, drawn, xs, flops[work], work)
+        if cell in _TORCH and peers.version("torch"):
+            yield peers.torch_layer(cell, np.asarray(xs), sizes.hidden_size, flops[work], work)._replace(group=group)
 
 
 def _products_alone(name: str) -> ProductCell:
     """A cell with the parameters and products of another one, and next to no other work."""
-    cell, num_gates = cast(ProductCell, CELLS[name]), _GATES[name][0]
+    cell = cast(ProductCell, CELLS[name])
 
     def pointwise(params: PyTree, carry: Any, z: Array, u: Array) -> tuple[Any, Array, dict[str, Array]]:
+        num_gates = z.shape[-1] // carry.h.shape[-1]
         h = jnp.stack(jnp.split(z + u, num_gates, axis=-1)).mean(axis=0)
         return carry._replace(h=h), h, {}
 
@@ -128,8 +152,10 @@ def _products_alone(name: str) -> ProductCell:
 def _memax(cell: str, sizes: Sizes) -> tuple[Callable[[PyTree, Array], Array], PyTree]:
     """The layer of memax over a batch; its parameters are the arrays of an Equinox module."""
     equinox = importlib.import_module("equinox")
-    kinds = importlib.import_module(f"memax.equinox.set_actions.{cell}")
-    layer = getattr(kinds, _MEMAX[cell])(sizes.hidden_size, key=jax.random.key(0))
+    module, kind = _MEMAX[cell].rsplit(".", 1)
+    # Of an LRU, the size of its outputs stands beside that of its state.
+    widths = [sizes.hidden_size] * (2 if kind == "LRU" else 1)
+    layer = getattr(importlib.import_module(f"memax.equinox.{module}"), kind)(*widths, key=jax.random.key(0))
     params, rest = equinox.partition(layer, equinox.is_inexact_array)
     starts = jnp.zeros(sizes.num_steps, bool)
 

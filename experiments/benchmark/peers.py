@@ -83,7 +83,7 @@ def version(package: str) -> str | None:
         return None
 
 
-def _torch() -> Any:
+def load_torch() -> Any:
     """PyTorch, with threads and precision set."""
     torch: Any = importlib.import_module("torch")
     torch.set_num_threads(num_cores())
@@ -91,7 +91,8 @@ def _torch() -> Any:
     return torch
 
 
-def _device(torch: Any) -> str:
+def torch_device(torch: Any) -> str:
+    """A GPU where there is one."""
     # Not as PyTorch's default device, which would slow down every call.
     return "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -126,7 +127,7 @@ def _trainer(torch: Any, config: Any, model: Any, loss: Callable[[], Any]) -> Ca
 def _model(torch: Any, layers: Any, num_tokens: int, width: int, hidden_size: int, num_outputs: int) -> Any:
     """Modules ``embedding``, ``layers`` and ``head``."""
     ends = {"embedding": torch.nn.Embedding(num_tokens, width), "head": torch.nn.Linear(hidden_size, num_outputs)}
-    return torch.nn.ModuleDict({**ends, "layers": layers}).to(_device(torch))
+    return torch.nn.ModuleDict({**ends, "layers": layers}).to(torch_device(torch))
 
 
 def _lstm_loop(w: Mapping[str, Any], xs_tbd: Any) -> Any:
@@ -162,7 +163,7 @@ Each weight's name is a gate and a role: ``x [D, H]``, ``h [H, H]`` or ``b [H]``
 
 def torch_classifier(name: str, config: Config, flops: int) -> Variant:
     """The palindrome study's step, with batches drawn before; the layer is ``nn.LSTM``, or a loop by its name."""
-    torch, task, size = _torch(), TASKS[config.task], config.hidden_size
+    torch, task, size = load_torch(), TASKS[config.task], config.hidden_size
     ours, (names, loop) = formal.build_model(config), LOOPS[config.cell]
     width = ours.embedding_size
     if name == TORCH_LOOP:
@@ -188,9 +189,9 @@ def torch_classifier(name: str, config: Config, flops: int) -> Variant:
 
 def torch_layer(name: str, xs: Any, hidden_size: int, flops: int, work: str = GRADIENT) -> Variant:
     """``nn.LSTM``, ``nn.GRU`` or ``nn.RNN`` on dense inputs ``[T, B, D]``, and its work as in `layer_variant`."""
-    torch = _torch()
-    layer = getattr(torch.nn, name.upper())(xs.shape[-1], hidden_size).to(_device(torch))
-    inputs = torch.tensor(xs, device=_device(torch), requires_grad=work == GRADIENT)
+    torch = load_torch()
+    layer = getattr(torch.nn, name.upper())(xs.shape[-1], hidden_size).to(torch_device(torch))
+    inputs = torch.tensor(xs, device=torch_device(torch), requires_grad=work == GRADIENT)
     optimizer = torch.optim.SGD(layer.parameters(), lr=1e-3)
 
     def step() -> None:
@@ -208,7 +209,7 @@ def torch_layer(name: str, xs: Any, hidden_size: int, flops: int, work: str = GR
 
 
 def _tensors(torch: Any, *arrays: Any) -> list[Any]:
-    return [torch.tensor(np.asarray(array), dtype=torch.int64, device=_device(torch)) for array in arrays]
+    return [torch.tensor(np.asarray(array), dtype=torch.int64, device=torch_device(torch)) for array in arrays]
 
 
 def torch_char_lm(torch: Any, config: configs.text.Config, num_characters: int) -> Any:
@@ -236,7 +237,7 @@ def torch_continuations(torch: Any, model: Any, start_b: Any, length: int) -> An
 
 def torch_text(config: configs.text.Config, tokens: np.ndarray, num_characters: int, flops: int) -> Variant:
     """The character LSTM's step, with windows at random offsets; bfloat16 is PyTorch's autocast."""
-    torch = _torch()
+    torch = load_torch()
     is_low = config.compute_dtype == "bfloat16"
     model = torch_char_lm(torch, config, num_characters)
     corpus, window = _tensors(torch, tokens, np.arange(config.seq_length + 1)[:, None])
@@ -244,7 +245,7 @@ def torch_text(config: configs.text.Config, tokens: np.ndarray, num_characters: 
     def loss() -> Any:
         offsets = torch.randint(len(corpus) - config.seq_length, (config.batch_size,), device=corpus.device)
         drawn = corpus[offsets + window]
-        with torch.autocast(_device(torch), torch.bfloat16, enabled=is_low):
+        with torch.autocast(torch_device(torch), torch.bfloat16, enabled=is_low):
             logits_tbv, _ = torch_logits(model, drawn[:-1])
         return torch.nn.functional.cross_entropy(logits_tbv.float().flatten(0, 1), drawn[1:].flatten())
 
@@ -257,7 +258,7 @@ def torch_sampling(
     config: configs.text.Config, num_characters: int, batch_size: int, length: int, flops: int
 ) -> Variant:
     """Texts of the character LSTM."""
-    torch = _torch()
+    torch = load_torch()
     model = torch_char_lm(torch, config, num_characters)
     (start_b,) = _tensors(torch, np.zeros(batch_size))
 
@@ -280,7 +281,7 @@ def torch_node_classifier(torch: Any, config: configs.nodes.Config, num_features
             pyg.GATConv(num_features, hidden, heads, dropout=config.dropout),
             pyg.GATConv(heads * hidden, num_classes, last, concat=False, dropout=config.dropout),
         ]
-    return torch.nn.ModuleList(layers).to(_device(torch))
+    return torch.nn.ModuleList(layers).to(torch_device(torch))
 
 
 def torch_node_logits(torch: Any, config: configs.nodes.Config, model: Any, x: Any, ends: Any) -> Any:
@@ -294,8 +295,8 @@ def torch_node_logits(torch: Any, config: configs.nodes.Config, model: Any, x: A
 
 def torch_nodes(config: configs.nodes.Config, task: NodeTask, flops: int) -> Variant:
     """The node classification study's epoch, with dense features; unlike ours, its GAT drops no projected features."""
-    torch = _torch()
-    device, cross_entropy = _device(torch), torch.nn.functional.cross_entropy
+    torch = load_torch()
+    device, cross_entropy = torch_device(torch), torch.nn.functional.cross_entropy
     x = torch.tensor(row_normalize(task.features).toarray(), dtype=torch.float32, device=device)
     ends, labels = _tensors(torch, np.stack(task.edges), task.labels)
     drawn = node_data.draw_split(config.dataset, config.split, jax.random.key(0))

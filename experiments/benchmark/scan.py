@@ -42,7 +42,7 @@ def scan(
             fixed = dataclasses.replace(linear, scan=method)
             variants.append(layer_variant(f"jaxrnn, {method}", "min_gru", _unroll(fixed), params, xs, flops["min_gru"]))
         if peers.version("memax"):
-            variants.append(layer_variant(MEMAX, "min_gru", _memax(linear), params, xs, flops["min_gru"]))
+            variants.append(layer_variant(MEMAX, "min_gru", memax_scan(linear), params, xs, flops["min_gru"]))
         layers = {"lstm": nn.OptimizedLSTMCell(hidden_size), "gru": nn.GRUCell(hidden_size)}
         for name, cell in layers.items():
             rnn = nn.RNN(cell, time_major=True)
@@ -63,7 +63,7 @@ def _unroll(cell: Cell) -> Callable[[PyTree, Array], Array]:
     return lambda params, xs: unroll(cell, params, xs)[1]
 
 
-def _memax(cell: Any) -> Callable[[PyTree, Array], Array]:
+def memax_scan(cell: Any) -> Callable[[PyTree, Array], Array]:
     """The same recurrence by memax's scan, which adds its start, zeros here, in front of the sequence."""
     semigroup_scan = importlib.import_module("memax.linen.scans").semigroup_scan
 

@@ -13,7 +13,8 @@ import configs.text
 from configs.formal import Config
 from experiments import formal, nodes, text
 from experiments.benchmark import peers
-from experiments.benchmark.grid import grid
+from experiments.benchmark.graph_recurrent import graph_recurrent
+from experiments.benchmark.grid import cells, grid
 from experiments.benchmark.harness import ENDLESS, OURS, PRECISION, Comparison, Variant, compile_timed, training_variant
 from experiments.benchmark.scan import scan
 from jaxrnn.cells import CELLS, ProductCell
@@ -227,4 +228,6 @@ SUITES: dict[str, Callable[[], Iterator[Comparison]]] = {
     "graphs": graphs,
     "scan": scan,
     "grid": grid,
+    "cells": cells,
+    "graph_recurrent": graph_recurrent,
 }

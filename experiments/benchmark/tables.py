@@ -16,7 +16,7 @@ from jaxrnn.study.format import NONE
 from jaxrnn.study.page import Table, table_markdown
 from jaxrnn.training.cores import num_cores
 
-_PEERS = ("torch", "torch_geometric", "memax")
+_PEERS = ("torch", "torch_geometric", "torch_geometric_temporal", "memax")
 
 
 def settings() -> dict[str, Any]:

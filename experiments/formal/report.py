@@ -40,7 +40,6 @@ CELL_NAMES = {
     "lru": "LRU",
     "slstm": "sLSTM",
     "stack_rnn": "Stack RNN",
-    "stack_rnn": "Stack RNN",
 }
 """Others go by their names in `CELLS`."""
 

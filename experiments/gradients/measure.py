@@ -209,7 +209,8 @@ def _carry_norms(name: str, params: PyTree, tokens_tb: Array, labels_b: Array) -
     cell_params, xs = _split_cell(name, params, tokens_tb)
     # A sequence's own loss, whatever the size of the batch.
     found = carry_gradients(CELLS[name], cell_params, xs, lambda h: labels_b.size * _loss(params["head"], h, labels_b))
-    return {field: euclidean_norm(d, (1, 2))[::-1] / labels_b.size**0.5 for field, d in found._asdict().items()}
+    norms = {field: euclidean_norm(d, range(1, d.ndim)) for field, d in found._asdict().items()}
+    return {field: norm[::-1] / labels_b.size**0.5 for field, norm in norms.items()}
 
 
 @functools.partial(jax.jit, static_argnums=0)

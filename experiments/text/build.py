@@ -115,7 +115,8 @@ def build(config: Config, model: Any = None, corpus: text.Corpus | None = None) 
     def loss(params: PyTree, carries: PyTree, batch: tuple[Array, ...], key: Key, data: PyTree) -> tuple[Array, Any]:
         inputs_tb, targets_tb, *is_first = batch
         if config.carry_state:
-            carries = jax.tree.map(lambda c: jnp.where(is_first[0], 0, c), carries)
+            start = model.initial_carries(inputs_tb.shape[1])
+            carries = jax.tree.map(lambda c, first: jnp.where(is_first[0], first, c), carries, start)
         rngs = {"dropout": key}
         last, logits_tbv = model.apply({"params": params}, inputs_tb, carries or None, deterministic=False, rngs=rngs)
         metrics = {"accuracy": losses.accuracy(logits_tbv, targets_tb)}

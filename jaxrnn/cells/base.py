@@ -26,6 +26,8 @@ class Cell:
         init: ``init(key, input_size, hidden_size, initializer) -> params``, float32.
         start: ``start(params, batch_shape, dtype) -> carry``: a NamedTuple of arrays ``[*batch, ...]``, of which ``h``
             is the hidden state. It reads the shapes of the parameters, and not their values.
+        reach: ``reach(start, T) -> carry``: the first entries of each field, all that T steps from the start on can
+            read or change. By default all; with fewer, short sequences take less time.
         project: ``project(params, x [..., D]) -> z [..., Z]``: everything that does not depend on the carry.
         projects_in_steps: dense inputs may be projected step by step, where that is faster.
         is_rowwise: `project` treats each vector ``x [D]`` alone; else the inputs of a step, ``[*batch, D]``, together.
@@ -35,6 +37,7 @@ class Cell:
     init: Callable[[Key, int, int, Initializer], Any]
     start: Callable[[Any, Sequence[int], Any], Any]
     project: Callable[[Any, Array], Array]
+    reach: Callable[[Any, int], Any] = lambda start, num_steps: start
     is_rowwise: bool = True
     projects_in_steps: bool = True
 
@@ -181,24 +184,34 @@ class ProductCell(Cell):
 class LinearCell(Cell):
     """A cell whose carry follows ``c_t = a_t * c_{t-1} + b_t``, with factors that do not depend on it.
 
-    So `jaxrnn.recurrence` may take many steps at once. Its output is the carry's ``h``.
+    So `jaxrnn.recurrence` may take many steps at once. Fields may be complex; the output, ``h``, is real.
 
     Attributes:
         coefficients: ``coefficients(params, z) -> (a, b)``: two carries, of each ``z`` alone.
+        readout: ``readout(params, carry, z) -> h``, where ``h`` does not recur but is read from the other fields; of
+            the coefficients it is None then.
         gates: ``gates(params, z) -> gates``, to plot.
         scan: how steps are taken: "loop", "chunks" or "whole" (see `jaxrnn.recurrence.linear_scan`); "auto" is the
             fastest by backend.
     """
 
     coefficients: Callable[[Any, Array], tuple[Any, Any]]
+    readout: Callable[[Any, Any, Array], Array] | None = None
     gates: Callable[[Any, Array], dict[str, Array]] = lambda params, z: {}
     scan: str = "auto"
+
+    def recurring(self, carry: Any) -> Any:
+        """The fields that `coefficients` is about."""
+        return carry if self.readout is None else carry._replace(h=None)
 
     def step(self, params: Any, carry: Any, z: Array) -> tuple[Any, Array, dict[str, Array]]:
         """As in `Cell.step`."""
         a, b = self.coefficients(params, z)
-        carry = jax.tree.map(lambda a, c, b: a * c + b, a, carry, b)
-        return carry, carry.h, self.gates(params, z)
+        new = jax.tree.map(lambda a, c, b: a * c + b, a, self.recurring(carry), b)
+        if self.readout is not None:
+            h = self.readout(params, new, z)
+            new = new._replace(h=h.astype(jnp.promote_types(z.dtype, carry.h.dtype)))
+        return new, new.h, self.gates(params, z)
 
 
 def with_field(params_type: type[Any], prefix: str, field: str) -> Any:
@@ -236,10 +249,10 @@ def multiply(x: Array, matrix: Array) -> Array:
     return jnp.matmul(x, matrix, preferred_element_type=jnp.float32).astype(dtype)
 
 
-def affine(params: Any, x: Array) -> Array:
-    """``W_x x + b``, the `project` of a cell with parameters ``w_x`` and ``b``."""
+def affine(params: Any, x: Array, multiply: Callable[[Array, Array], Array] = multiply) -> Array:
+    """``W_x x + b``, the `project` of a cell with parameters ``w_x`` and, where it has a bias, ``b``."""
     z = multiply(x, params.w_x)
-    return z + spread(params.b, z)
+    return z + spread(params.b, z) if "b" in params._fields else z
 
 
 def hidden_state(carry: Any) -> Array:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.arrays import Array, PyTree
-from jaxrnn.cells.base import Cell, MatrixProduct, Product, ProductCell, affine, spread, with_field
+from jaxrnn.cells.base import Cell, MatrixProduct, Product, ProductCell, affine, with_field
 
 
 @functools.cache
@@ -39,14 +39,11 @@ def in_dtype(cell: Cell, dtype: Any, *, is_table: bool = False) -> Cell:
 
     multiply.defvjp(forward, backward)
 
-    def project(params: Any, x: Array) -> Array:
-        z = multiply(x, params.w_x)
-        return z + spread(params.b, z)
-
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"products are of floating point numbers, not of {dtype}")
     if cell.project is not affine:
         raise ValueError("a cell in another precision is made of one whose inputs are projected by w_x and b")
+    project = functools.partial(affine, multiply=multiply)
     changes: dict[str, Any] = {} if is_table else {"project": project, "projects_in_steps": False}
     if isinstance(cell, ProductCell) and cell.product == MatrixProduct():
         changes["product"] = product

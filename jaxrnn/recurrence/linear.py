@@ -127,16 +127,25 @@ def unroll_linear(
     cell: LinearCell, params: PyTree, first: PyTree, start: PyTree, steps: Steps, reverse: bool
 ) -> tuple[PyTree, Array]:
     """A masked step is ``a = 1, b = 0``; a reset turns ``b`` into ``a * start + b``, and ``a`` into 0."""
-    inputs, mask, goes_on = steps
+    (values, indices), mask, goes_on = steps
 
     def of_steps(tree: PyTree) -> PyTree:
-        return tree if inputs.indices is None else jax.tree.map(lambda x: lookup(x, inputs.indices), tree)
+        return tree if indices is None else jax.tree.map(lambda x: lookup(x, indices), tree)
 
-    a, b = of_steps(cell.coefficients(params, inputs.values))
-    a, b = where(mask, (a, b), (jax.tree.map(jnp.ones_like, a), jax.tree.map(jnp.zeros_like, b)))
-    from_start = jax.tree.map(lambda a, s, b: a * s + b, a, start, b)
-    a, b = where(goes_on, (a, b), (jax.tree.map(jnp.zeros_like, a), from_start))
-    scan = functools.partial(linear_scan, reverse=reverse, method=cell.scan)
-    carries = jax.tree.map(scan, a, b, first)
+    def follow(a: PyTree, b: PyTree, first: PyTree, start: PyTree) -> PyTree:
+        """All carries that follow the one before the first step, with these coefficients of the steps that count."""
+        a, b = where(mask, (a, b), (jax.tree.map(jnp.ones_like, a), jax.tree.map(jnp.zeros_like, b)))
+        from_start = jax.tree.map(lambda a, s, b: a * s + b, a, start, b)
+        a, b = where(goes_on, (a, b), (jax.tree.map(jnp.zeros_like, a), from_start))
+        return jax.tree.map(functools.partial(linear_scan, reverse=reverse, method=cell.scan), a, b, first)
+
+    if cell.readout is None:
+        carries = follow(*of_steps(cell.coefficients(params, values)), first, start)
+    else:
+        values = of_steps(values)
+        carries = follow(*cell.coefficients(params, values), cell.recurring(first), cell.recurring(start))
+        h = cell.readout(params, carries, values).astype(first.h.dtype)
+        # What is read at a step forgets what was read before, but stays where steps are masked.
+        carries = carries._replace(h=h if mask is None else follow(jnp.zeros_like(h), h, first.h, start.h))
     last = jax.tree.map(lambda cs, c: cs[0 if reverse else -1] if len(cs) else c, carries, first)
     return last, where(mask, carries.h, jnp.zeros_like(carries.h))

@@ -75,29 +75,44 @@ def unroll(
     # NumPy arrays project to a NumPy array: from here on, it is JAX's and has JAX's precision.
     values = values if in_steps else jnp.asarray(cell.project_all(params, values))
     inputs = Inputs(values, None if embedding is None else xs)
-    start = cell.start(params, steps_shape[1:], dtype)
+    whole = cell.start(params, steps_shape[1:], dtype)
+    start = cell.reach(whole, len(xs)) if carry is None else whole
     if carry is not None and _form(carry) != _form(start):
         raise ValueError(f"the carry is {_form(carry)}, the cell and the inputs ask for {_form(start)}")
     first = jax.tree.map(_cast_like, start if carry is None else carry, start)
     steps = Steps(inputs, mask, None if reset is None else ~reset.astype(bool))
     if isinstance(cell, LinearCell):
-        return unroll_linear(cell, params, first, start, steps, reverse)
-    if isinstance(cell, ProductCell) and is_stacked:
+        last, ys = unroll_linear(cell, params, first, start, steps, reverse)
+    elif isinstance(cell, ProductCell) and is_stacked:
         elementwise = {name: getattr(params, name) for name in cell.elementwise}
-        projection = params if in_steps else None
-        return unroll_product(cell, reverse, Problem(elementwise, cell.weight(params), projection, first, start, steps))
+        problem = Problem(elementwise, cell.weight(params), params if in_steps else None, first, start, steps)
+        last, ys = unroll_product(cell, reverse, problem)
+    else:
+        last, ys = _unroll_general(cell, params, first, start, steps, reverse)
+    return jax.tree.map(fill, whole, last), ys
 
+
+def _unroll_general(
+    cell: Cell, params: PyTree, first: PyTree, start: PyTree, steps: Steps, reverse: bool
+) -> tuple[PyTree, Array]:
+    """By plain autodiff of the steps."""
     # Autodiff sums gradients over the steps in the precision that stands outside of the loop.
-    summed, table = jax.tree.map(at_least_float32, params), jax.tree.map(at_least_float32, inputs)
+    summed, table = jax.tree.map(at_least_float32, params), jax.tree.map(at_least_float32, steps.inputs)
 
     def step(carry: PyTree, x: Step) -> tuple[PyTree, Array]:
         carry = where(x.goes_on, carry, start)
         own = jax.tree.map(lambda s, p: s.astype(p.dtype), summed, params)
         # On a graph, others may read what a masked node makes of its carry.
-        new_carry, y, _ = cell.step(own, carry, projected(table, x).astype(dtype) if cell.is_rowwise else x.input)
+        z = projected(table, x).astype(steps.inputs.values.dtype) if cell.is_rowwise else x.input
+        new_carry, y, _ = cell.step(own, carry, z)
         return masked(x.mask, new_carry, carry, y)
 
     return jax.lax.scan(step, first, scanned(steps), reverse=reverse)
+
+
+def fill(whole: Array, part: Array) -> Array:
+    """A field of the carry with all its entries: those beyond the reach of the steps are as they start."""
+    return part if part.shape == whole.shape else whole.at[tuple(map(slice, part.shape))].set(part)
 
 
 def _is_read(tokens: Array, mask: Array, size: int) -> Array:

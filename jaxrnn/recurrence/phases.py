@@ -1,5 +1,6 @@
 """Sequences that begin alike, as they do with padding in front: their common start is computed once."""
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxrnn.arrays import Array, PyTree
 from jaxrnn.cells import Cell
-from jaxrnn.recurrence.over_time import unroll
+from jaxrnn.recurrence.over_time import fill, unroll
 
 
 class Phase(NamedTuple):
@@ -57,13 +58,15 @@ def last_carry(cell: Cell, params: PyTree, tokens_tb: Array, *, embedding: Array
 
     def in_phases(params: PyTree, embedding: Array, tokens_tb: Array) -> PyTree:
         carry, begin = None, 0
+        # The phases together are one sequence.
+        within = dataclasses.replace(cell, start=lambda *given: cell.reach(cell.start(*given), length))
         for rows, end in phases:
             if carry is not None:
                 new = jnp.minimum(jnp.arange(rows), len(carry.h) - 1)
                 carry = jax.tree.map(lambda c, new=new: c[new], carry)
-            carry, _ = unroll(cell, params, tokens_tb[begin:end, :rows], embedding=embedding, carry=carry)
+            carry, _ = unroll(within, params, tokens_tb[begin:end, :rows], embedding=embedding, carry=carry)
             begin = end
-        return carry
+        return jax.tree.map(fill, cell.start(params, (batch_size,), carry.h.dtype), carry)
 
     order = _by_first_run(tokens_tb)
     tokens_tb = jnp.asarray(tokens_tb)[:, order]

@@ -11,7 +11,7 @@ from oracles import GRAPH_CELLS, NUM_NODES, PLAIN_CELLS
 from problems import weighted_sum
 
 from jaxrnn import graph
-from jaxrnn.cells import graph_cell, graph_gru_cho
+from jaxrnn.cells import gated_cell, graph_cell, graph_gru_cho
 from jaxrnn.recurrence import unroll
 
 T, N, B, D, H = 3, NUM_NODES, 2, 2, 3
@@ -122,3 +122,29 @@ def test_shifts_of_any_kind_are_added(x64):
         n = np.tanh(walks[0] @ (x @ w_x[0] + (r * h) @ w_h[0])[:, 2 * H :] + b[2 * H :])
         h = (1 - u) * n + u * h
     np.testing.assert_allclose(ys[-1, :, 0], h, rtol=1e-12)
+
+
+LARGE_N, LARGE_E, LARGE_B, LARGE_H = 10_000, 100_000, 8, 32
+
+
+def planned_bytes(cell, num_steps):
+    """Of a gradient on a large graph, by XLA's plan, arguments and results included; nothing is run."""
+
+    def loss(params, graph, xs):
+        return (unroll(cell, params._replace(shift=graph), xs)[1] ** 2).mean()
+
+    params = jax.eval_shape(
+        lambda: cell.init(jax.random.key(0), 1, LARGE_H, lambda k, name, shape, H: jnp.zeros(shape))
+    )
+    ends, weights = (jax.ShapeDtypeStruct((LARGE_E,), dtype) for dtype in (np.int32, np.float32))
+    large = on_edges(IS_EDGE)._replace(senders=ends, receivers=ends, edges=weights)
+    xs = jax.ShapeDtypeStruct((num_steps, LARGE_N, LARGE_B, 1), np.float32)
+    plan = jax.jit(jax.grad(loss)).lower(params, large, xs).compile().memory_analysis()
+    return plan.temp_size_in_bytes + plan.argument_size_in_bytes + plan.output_size_in_bytes
+
+
+@pytest.mark.parametrize("cell", [graph_gru_cho(2), gated_cell("edge", 3)], ids=["gru_cho", "edge"])
+def test_a_gradient_on_a_large_graph_needs_memory_linear_in_time(cell):
+    twelve, twice = (planned_bytes(cell, num_steps) for num_steps in (12, 24))
+    assert twelve < 4e9
+    assert twice < 2.1 * twelve

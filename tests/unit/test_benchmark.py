@@ -14,10 +14,10 @@ import configs.text
 from configs.formal import Config
 from experiments import _cli, nodes, text
 from experiments.benchmark import __main__ as binary
-from experiments.benchmark import grid, peers, scan, speed, suites, tables
+from experiments.benchmark import graph_recurrent, grid, peers, scan, speed, suites, tables
 from experiments.benchmark.harness import Comparison, Variant, large_product, measure, training_variant
 from experiments.torch_weights import import_weights
-from jaxrnn.cells import CELLS, LSTMParams, PeepholeParams
+from jaxrnn.cells import CELLS, LSTMParams, PeepholeParams, graph_cell, graph_gru_cho
 from jaxrnn.data import nodes as node_data
 from jaxrnn.nn.generate import Greedy, generate
 from jaxrnn.recurrence import unroll
@@ -88,7 +88,12 @@ def test_a_short_call_is_timed_after_one_like_it():
 
 def is_there(name):
     """Rows of libraries that are not installed are left out."""
-    packages = {"Geometric": "torch_geometric", "PyTorch": "torch", "memax": "memax"}
+    packages = {
+        "Temporal": "torch_geometric_temporal",
+        "Geometric": "torch_geometric",
+        "PyTorch": "torch",
+        "memax": "memax",
+    }
     needed = next((package for part, package in packages.items() if part in name), None)
     return needed is None or peers.version(needed) is not None
 
@@ -188,7 +193,7 @@ def test_the_suite_of_long_scans():
 
 
 def test_the_grid_of_sizes_and_its_geometric_means():
-    (comparison,) = grid.grid([grid.Sizes(6, 2, 3, 4)], cells=("rnn", "peephole"))
+    (comparison,) = grid.grid([grid.Sizes(6, 2, 3, 4)], names=("rnn", "peephole"))
     # T=6, B=2: products of 2 T B (D + H) U; those of the inputs' gradient are not in a chunk.
     each = 2 * 6 * 2 * 4
     flops = [each * n for n in (3 + 4, 3 * (3 + 4), 2 * 3 + 3 * 4) for _ in range(4)]
@@ -206,6 +211,51 @@ def test_the_grid_of_sizes_and_its_geometric_means():
     (table,) = grid.geometric_means([measured(1.0, 4.0, 5.0), measured(1.0, 2.0, 1.0), other])
     assert table.rows == [["rnn", "2.00", "1.00", "4.00", "2"]]
     assert grid.geometric_means([other]) == []
+
+
+def test_the_suite_of_all_cells_has_those_of_others_beside_them():
+    (comparison,) = grid.cells(grid.Sizes(6, 2, 4, 4), names=("mgu", "lru", "min_gru", "stack_rnn"))
+    # T=6, B=2; of the inputs' products, no gradient of the inputs.
+    each = 2 * 6 * 2 * 4
+    sizes = {"mgu": (2 * 4, 2 * 4), "lru": (3 * 4, 2 * 4), "min_gru": (2 * 4, 0), "stack_rnn": (4, 4 + 8 + 8 + 3)}
+    flops = {name: each * (2 * of_x + 3 * of_h) for name, (of_x, of_h) in sizes.items()}
+    others = {"mgu": ["Flax nn.RNN(MGUCell)", "memax MGU"], "lru": ["memax LRU"], "min_gru": [scan.MEMAX]}
+    rows = [(name, one) for name in sizes for one in ("jaxrnn", *others.get(name, ()))]
+    expected = [(f"{name}, step in a chunk", one) for name, one in rows]
+    check_suite(comparison, expected, [flops[name] for name, _ in rows])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_suite_of_graph_recurrent_cells():
+    sizes = graph_recurrent.Sizes(5, 2, 3, 4, 1)
+    tgcn, grnn = graph_recurrent.graph_recurrent(sizes, sizes._replace(num_taps=2))
+    each = 6 * 3 * 5 * 2 * 4 * 4
+    names = ["jaxrnn", graph_recurrent.TGCN, graph_recurrent.TGCN_TORCH]
+    check_suite(tgcn, [("tgcn", name) for name in names], 3 * [3 * each])
+    rows = [("grnn", "jaxrnn"), ("grnn", graph_recurrent.GRNN_TORCH)]
+    rows += [(kind, "jaxrnn") for kind in graph_recurrent.GATES]
+    check_suite(grnn, rows, [*2 * [2 * each], *3 * [6 * each]])
+
+
+def test_the_graph_recurrent_layers_in_pytorch_are_the_same_cells():
+    torch, rng = pytest.importorskip("torch"), np.random.default_rng(0)
+    sizes = graph_recurrent.Sizes(5, 2, 1, 4, 2)
+    shift, x, h = (np.float32(rng.normal(size=shape)) for shape in ((5, 5), (5, 2, 1), (5, 2, 4)))
+    for make, cell in (
+        (graph_recurrent.tgcn_layer, graph_gru_cho(1)),
+        (graph_recurrent.grnn_layer, graph_cell(CELLS["rnn"], 2)),
+    ):
+        layer, weights = make(torch, torch.tensor(shift), sizes)
+        theirs = layer(*(torch.tensor(np.moveaxis(a, 1, 0)) for a in (x, h))).detach().numpy()
+        if len(weights) == 3:
+            w_x, w_h, b = (w.detach().numpy() for w in weights)
+            params = cell.params_type(w_x[:, None], w_h.reshape(2, 4, 4), b, shift)
+        else:
+            w_gates, b_gates, w_n, b_n = (w.detach().numpy() for w in weights)
+            w, b = np.concatenate([w_gates, w_n], 1)[None], np.concatenate([b_gates, b_n])
+            params = cell.params_type(w[:, :1], w[:, 1:], b, (shift,))
+        carry, _, _ = cell.step(params, cell.initial_carry(4, (5, 2))._replace(h=h), cell.project(params, x))
+        np.testing.assert_allclose(np.moveaxis(theirs, 0, 1), carry.h, rtol=1e-4, atol=1e-5)
 
 
 def test_the_sampling_suite():

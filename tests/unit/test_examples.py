@@ -1,12 +1,15 @@
 """The examples, as a user copies them."""
 
+import re
+import runpy
 import sys
 
 import pytest
 from processes import ROOT
 
 import experiments
-from experiments import report
+from experiments import formal, report
+from jaxrnn import cells
 from jaxrnn.rundir import session
 from jaxrnn.study.summary import summarize
 
@@ -35,3 +38,19 @@ def test_a_study_of_ones_own_has_seeds_sweeps_and_a_report(study, tmp_path):
     page = (tmp_path / "page/report.md").read_text()
     assert "The adding problem" in page
     assert "min_gru T=4" in page
+
+
+def test_a_cell_of_ones_own_is_in_a_study_by_its_name(tmp_path, monkeypatch):
+    """The file of the documentation, found beside the others."""
+    (cell,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/howto/cell.md").read_text(), re.DOTALL)
+    assert len(cell.splitlines()) <= 60
+    (tmp_path / "leaky.py").write_text(cell)
+    folders = {"__path__": [*cells.__path__, str(tmp_path)]}
+    found = runpy.run_path(cells.__file__, folders, run_name="jaxrnn.cells")["CELLS"]
+    monkeypatch.delitem(sys.modules, "jaxrnn.cells.leaky")
+    assert found.keys() == {*cells.CELLS, "leaky"}
+    monkeypatch.setitem(cells.CELLS, "leaky", found["leaky"])
+    config = formal.STUDY.config(**{**formal.STUDY.tiny, "cell": "leaky", "test_lengths": ()})
+    results = session.start(formal.STUDY, config, tmp_path / "run")
+    assert all(0 <= row["test_accuracy"] <= 1 for row in results)
+    assert any("leaky" in line for line in summarize(formal.STUDY, tmp_path / "run"))

@@ -24,7 +24,7 @@ def draw(name, seed):
     """Parameters, an initial carry and inputs, float32."""
     rng = np.random.default_rng(seed)
     drawn = oracles.draw_params(rng, name, D, H), oracles.draw_carry(rng, name, B, H), oracles.draw(rng, T, B, D)
-    return jax.tree.map(np.float32, drawn)
+    return oracles.in_precision(np.float32, drawn)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -143,7 +143,7 @@ def test_all_layers_have_the_cells_parameters_by_name(name):
     assert shapes(FlaxCell(cell, H).init, carry, xs[0]) == expected
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru", "mgu", "min_lstm"])
+@pytest.mark.parametrize("name", ["lstm", "gru", "mgu", "min_lstm", "lru"])
 def test_nnx_gives_what_unroll_gives(name):
     params, carry, xs = draw(name, 0)
     cell = NNXCell(CELLS[name], D, H, rngs=nnx.Rngs(0))
@@ -212,7 +212,7 @@ def test_a_layer_drops_at_its_rate_and_not_without_a_key():
     assert ys[1].mean() == pytest.approx(float(without[1][1].mean()), abs=5e-3)
 
 
-@pytest.mark.parametrize("name", ["lstm", "peephole", "gru", "mgu", "min_gru"])
+@pytest.mark.parametrize("name", ["lstm", "peephole", "gru", "mgu", "min_gru", "slstm"])
 def test_low_precision_is_that_of_the_products_alone(name):
     params, carry, xs = draw(name, 0)
     cell = in_dtype(CELLS[name], "bfloat16")

@@ -15,6 +15,7 @@ from experiments import text
 from jaxrnn.cells import CELLS, LSTMCarry
 from jaxrnn.data.text import decode, encode
 from jaxrnn.rundir import session
+from jaxrnn.rundir.checkpoint import CheckpointStore, unflatten
 from jaxrnn.rundir.fields import make_config
 from jaxrnn.training.definition import ConfigError
 from jaxrnn.training.trainer import make_trainer
@@ -138,6 +139,24 @@ def test_windows_with_carried_state_have_the_losses_of_one_long_unroll(build):
     np.testing.assert_allclose(evaluations.metrics["loss"], np.resize(one_pass, 9), rtol=1e-5)
     alone = nats_by_hand(logits_by_hand(state.params, STREAMS[T : 2 * T]), TARGETS[T : 2 * T]).mean()
     assert abs(alone - one_pass[1]) > 1e-3, "the carried state should be seen"
+
+
+@pytest.mark.parametrize("cell", ["lru", "stack_rnn"])
+def test_a_carried_state_goes_on_from_a_checkpoint_whatever_it_is_made_of(cell, build, tmp_path):
+    """Complex numbers, and a stack, whose elements are not zero where it is empty."""
+    training = build(TOKENS, cell=cell, num_layers=1, batch_size=B, seq_length=T, carry_state=True, chunk_steps=2)
+    trainer = make_trainer(training)
+    chunk = jax.jit(trainer.chunk)
+    start = jax.jit(trainer.init)(training.data, 0, {"learning_rate": 0.01})
+    halfway, _ = chunk(training.data, start, 2)
+    with CheckpointStore(tmp_path / "checkpoints") as store:
+        store.save(1, halfway, {})
+        store.wait()
+        restored = unflatten(halfway, store.read(1)[0])
+    assert any(np.iscomplexobj(leaf) for leaf in jax.tree.leaves(restored.memory)) == (cell == "lru")
+    found, expected = (chunk(training.data, state, 4) for state in (restored, halfway))
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    assert not np.array_equal(jax.tree.leaves(found[0].memory)[0], jax.tree.leaves(halfway.memory)[0])
 
 
 def test_training_has_dropout(build):
