@@ -21,6 +21,7 @@ from jaxrnn.study.arms import Arm, ArmScheme, Setting
 from jaxrnn.study.quantities import Mean, TimeToEvent, result, steps_until_stop
 from jaxrnn.study.study import ArmTable, Study
 from jaxrnn.training.definition import ConfigError, Loss, Training
+from jaxrnn.training.placement import halves
 from jaxrnn.training.seeds import Stream, stream_key
 from jaxrnn.training.stop import stop_when_loss_below
 
@@ -138,7 +139,7 @@ def build(config: Config, model: Any = None) -> Training:
         batch_size=config.batch_size,
         batch_axes=(1, 0),
         # The masks of dropout are then those of any placement.
-        halves_pay=not has_dropout,
+        core_parts=1 if has_dropout else halves(config.batch_size),
         loss_on_own_core=loss_on_own_core if model is own and not has_dropout else None,
     )
 

@@ -152,6 +152,13 @@ def test_relabelled_nodes_have_relabelled_forecasts(name):
     np.testing.assert_allclose(moved, found[:, order], atol=1e-6)
 
 
+def test_a_batch_is_divided_where_its_states_are_large():
+    numbers = {nodes: build.core_parts(Config(), nodes) for nodes in (20, 207, 100_000)}
+    assert numbers == {20: 1, 207: 8, 100_000: 32}  # 4 of 32 windows of 207 nodes with 64 units are 53 000 numbers.
+    assert build.core_parts(Config(batch_size=30), 207) == 2
+    assert build.core_parts(Config(model="graph_lstm"), 207) == 1
+
+
 # --- Baselines and errors ---------------------------------------------------------------------------------------------
 
 
