@@ -23,7 +23,7 @@ class Config(Base):
     """Hyperparameters; what is 0 or empty is as the data set's protocol has it."""
 
     model: str = "tgcn"
-    """gru is each node alone; dcrnn is the encoder with diffusion convolution."""
+    """gru is each node alone, tgcn the same on the graph; dcrnn differs from tgcn by its diffusion convolution."""
     dataset: str = "diffusion"
     """Or folder:DIR: DIR/signals.csv has a line of the nodes' names and then a line for each time, DIR/edges.csv lines
     source,target,weight, or DIR/adjacency.csv the matrix. diffusion needs no file."""
@@ -39,9 +39,9 @@ class Config(Base):
     season: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Rows of a season: a baseline is the mean at the same time of the season; 1 is none."""
     hidden_size: Count = 64
-    """Hidden units of a node."""
+    """Hidden units of a node; tgc_lstm has one."""
     num_taps: Count = 3
-    """Of the filters of dcrnn and graph_lstm, the node itself included."""
+    """Of the filters of dcrnn, graph_lstm and res_rgnn, the node itself included; of tgc_lstm, without it."""
     loss: Literal["mse", "mae"] = "mse"
     """What is trained, and by which validation error, RMSE or MAE, the weights are chosen."""
     batch_size: Count = 32

@@ -13,25 +13,26 @@ import jax
 import numpy as np
 
 from jaxrnn import cells
-from jaxrnn.cells import gated_cell, graph_cell, graph_gru_cho
+from jaxrnn.cells import gated_cell, graph_cell, graph_gru_cho, residual_graph_gru
 from jaxrnn.cells.gated import KINDS
 
 NUM_TAPS = 3
 NUM_NODES = 5
 DEPTH = 3
 _STACK = cells.CELLS["stack_rnn"]
-PLAIN_CELLS = cells.CELLS | {
+cells.CELLS = cells.CELLS | {
     # With little room: what is pushed below is lost.
     "stack_rnn": dataclasses.replace(_STACK, start=lambda *given: _STACK.reach(_STACK.start(*given), DEPTH))
 }
 GRAPH_CELLS = {
-    **{f"graph_{name}": graph_cell(PLAIN_CELLS[name], NUM_TAPS) for name in ("rnn", "lstm", "gers_peephole", "gru")},
+    **{f"graph_{name}": graph_cell(cells.CELLS[name], NUM_TAPS) for name in ("rnn", "lstm", "gers_peephole", "gru")},
     "graph_gru_cho": graph_gru_cho(NUM_TAPS),
+    "residual_graph_gru": residual_graph_gru(NUM_TAPS),
     **{f"gated_{kind}": gated_cell(kind, NUM_TAPS, NUM_NODES) for kind in KINDS},
 }
-CELLS = PLAIN_CELLS | {name: GRAPH_CELLS[name] for name in ("graph_gru", "graph_gru_cho", "gated_edge")}
+CELLS = cells.CELLS | {name: GRAPH_CELLS[name] for name in ("graph_gru", "graph_gru_cho", "gated_edge")}
 """Cells under the whole contract; the other cells on graphs are made of the same parts."""
-_ALL = PLAIN_CELLS | GRAPH_CELLS
+_ALL = cells.CELLS | GRAPH_CELLS
 
 
 class CellOracle(NamedTuple):
@@ -128,6 +129,12 @@ def gru_cho(p, carry, x):
     r, u = (sigma(Wx[gate] @ x + Wh[gate] @ carry.h + b[gate]) for gate in "ru")
     n = np.tanh(Wx["n"] @ x + b["n"] + Wh["n"] @ (r * carry.h))
     return {"h": (1 - u) * n + u * carry.h}, {"r": r, "u": u, "n": n}
+
+
+def residual_gru(p, carry, x):
+    fields, _ = gru_cho(p, carry, x)
+    g = sigma(x @ p.w_g + carry.h @ p.u_g)
+    return {"h": g * fields["h"] + carry.h @ p.w_s}, {"g": g}
 
 
 def mgu(p, carry, x):
@@ -234,6 +241,9 @@ CELL_ORACLES = {
     "graph_gers_peephole": CellOracle(on_nodes(gers_peephole), lambda D, H: 4 * H * (NUM_TAPS * (D + H) + 1) + 3 * H),
     "graph_gru": CellOracle(on_nodes(gru), lambda D, H: 3 * H * (NUM_TAPS * (D + H) + 1) + H),
     "graph_gru_cho": CellOracle(on_nodes(gru_cho), lambda D, H: 3 * H * (NUM_TAPS * (D + H) + 1)),
+    "residual_graph_gru": CellOracle(
+        on_nodes(residual_gru), lambda D, H: 3 * H * (NUM_TAPS * (D + H) + 1) + H * (D + 2 * H)
+    ),
     **{
         f"gated_{kind}": CellOracle(
             gated(kind), lambda D, H, rows=rows: 3 * NUM_TAPS * H * (D + H) + 4 * H + 2 * (rows * H + 1)

@@ -22,6 +22,8 @@ from jaxrnn.training.stop import stop_past_lowest
 _LOG = logging.getLogger("jaxrnn.forecast")
 _OF_PROTOCOL = ("input_length", "split", "scaling", "season")
 """The fields that are the protocol's where they are 0 or empty."""
+_CACHED = 2**16
+"""Numbers of a hidden state of all nodes: as many as some of them leave room for in a core's cache."""
 
 
 class Problem(NamedTuple):
@@ -173,6 +175,20 @@ def predict(model: Forecaster, params: PyTree, data: PyTree, starts: Any, input_
     return model.apply({"params": params}, jnp.transpose(xs, (1, 2, 0, 3)), data["shifts"])
 
 
+def core_parts(config: Config, num_nodes: int) -> int:
+    """Into how many parts a batch is divided so that the hidden states of a step stay in a core's cache.
+
+    The LSTMs gain nothing: one takes the gradient of its products of all steps at once, the other's states are small.
+    Each part has a mean of its own: where values are missing, those of a part with fewer of them count a little more.
+    """
+    size, parts = num_nodes * config.hidden_size, 1
+    if config.model in ("graph_lstm", "tgc_lstm"):
+        return 1
+    while config.batch_size % (2 * parts) == 0 and config.batch_size // parts * size > _CACHED:
+        parts *= 2
+    return parts
+
+
 def build(config: Config) -> Training:
     """The training of a config: a step is a batch of windows of the training part, drawn with replacement."""
     problem, model = pose(config), build_model(config)
@@ -236,6 +252,8 @@ def build(config: Config) -> Training:
 
     return Training(
         init=init,
+        batch_size=config.batch_size,
+        core_parts=core_parts(config, problem.values.shape[1]),
         sample=sample,
         loss=loss,
         optimizer=optimizer,

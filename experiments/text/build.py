@@ -25,6 +25,7 @@ from jaxrnn.rundir.fields import make_config, saved_fields
 from jaxrnn.rundir.restore import load_run
 from jaxrnn.rundir.session import read_record
 from jaxrnn.training.definition import Callback, ConfigError, Training, check_one_of
+from jaxrnn.training.placement import halves
 from jaxrnn.training.seeds import Stream, stream_key
 
 NAME, IMPORTED = "text", "imported text model"
@@ -136,6 +137,8 @@ def build(config: Config, model: Any = None, corpus: text.Corpus | None = None) 
             found[f"{name}_bits_per_character"] = bits
         return found
 
+    # All weights of a product fit a core's cache. Not with dropout, whose masks are then those of any placement.
+    is_divided = config.hidden_size <= _DIVIDED_HIDDEN and not (config.dropout or config.recurrent_dropout)
     return Training(
         init=lambda key: model.init(key, jnp.zeros((config.seq_length, 1), jnp.int32))["params"],
         sample=lambda key, step, data: _sample_batch(config, data["text"], key, step),
@@ -151,8 +154,7 @@ def build(config: Config, model: Any = None, corpus: text.Corpus | None = None) 
         data={"text": splits.train, **measured},
         batch_size=config.batch_size,
         batch_axes=(1, 1, None) if config.carry_state else (1, 1),
-        # All weights of a product fit a core's cache. Not with dropout, whose masks are then those of any placement.
-        halves_pay=config.hidden_size <= _DIVIDED_HIDDEN and not (config.dropout or config.recurrent_dropout),
+        core_parts=halves(config.batch_size) if is_divided else 1,
     )
 
 

@@ -10,9 +10,10 @@ import pkgutil
 from jaxrnn.cells.base import Cell, GeneralCell, LinearCell, ProductCell
 from jaxrnn.cells.gated import gated_cell
 from jaxrnn.cells.graph import graph_cell
-from jaxrnn.cells.graph_gru import graph_gru_cho
+from jaxrnn.cells.graph_gru import graph_gru_cho, residual_graph_gru
 from jaxrnn.cells.initializers import INITIALIZERS, kaiming, orthogonal, torch_uniform
 from jaxrnn.cells.lstm import LSTMCarry, LSTMParams, PeepholeParams
+from jaxrnn.cells.tgc_lstm import tgc_lstm
 from jaxrnn.cells.wrappers import in_dtype, with_dropout
 
 __all__ = [
@@ -31,6 +32,8 @@ __all__ = [
     "in_dtype",
     "kaiming",
     "orthogonal",
+    "residual_graph_gru",
+    "tgc_lstm",
     "torch_uniform",
     "with_dropout",
 ]

@@ -1,4 +1,4 @@
-"""The GRU with its reset gate before the product, on a graph: the cell of T-GCN and of DCRNN."""
+"""The GRU with its reset gate before the product, on a graph: the cell of T-GCN and of DCRNN, and Res-RGNN's of it."""
 
 import functools
 from typing import Any, NamedTuple
@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.arrays import Array
-from jaxrnn.cells.base import GeneralCell, recurrent_matrix, zero_start
+from jaxrnn.arrays import Array, Initializer, Key
+from jaxrnn.cells.base import GeneralCell, init_gates, recurrent_matrix, zero_start
 from jaxrnn.cells.graph import init_taps, shift_by, shifted
 from jaxrnn.cells.gru import GRU_CHO
 from jaxrnn.cells.rnn import RNNCarry
@@ -137,4 +137,67 @@ def graph_gru_cho(num_taps: int) -> GeneralCell:
         is_rowwise=False,
         weight=recurrent_matrix,
         advance=_advance,
+    )
+
+
+class ResidualGraphGRUParams(NamedTuple):
+    """``w_x``, ``w_h`` and ``b`` as in `GraphGRUChoParams`; ``w_g [D, H]``, ``u_g [H, H]``, ``w_s [H, H]``; the shift.
+
+    ``H (3 (M (D + H) + 1) + D + 2H)`` numbers.
+    """
+
+    w_x: Array
+    w_h: Array
+    b: Array
+    w_g: Array
+    u_g: Array
+    w_s: Array
+    shift: Any = None
+
+    @property
+    def within(self) -> GraphGRUChoParams:
+        """Those of the GRU."""
+        return GraphGRUChoParams(self.w_x, self.w_h, self.b, self.shift)
+
+
+def _project_residual(params: ResidualGraphGRUParams, x: Array) -> Array:
+    seen = _project(params.within, x)
+    return jnp.concatenate([seen, x.astype(seen.dtype)], axis=-1)
+
+
+def _advance_residual(
+    params: ResidualGraphGRUParams, carry: RNNCarry, z: Array
+) -> tuple[RNNCarry, Array, dict[str, Array]]:
+    """``s = g * phi(s', x) + W_s s'`` with ``g = sigmoid(W_g x + U_g s')``; phi is the GRU on the graph."""
+    seen, x = jnp.split(z, [z.shape[-1] - len(params.w_g)], axis=-1)
+    gate = jax.nn.sigmoid(x @ params.w_g + carry.h @ params.u_g)
+    h = gate * _next(params.within, carry.h, seen) + carry.h @ params.w_s
+    return RNNCarry(h), h, {"g": gate}
+
+
+@functools.cache
+def residual_graph_gru(num_taps: int) -> GeneralCell:
+    """The gated residual of `graph_gru_cho`: Res-RGNN without skipped steps (Chen et al. 2019).
+
+    Raises:
+        ValueError: there is no tap.
+    """
+    gru = init_taps(GRU_CHO, GraphGRUChoParams, num_taps)
+
+    def init(key: Key, input_size: int, hidden_size: int, initializer: Initializer) -> ResidualGraphGRUParams:
+        k_gru, k_w, k_u, k_s = jax.random.split(key, 4)
+        w_x, w_h, b, _ = gru(k_gru, input_size, hidden_size, initializer)
+        w_g = init_gates(k_w, initializer, "g", "x", (input_size,), hidden_size)
+        u_g, w_s = (
+            init_gates(k, initializer, name, "h", (hidden_size,), hidden_size) for k, name in ((k_u, "g"), (k_s, "s"))
+        )
+        return ResidualGraphGRUParams(w_x, w_h, b, w_g, u_g, w_s)
+
+    return GeneralCell(
+        params_type=ResidualGraphGRUParams,
+        init=init,
+        start=zero_start(RNNCarry),
+        project=_project_residual,
+        is_rowwise=False,
+        advance=_advance_residual,
     )

@@ -7,12 +7,12 @@ import numpy as np
 from flax import linen as nn
 
 from jaxrnn.arrays import Array, Key
-from jaxrnn.cells import Cell, graph_cell, graph_gru_cho
+from jaxrnn.cells import Cell, graph_cell, graph_gru_cho, residual_graph_gru, tgc_lstm
 from jaxrnn.cells.lstm import LSTM
 from jaxrnn.nn.modules import cell_params
 from jaxrnn.recurrence import unroll
 
-MODELS = ("gru", "tgcn", "dcrnn", "graph_lstm")
+MODELS = ("gru", "tgcn", "dcrnn", "graph_lstm", "res_rgnn", "tgc_lstm")
 _OPEN = ("r_b", "u_b", "f_b")
 """Biases of gates that keep what was there: they start at 1, as in the code of T-GCN and of DCRNN."""
 
@@ -34,11 +34,21 @@ def walks(adjacency: np.ndarray, num_taps: int) -> list[np.ndarray]:
     return found
 
 
+def reached(adjacency: np.ndarray, num_taps: int) -> np.ndarray:
+    """By 0 and 1, ``[K, N, N]``: whether a path of at most 1, ..., K edges leads to node i from node j."""
+    near = (adjacency.T > 0) | np.eye(len(adjacency), dtype=bool)
+    return np.stack([np.linalg.matrix_power(near.astype(float), k) > 0 for k in range(1, num_taps + 1)]).astype(
+        np.float32
+    )
+
+
 def shifts_of(model: str, adjacency: np.ndarray, num_taps: int) -> list[np.ndarray]:
-    """The matrices that a model of `MODELS` takes; `num_taps` counts the identity."""
+    """The matrices that a model of `MODELS` takes; `num_taps` counts the identity, but for ``tgc_lstm``."""
     if model == "gru":
         return []
-    return walks(adjacency, num_taps) if model == "dcrnn" else [normalized(adjacency)]
+    if model == "tgc_lstm":
+        return [reached(adjacency, num_taps)]
+    return walks(adjacency, num_taps) if model in ("dcrnn", "res_rgnn") else [normalized(adjacency)]
 
 
 def glorot(key: Key, name: str, shape: tuple[int, ...], hidden_size: int) -> Array:
@@ -55,10 +65,12 @@ class Forecaster(nn.Module):
     What it predicts is the change from the last row that it saw.
 
     Attributes:
-        model: ``gru``, each node alone; ``tgcn`` (Zhao et al. 2019); ``dcrnn``, the encoder of Li et al. 2018 with
-            its diffusion convolution; ``graph_lstm``, an LSTM of graph filters (Seo et al. 2018). All share their
-            weights among the nodes.
-        num_taps: of the filters, the identity is the first; ``dcrnn`` has as many along both walks, ``tgcn`` none.
+        model: ``gru``, each node alone; ``tgcn`` (Zhao et al. 2019); ``dcrnn``, with the diffusion convolution of Li
+            et al. 2018, so that between it and ``tgcn`` lies the convolution alone; ``graph_lstm``, an LSTM of graph
+            filters (Seo et al. 2018); ``res_rgnn``, the gated residual of ``dcrnn``'s cell (Chen et al. 2019). They
+            share their weights among the nodes. ``tgc_lstm`` does not: its units are the nodes (Cui et al. 2019).
+        num_taps: of the filters, the identity is the first; ``dcrnn`` and ``res_rgnn`` have as many along both walks,
+            ``tgcn`` none, ``tgc_lstm`` a matrix for paths of up to 1, ..., `num_taps` edges.
     """
 
     model: str
@@ -72,16 +84,21 @@ class Forecaster(nn.Module):
 
         `shifts` are those of `shifts_of`.
         """
-        cell: Cell
-        given: dict[str, Any]
-        if self.model == "graph_lstm":
-            cell, given = graph_cell(LSTM, self.num_taps), {"shift": shifts[0]}
-        else:
-            own = () if self.model == "tgcn" else (None,)
-            cell, given = graph_gru_cho(len(own) + len(shifts)), {"shift": (*own, *shifts)}
-        params = cell_params(self, cell, xs.shape[-1], self.hidden_size, glorot)
-        carry, _ = unroll(cell, params._replace(**given), xs)
-        kernel = self.param("head", nn.initializers.glorot_uniform(), (self.hidden_size, self.horizon))
+        cell, shift = self._cell(shifts)
+        units = xs.shape[1] if self.model == "tgc_lstm" else self.hidden_size
+        params = cell_params(self, cell, xs.shape[-1], units, glorot)
+        carry, _ = unroll(cell, params._replace(shift=shift), xs)
+        kernel = self.param("head", nn.initializers.glorot_uniform(), (carry.h.shape[-1], self.horizon))
         bias = self.param("head_bias", nn.initializers.zeros, (self.horizon,))
         changes = jnp.moveaxis(carry.h @ kernel + bias, -1, 0)
         return xs[-1, ..., 0] + changes
+
+    def _cell(self, shifts: list[Array]) -> tuple[Cell, Any]:
+        """The cell, and its shift."""
+        if self.model == "graph_lstm":
+            return graph_cell(LSTM, self.num_taps), shifts[0]
+        if self.model == "tgc_lstm":
+            return tgc_lstm(self.num_taps), shifts[0]
+        all_shifts = tuple(shifts) if self.model == "tgcn" else (None, *shifts)
+        make = residual_graph_gru if self.model == "res_rgnn" else graph_gru_cho
+        return make(len(all_shifts)), all_shifts

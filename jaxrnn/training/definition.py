@@ -132,7 +132,7 @@ class Training(NamedTuple):
         batch_size: B.
         batch_axes: the axis along which a batch may be divided, a prefix of its pytree; None is for what all parts
             have. The axis of the memory is 0.
-        halves_pay: whether a core of a CPU is faster with one half of a batch after the other.
+        core_parts: parts of a batch that a core of a CPU takes one after the other, because it is faster so.
         loss_on_own_core: from the rows of a part of the batch, a loss that gives the same and is faster where a run has
             a core of a CPU for itself.
     """
@@ -156,5 +156,5 @@ class Training(NamedTuple):
     data: PyTree = ()
     batch_size: int = 1
     batch_axes: PyTree = 0
-    halves_pay: bool = False
+    core_parts: int = 1
     loss_on_own_core: Callable[[int], Loss] | None = None

@@ -17,7 +17,7 @@ from jaxrnn.training import processes
 from jaxrnn.training.definition import ConfigError, Training
 
 _DIVIDED_BATCH = 64
-"""Products of halves of a smaller batch gain nothing."""
+"""Of sequences: products of halves of a smaller batch gain nothing."""
 
 
 class Plan(NamedTuple):
@@ -76,7 +76,7 @@ def make_plan(training: Training, num_runs: int, runs_per_program: int = 0, data
     """The fastest way to place a training.
 
     Args:
-        training: its batch size, and what is said of halves and of cores.
+        training: its batch size, and what is said of parts and of cores.
         num_runs: how many runs there are.
         runs_per_program: 0 is the fastest choice: a run on each core of a CPU, all runs on an accelerator.
         data_devices: how many devices share the batch of a run; 0 for as many as would be idle.
@@ -94,8 +94,13 @@ def make_plan(training: Training, num_runs: int, runs_per_program: int = 0, data
         runs_per_program = min(num_runs, jax.device_count() // each) if is_cpu else num_runs
     has_own_core = is_cpu and runs_per_program * each <= jax.device_count()
     own_cores = has_own_core and training.batch_size >= _DIVIDED_BATCH
-    halves = 2 if own_cores and training.halves_pay and training.batch_size % 2 == 0 else 1
-    return Plan(runs_per_program, data_devices if data_devices > 1 else halves, data_devices, own_cores)
+    parts = training.core_parts if has_own_core and training.batch_size % training.core_parts == 0 else 1
+    return Plan(runs_per_program, data_devices if data_devices > 1 else parts, data_devices, own_cores)
+
+
+def halves(batch_size: int) -> int:
+    """The parts of a batch of sequences where halves of it stay in a core's cache: 2, or 1 if it is a small one."""
+    return 2 if batch_size >= _DIVIDED_BATCH else 1
 
 
 # --- Programs ---------------------------------------------------------------------------------------------------------

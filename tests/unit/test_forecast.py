@@ -9,10 +9,10 @@ import pytest
 
 from configs.forecast import Config
 from experiments.forecast import STUDY, baselines, build, errors, results, sample
-from jaxrnn.cells import torch_uniform
+from jaxrnn.cells import tgc_lstm, torch_uniform
 from jaxrnn.cells.graph_gru import graph_gru_cho
 from jaxrnn.data.files import DataError
-from jaxrnn.nn.forecasters import Forecaster, normalized, shifts_of, walks
+from jaxrnn.nn.forecasters import Forecaster, normalized, reached, shifts_of, walks
 from jaxrnn.recurrence import unroll
 from jaxrnn.rundir import archive, session
 from jaxrnn.rundir.directory import RunError
@@ -104,8 +104,34 @@ def test_the_cells_own_gradient_is_that_of_differences():
     np.testing.assert_allclose(along, slope, rtol=1e-6)
 
 
+def test_the_lstm_of_nodes_is_its_equation():
+    """A window after another, with the matrices of each gate as Cui et al. have them, ``[nodes, (K D + 1) nodes]``."""
+    num_nodes, num_taps, size = 4, 2, 2
+    rng, cell = np.random.default_rng(0), tgc_lstm(num_taps)
+    reach = (rng.random((num_taps, num_nodes, num_nodes)) < 0.6).astype(float)
+    xs = rng.standard_normal((3, num_nodes, 2, size))
+    with jax.enable_x64(True):
+        shapes = jax.eval_shape(lambda key: cell.init(key, size, num_nodes, torch_uniform), jax.random.key(0))
+        params = jax.tree.map(lambda leaf: rng.uniform(-1, 1, leaf.shape), shapes)
+        (last_h, last_c), ys = unroll(cell, jax.tree.map(jnp.asarray, params._replace(shift=reach)), jnp.asarray(xs))
+    assert ys.shape == (3, num_nodes, 2, 1)
+    w_x, w_h, b = (np.split(w.T, 4) for w in params[1:4])
+    for window in range(2):
+        h, c = np.zeros((2, num_nodes))
+        for t, x in enumerate(xs[:, :, window]):
+            near = np.concatenate([((tap * way) @ x).ravel() for tap, way in zip(params.taps, reach, strict=True)])
+            i, f, g, o = (w @ near + u @ h + b_gate for w, u, b_gate in zip(w_x, w_h, b, strict=True))
+            c = sigmoid(i) * np.tanh(g) + sigmoid(f) * ((params.w_n * reach[-1]) @ c)
+            h = sigmoid(o) * np.tanh(c)
+            np.testing.assert_allclose(ys[t, :, window, 0], h, atol=1e-12)
+        np.testing.assert_allclose(last_c[:, window, 0], c, atol=1e-12)
+        np.testing.assert_allclose(last_h[:, window, 0], h, atol=1e-12)
+
+
 def test_shifts_are_those_of_the_papers():
     adjacency = np.array([[0, 2, 0], [0, 0, 1], [1, 0, 0]], np.float32)
+    # From node 0 to 1, to 2, to 0: within an edge, from itself and from the one before it.
+    np.testing.assert_array_equal(reached(adjacency, 2), [[[1, 0, 1], [1, 1, 0], [0, 1, 1]], np.ones((3, 3))])
     shift = adjacency.T + np.eye(3)
     degrees = np.diag(shift.sum(1) ** -0.5)
     np.testing.assert_allclose(normalized(adjacency), degrees @ shift @ degrees, rtol=1e-6)
@@ -113,7 +139,7 @@ def test_shifts_are_those_of_the_papers():
     np.testing.assert_allclose(walks(adjacency, 3), [out, out @ out, into, into @ into], rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["tgcn", "dcrnn", "graph_lstm"])
+@pytest.mark.parametrize("name", ["tgcn", "dcrnn", "graph_lstm", "res_rgnn"])
 def test_relabelled_nodes_have_relabelled_forecasts(name):
     rng, order = np.random.default_rng(0), np.array([2, 0, 3, 1])
     adjacency, xs = rng.random((4, 4)).astype(np.float32), rng.standard_normal((3, 4, 2, 1)).astype(np.float32)
@@ -124,6 +150,13 @@ def test_relabelled_nodes_have_relabelled_forecasts(name):
     assert found.shape == (2, 4, 2)
     moved = apply(params, xs[:, order], shifts_of(name, adjacency[np.ix_(order, order)], 2))
     np.testing.assert_allclose(moved, found[:, order], atol=1e-6)
+
+
+def test_a_batch_is_divided_where_its_states_are_large():
+    numbers = {nodes: build.core_parts(Config(), nodes) for nodes in (20, 207, 100_000)}
+    assert numbers == {20: 1, 207: 8, 100_000: 32}  # 4 of 32 windows of 207 nodes with 64 units are 53 000 numbers.
+    assert build.core_parts(Config(batch_size=30), 207) == 2
+    assert build.core_parts(Config(model="graph_lstm"), 207) == 1
 
 
 # --- Baselines and errors ---------------------------------------------------------------------------------------------

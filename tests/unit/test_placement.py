@@ -119,9 +119,10 @@ def test_runs_share_the_devices_that_would_be_idle(runs, parts, data_devices, ex
     [
         ({}, 5, {}, Plan(2, 1, 0, False)),  # A run for each of two cores.
         ({"batch_size": 64}, 1, {}, Plan(1, 1, 0, True)),
-        ({"batch_size": 64, "halves_pay": True}, 5, {}, Plan(2, 2, 0, True)),
-        ({"batch_size": 65, "halves_pay": True}, 5, {}, Plan(2, 1, 0, True)),
-        ({"batch_size": 64, "halves_pay": True}, 5, {"runs_per_program": 3}, Plan(3, 1, 0, False)),
+        ({"batch_size": 64, "core_parts": 2}, 5, {}, Plan(2, 2, 0, True)),
+        ({"batch_size": 32, "core_parts": 4}, 5, {}, Plan(2, 4, 0, False)),
+        ({"batch_size": 65, "core_parts": 2}, 5, {}, Plan(2, 1, 0, True)),
+        ({"batch_size": 64, "core_parts": 2}, 5, {"runs_per_program": 3}, Plan(3, 1, 0, False)),
         ({"batch_size": 64}, 5, {"data_devices": 2}, Plan(1, 2, 2, True)),
     ],
 )
