@@ -15,6 +15,7 @@ from typing import Any
 from absl import flags
 
 import configs.forecast
+import configs.generate
 import configs.gradients
 import configs.grnn
 import configs.molecules
@@ -22,7 +23,7 @@ import configs.nodes
 import configs.palindrome
 import configs.paths
 import configs.text
-from experiments import _cli, forecast, gradients, grnn, molecules, nodes, palindrome, paths, text
+from experiments import _cli, forecast, generate, gradients, grnn, molecules, nodes, palindrome, paths, text
 from experiments.report import ARCHIVE, report
 from jaxrnn.rundir import session
 from jaxrnn.rundir.session import Hooks
@@ -63,6 +64,8 @@ def preset_runs(preset: str) -> Iterator[tuple[str, Study, Any]]:
     if importlib.util.find_spec(molecules.STUDY.needs):
         for model in ("fingerprint", "ridge"):
             yield f"molecules_{model}", molecules.STUDY, configs.molecules.Config(model=model, max_steps=999)
+        sizes = {"calls": 400, "batch_size": 40, "max_atoms": 12, "hidden_size": 16, "moves_per_step": 64}
+        yield "generate", generate.STUDY, configs.generate.Config(**sizes, eval_every=1, num_seeds=2)
 
 
 def reproduce() -> None:
