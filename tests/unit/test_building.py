@@ -102,9 +102,9 @@ def test_moves_are_drawn_by_their_chances_and_masked_ones_never():
 
 def test_chances_of_all_moves_sum_to_one(built):
     last = jax.tree.map(lambda x: x[:8], built.molecules)
+    chances = jax.jit(jax.vmap(lambda one, moves: building.untaught(building.before(one, moves)), (0, None)))
     for moves in (0, 2, 5):
-        molecules = jax.vmap(building.before, (0, None))(last, jnp.asarray(moves))
-        np.testing.assert_allclose(np.exp(jax.vmap(building.untaught)(molecules)).sum(1), 1, rtol=1e-5)
+        np.testing.assert_allclose(np.exp(chances(last, moves)).sum(1), 1, rtol=1e-5)
 
 
 # --- The policy -------------------------------------------------------------------------------------------------------
@@ -115,8 +115,15 @@ def test_graph_convolutions_are_those_of_a_dense_loop():
     molecule = building.start(np.array([0, 0, 1, 2], np.int8), _bonds([(0, 1, 2), (1, 2, 1), (2, 3, 1)]), 5)
     batch = jax.tree.map(lambda x: x[None], molecule)
     policy = molecule_policy.MoleculePolicy(4, 2)
-    params = policy.init(jax.random.key(1), batch)["params"]
-    _, state = policy.apply({"params": params}, batch, capture_intermediates=lambda module, _: module.name == "atoms")
+    params = jax.jit(policy.init)(jax.random.key(1), batch)["params"]
+    params["value"]["kernel"] = params["value"]["kernel"] + 1.0
+
+    @jax.jit
+    def apply(params):
+        is_shown = lambda module, _: module.name == "atoms"  # noqa: E731
+        return policy.apply({"params": params}, batch, capture_intermediates=is_shown)
+
+    (_, value), state = apply(params)
     h = np.asarray(state["intermediates"]["atoms"]["__call__"][0][0])[:4]
     for layer in range(2):
         made = []
@@ -126,10 +133,8 @@ def test_graph_convolutions_are_those_of_a_dense_loop():
         h = np.mean(made if layer else np.maximum(made, 0), 0)
     whole = np.concatenate([h.mean(0), h.sum(0) / 16, [4 / 16, 0]])
     read = np.maximum(whole @ params["judged"]["kernel"] + params["judged"]["bias"], 0)
-    params["value"]["kernel"] = params["value"]["kernel"] + 1.0
-    _, value = policy.apply({"params": params}, batch)
     np.testing.assert_allclose(value[0], read.sum(), rtol=1e-4)
-    found = np.asarray(molecule_policy.distances((batch.bonds > 0).astype(jnp.float32)))[0]
+    found = np.asarray(jax.jit(molecule_policy.distances)((batch.bonds > 0).astype(jnp.float32)))[0]
     assert found[0].tolist() == [0, 1, 2, 3, 7]
 
 
@@ -146,7 +151,7 @@ def _bonds(triples):
 def test_advantages_are_those_of_a_loop():
     rng = np.random.default_rng(0)
     rewards, values, lengths, trace = rng.normal(size=3), rng.normal(size=(3, 6)), np.array([6, 1, 4]), 0.9
-    found = np.asarray(advantages(*map(jnp.asarray, (rewards, values, lengths)), trace))
+    found = np.asarray(jax.jit(advantages)(*map(jnp.asarray, (rewards, values, lengths)), trace))
     expected = np.zeros((3, 6))
     for b, length in enumerate(lengths):
         for t in range(length):
@@ -160,10 +165,9 @@ def test_advantages_are_those_of_a_loop():
 def test_the_gradient_of_ppo_is_a_finite_difference(built):
     policy = molecule_policy.MoleculePolicy(3, 1)
     last = jax.tree.map(lambda x: x[:6], built.molecules)
-    molecules = jax.vmap(building.before)(last, jnp.arange(6))
+    molecules = jax.jit(jax.vmap(building.before))(last, jnp.arange(6))
     with jax.enable_x64(True):
-        params = policy.init(jax.random.key(0), molecules)["params"]
-        leaves, tree = jax.tree.flatten(params)
+        leaves, tree = jax.tree.flatten(jax.jit(policy.init)(jax.random.key(0), molecules)["params"])
         rng = np.random.default_rng(1)
         leaves = [jnp.asarray(0.3 * rng.normal(size=leaf.shape)) for leaf in leaves]
         moves = jnp.asarray(built.moves[np.arange(6), np.arange(6)])
@@ -174,8 +178,8 @@ def test_the_gradient_of_ppo_is_a_finite_difference(built):
             return policy.apply({"params": jax.tree.unflatten(tree, leaves)}, molecules)
 
         # Some moves are as likely as they were, some are so much more or less so that they are clipped.
-        own = jnp.take_along_axis(chances_of(leaves)[0], moves[:, None], 1)[:, 0]
-        taken = Taken(own - jnp.asarray([0.0, 0.5, -0.5, 0.5, -0.5, 0.05]), gains, gains)
+        own = np.asarray(chances_of(leaves)[0])[np.arange(6), moves]
+        taken = Taken(jnp.asarray(own - np.array([0.0, 0.5, -0.5, 0.5, -0.5, 0.05])), gains, gains)
 
         @jax.jit
         def loss(leaves):
@@ -215,6 +219,29 @@ def test_rdkit_takes_them_and_rewards_are_its_own(built):
     assert scores.score("C" * 38, "plogp") == pytest.approx(11.194, abs=1e-3)
 
 
+@pytest.mark.soak
+def test_a_million_random_moves_give_only_what_rdkit_takes():
+    pytest.importorskip("rdkit")
+    from jaxrnn.data import molecule_scores as scores
+
+    made, number, most, many = 0, 0, 38, 1000
+    begin = jax.tree.map(lambda x: jnp.stack([x] * many), building.methane(most))
+    policy = molecule_policy.MoleculePolicy(4, 1)  # Its first chances are those of drugs: the molecules are large.
+    params = jax.jit(policy.init)(jax.random.key(0), begin)
+    taught = jax.jit(lambda keys: molecule_policy.build(lambda m: policy.apply(params, m), begin, keys))
+    random = jax.jit(
+        lambda keys: molecule_policy.build(lambda m: (jax.vmap(building.untaught)(m), jnp.zeros(many)), begin, keys)
+    )
+    while made < 1_000_000:
+        number += 1
+        found = jax.tree.map(
+            np.asarray, (taught if number % 2 else random)(jax.random.split(jax.random.key(number), many))
+        )
+        for pair in zip(found.molecules.atoms, found.molecules.bonds, strict=True):
+            assert scores.parse(scores.smiles_of(*pair))  # An error if RDKit refuses it.
+        made += int(found.lengths.sum())
+
+
 def test_a_start_comes_back_as_it_was_and_what_no_move_makes_is_refused():
     pytest.importorskip("rdkit")
     from jaxrnn.data import molecule_scores as scores
@@ -229,7 +256,7 @@ def test_a_start_comes_back_as_it_was_and_what_no_move_makes_is_refused():
         "C[Si]": "Si",
         "C[O-]": "charge",
         "C.C": "more than one",
-        "c1cc": "",
+        "c1cc": "no SMILES",
         "C(C)(C)(C)(C)C": "valence",
     }.items():
         with pytest.raises(ValueError, match=said):
