@@ -16,6 +16,7 @@ from absl import flags
 
 import configs.forecast
 import configs.formal
+import configs.generate
 import configs.gradients
 import configs.grnn
 import configs.molecules
@@ -24,7 +25,20 @@ import configs.palindrome
 import configs.paths
 import configs.recommend
 import configs.text
-from experiments import _cli, forecast, formal, gradients, grnn, molecules, nodes, palindrome, paths, recommend, text
+from experiments import (
+    _cli,
+    forecast,
+    formal,
+    generate,
+    gradients,
+    grnn,
+    molecules,
+    nodes,
+    palindrome,
+    paths,
+    recommend,
+    text,
+)
 from experiments.report import ARCHIVE, report
 from jaxrnn.rundir import session
 from jaxrnn.rundir.session import Hooks
@@ -76,6 +90,8 @@ def preset_runs(preset: str) -> Iterator[tuple[str, Study, Any]]:
     if _is_installed("rdkit", "molecules, which RDKit reads"):
         for model in ("fingerprint", "ridge"):
             yield f"molecules_{model}", molecules.STUDY, configs.molecules.Config(model=model, max_steps=999)
+        sizes = {"calls": 400, "batch_size": 40, "max_atoms": 12, "hidden_size": 16, "moves_per_step": 64}
+        yield "generate", generate.STUDY, configs.generate.Config(**sizes, eval_every=1, num_seeds=2)
 
 
 def _is_installed(package: str, what: str) -> bool:

@@ -1,4 +1,4 @@
-"""Writes with a trained character model, forecasts on a graph, predicts for molecules, or recommends to users.
+"""Writes with a trained character model, forecasts on a graph, predicts for or builds molecules, or recommends.
 
 python -m experiments.sample --workdir=runs/grimm --prompt="Once upon"
 python -m experiments.sample --workdir=runs/grimm --prompt_file=chapter.txt --length=2000
@@ -14,6 +14,10 @@ python -m experiments.sample --workdir=runs/esol --smiles_file=FILE --json
 Runs of experiments.molecules predict together: the mean, and the standard deviation over them.
 
 python -m experiments.sample --workdir=runs/ranking --run=model=lightgcn --user=user3 --user=user7 --top_k=10 --json
+python -m experiments.sample --workdir=runs/qed --num=5 --seed=1
+python -m experiments.sample --workdir=runs/qed --start="c1ccccc1" --json
+
+Runs of experiments.generate build molecules, with --start from a given one; a line has SMILES and rewards.
 """
 
 import json
@@ -28,6 +32,7 @@ from configs.text import Config
 from experiments import _cli, molecules
 from experiments._cli import UsageError
 from experiments.forecast.sample import forecast_next
+from experiments.generate.sample import sample_molecules
 from experiments.recommend.build import TOP
 from experiments.recommend.lists import recommend
 from experiments.text import restore
@@ -35,6 +40,7 @@ from jaxrnn.data.files import expand, read_if_there
 from jaxrnn.data.text import UnknownCharactersError, decode, encode, read_as
 from jaxrnn.nn.generate import Choice, Greedy, Sampler
 from jaxrnn.nn.language import continuations, random_characters
+from jaxrnn.rundir.directory import read_config
 from jaxrnn.rundir.session import read_record
 
 
@@ -100,12 +106,30 @@ def write() -> None:
         _predict()
     elif flags.FLAGS.user:
         _recommend()
+    elif read_config(_cli.workdir()).get("study") == "generate":
+        _build()
     else:
         _write()
 
 
+def _build() -> None:
+    """A line for each molecule that a policy builds."""
+    values, start = flags.FLAGS, flags.FLAGS.start or "C"
+    try:
+        rows = sample_molecules(
+            _cli.workdir(), _cli.chosen_run(), _cli.chosen_step(), values.num, values.seed, start, bool(values.greedy)
+        )
+        for row in rows:
+            said = f"{row['smiles']}: qed {row['qed']:.3f}, plogp {row['plogp']:.2f}, {row['atoms']} atoms"
+            print(json.dumps(row) if values.json else said)
+    except ValueError as error:
+        raise UsageError(f"--start={start}: {error}") from error
+
+
 def _write() -> None:
     """The texts."""
+    if flags.FLAGS.start is not None and len(flags.FLAGS.start) != 1:
+        raise UsageError(f"--start={flags.FLAGS.start}: should be one character")
     choose, tau = _choice()
     config, model, params, characters, _ = restore(_cli.workdir(), _cli.chosen_run(), _cli.chosen_step())
     start_key, draw_key = jax.random.split(jax.random.key(flags.FLAGS.seed))
@@ -148,14 +172,14 @@ def _recommend() -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("workdir", None, "Directory of runs that can write or predict, or of imported weights.")
+    flags.DEFINE_string("workdir", None, "Directory of runs that write, predict or build, or of imported weights.")
     flags.DEFINE_string("signals", None, "CSV file whose last rows are read: forecasts what comes next, node by node.")
     flags.DEFINE_multi_string("smiles", None, "A molecule to predict for; may be given several times.")
     flags.DEFINE_string("smiles_file", None, "A file whose lines begin with the SMILES of a molecule to predict for.")
     flags.DEFINE_multi_string("user", None, "A user to recommend items to; may be given several times.")
     flags.DEFINE_multi_string("prompt", None, "Text to continue; may be given several times.")
-    flags.DEFINE_string("start", None, "The first character; by default the document separator, else drawn uniformly.")
-    flags.register_validator("start", lambda start: start is None or len(start) == 1, "should be one character")
+    start = "The first character; by default the document separator, else drawn uniformly; or the SMILES to go on from."
+    flags.DEFINE_string("start", None, start)
     flags.DEFINE_string(
         "prompt_file",
         None,
@@ -164,7 +188,7 @@ if __name__ == "__main__":
     )
     flags.mark_flags_as_mutual_exclusive(["prompt", "start", "prompt_file"])
     flags.DEFINE_integer("length", 120, "Characters of a text, its prompt included.", lower_bound=1)
-    flags.DEFINE_integer("num", 1, "Texts for each prompt.", lower_bound=1)
+    flags.DEFINE_integer("num", 1, "Texts for each prompt, or molecules.", lower_bound=1)
     flags.DEFINE_bool("greedy", None, "Always take the most likely character.")
     flags.DEFINE_float("tau", None, "Multiplies the logits, as in Soons (2020): larger is less random; 1 by default.")
     flags.DEFINE_float("temperature", None, "Divides the logits: 1 / tau.")
@@ -183,7 +207,7 @@ if __name__ == "__main__":
         flags.mark_flags_as_mutual_exclusive(["greedy", *others])
     flags.DEFINE_string("stop", None, "End a text before this string.")
     flags.DEFINE_bool("skip_unknown", False, "Drop characters of a prompt that the model does not know.")
-    flags.DEFINE_integer("seed", 0, "The texts are a function of it.")
+    flags.DEFINE_integer("seed", 0, "The texts, or the molecules, are a function of it.")
     _cli.define_chosen_run()
     _cli.define_step()
     _cli.define_data_dir()

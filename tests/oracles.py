@@ -20,19 +20,19 @@ NUM_TAPS = 3
 NUM_NODES = 5
 DEPTH = 3
 _STACK = cells.CELLS["stack_rnn"]
-cells.CELLS = cells.CELLS | {
+PLAIN_CELLS = cells.CELLS | {
     # With little room: what is pushed below is lost.
     "stack_rnn": dataclasses.replace(_STACK, start=lambda *given: _STACK.reach(_STACK.start(*given), DEPTH))
 }
 GRAPH_CELLS = {
-    **{f"graph_{name}": graph_cell(cells.CELLS[name], NUM_TAPS) for name in ("rnn", "lstm", "gers_peephole", "gru")},
+    **{f"graph_{name}": graph_cell(PLAIN_CELLS[name], NUM_TAPS) for name in ("rnn", "lstm", "gers_peephole", "gru")},
     "graph_gru_cho": graph_gru_cho(NUM_TAPS),
     "residual_graph_gru": residual_graph_gru(NUM_TAPS),
     **{f"gated_{kind}": gated_cell(kind, NUM_TAPS, NUM_NODES) for kind in KINDS},
 }
-CELLS = cells.CELLS | {name: GRAPH_CELLS[name] for name in ("graph_gru", "graph_gru_cho", "gated_edge")}
+CELLS = PLAIN_CELLS | {name: GRAPH_CELLS[name] for name in ("graph_gru", "graph_gru_cho", "gated_edge")}
 """Cells under the whole contract; the other cells on graphs are made of the same parts."""
-_ALL = cells.CELLS | GRAPH_CELLS
+_ALL = PLAIN_CELLS | GRAPH_CELLS
 
 
 class CellOracle(NamedTuple):

@@ -136,7 +136,7 @@ def best_and_worst(evidence: Evidence) -> list[Figure]:
         )
         caption = f"{title}: the molecules that are predicted best, above, and worst, below"
         try:
-            svg = _draw(drawn)
+            svg = draw(drawn)
         except DataError:  # Whoever only reads results may not have it.
             return []
         figures.append(Figure(f"molecules_drawn_{number}", svg, caption, "; ".join(map(": ".join, drawn))))
@@ -144,7 +144,8 @@ def best_and_worst(evidence: Evidence) -> list[Figure]:
 
 
 @functools.cache
-def _draw(shown: Sequence[tuple[str, str]]) -> str:
+def draw(shown: Sequence[tuple[str, str]]) -> str:
+    """SMILES with their legends, four in a row, as an SVG; a DataError where RDKit is not installed."""
     molecules.import_rdkit()
     from rdkit.Chem import Draw
 

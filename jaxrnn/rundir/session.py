@@ -235,7 +235,7 @@ def _prepare(
             for seed in seeds:
                 weights.of_seed(seed)
         runs = product(seeds, {**{field: [value] for field, value in values.items()}, **within})
-        plan = make_plan(training, len(runs), config.runs_per_program, config.data_devices)
+        plan = make_plan(training, len(runs), config.runs_per_program, getattr(config, "data_devices", 0))
         programs.append(Program(training, runs, plan, own.precision))
     return functools.partial(train_in, programs, hooks)
 

@@ -122,6 +122,11 @@ class Training(NamedTuple):
         max_steps: index of the last step: at most ``max_steps + 1`` updates, as in the code of Soons (2020).
         eval_every: steps between two evaluations, whose metrics are recorded.
         chunk_steps: steps in one call of the compiled program; a signal is answered between two calls.
+        request: ``request(params, memory, key, data) -> request``: what a run asks of the host, and
+        host: ``host(request, seed, step) -> (memory, {name of a .jsonl file: its new rows})``: a pure function of NumPy
+            arrays, for what no compiled program can do. It is asked before each step that is a multiple of
+            `chunk_steps`, and gives the run's memory for the steps from there on; the files are those of `callback`,
+            and their rows get its first columns.
         stop: the stop rule.
         stop_every: steps from one question to the stop rule to the next; `eval_every` by default.
         initial: ``initial(seed) -> params`` of NumPy arrays, from the host: what a run starts from instead of `init`.
@@ -147,6 +152,8 @@ class Training(NamedTuple):
     eval_every: int
     chunk_steps: int
     batches: Callable[[int, int], PyTree] | None = None
+    request: Callable[[PyTree, PyTree, Key, PyTree], PyTree] | None = None
+    host: Callable[[PyTree, int, int], tuple[PyTree, dict[str, list[dict[str, Any]]]]] | None = None
     stop: StopRule = never_stop()
     stop_every: int | None = None
     initial: Callable[[int], PyTree] | None = None

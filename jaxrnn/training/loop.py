@@ -4,7 +4,7 @@ import contextlib
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxrnn.arrays import Array, PyTree
 from jaxrnn.training import placement, processes, scheduler
+from jaxrnn.training.definition import Run
 from jaxrnn.training.ledger import Ledger, Program
 from jaxrnn.training.recording import METRICS, TIMING, Recorder, Snapshot
 from jaxrnn.training.scheduler import Places
@@ -218,6 +219,7 @@ class _Loop:
         is_first = ("chunk", size) not in self._programs
         started = time.perf_counter()
         before = processes.fetch(self.state.step)
+        host_seconds = self._ask_host(before.tolist()) if self.training.host else {}
         ends = [self._chunk_end(step) if name else 0 for name, step in zip(self.places, before.tolist(), strict=True)]
         if not before.any():  # The first step by itself: what it gives is seen as soon as there are programs.
             ends = [0] * size
@@ -230,13 +232,32 @@ class _Loop:
         self.recorder.append(METRICS, rows)
         steps = int((_next_step(status, step) - before).max())
         runs = sum(name is not None for name in self.places)
-        timing = {"runs": runs, "program": size, "steps": steps, "first": is_first, "seconds": seconds}
+        timing = {"runs": runs, "program": size, "steps": steps, "first": is_first, "seconds": seconds, **host_seconds}
         self.recorder.append(TIMING, [timing])
         self._steps = dict(zip(map(str, self.places), _next_step(status, step).tolist(), strict=True))
         self._call_back(status, step)
         self._conclude(status, step)
         names = sorted(evaluations.metrics, key=lambda name: name != "loss") if rows else []
         return {name: float(np.mean([row[name] for row in rows])) for name in names}
+
+    def _ask_host(self, steps: Sequence[int]) -> dict[str, float]:
+        """Gives the runs whose step is one to ask at what the host answers; returns the seconds that this took it."""
+        assert self.state is not None and self.training.host
+        asking = {i: name for i, name in enumerate(self.places) if name and steps[i] % self.training.chunk_steps == 0}
+        if not asking:
+            return {"host_seconds": 0.0}
+        size = len(self.places)
+        requests = processes.fetch(self._call("request", self.trainer.request, size, self.state))
+        memory = jax.tree.map(np.array, processes.fetch(self.state.memory))
+        started = time.perf_counter()
+        for i, name in asking.items():
+            run = self.runs[name]
+            answer, found = self.training.host(jax.tree.map(lambda x, i=i: x[i], requests), run.seed, steps[i])
+            for all_runs, own in zip(jax.tree.leaves(memory), jax.tree.leaves(answer), strict=True):
+                all_runs[i] = own
+            self._append_rows(run, steps[i], found)
+        self.state = self.state._replace(memory=self._place(memory, size))
+        return {"host_seconds": time.perf_counter() - started}
 
     def _batches(self, steps: Sequence[int]) -> PyTree:
         """The host's batches ``[S, chunk_steps + 1, ...]`` from each run's step on; a place without a run has some."""
@@ -256,9 +277,12 @@ class _Loop:
         return jax.tree.map(lambda *x: np.stack(x), *runs)
 
     def _chunk_end(self, step: int) -> int:
-        """The last step of a call that starts at `step`: a callback's, or the next multiple of `chunk_steps`."""
+        """The last step of a call that starts at `step`: a callback's, or the next multiple of `chunk_steps`.
+
+        Where the host is asked at such multiples, it is the step before.
+        """
         steps = self.training.chunk_steps
-        end = max(1, -(-step // steps)) * steps
+        end = (step // steps + 1) * steps - 1 if self.training.host else max(1, -(-step // steps)) * steps
         return next((s for s in range(step, end) if self.training.callback.when(s)), end)
 
     def _metrics(self, evaluations: Evaluations) -> Iterator[dict[str, Any]]:
@@ -279,15 +303,18 @@ class _Loop:
                 continue
             run, params = self.runs[name], placement.take(self.state, [i], 1).params
             found = callback.record(jax.tree.map(lambda x: x[0], params), run.seed, done, self._data(1, 1))
-            for file, rows in found.items():
-                assert file in callback.files  # Else a resumed training would repeat its lines.
-                self.recorder.append(file, [{**run.record(), "step": done, **row} for row in rows])
+            self._append_rows(run, done, found)
             if callback.save_params(done):
                 self.recorder.save_run(name, done, params)
             if callback.lowest:
                 file, column = callback.lowest
                 for row in found.get(file, []):
                     self.recorder.keep_lowest(name, done, params, row[column])
+
+    def _append_rows(self, run: Run, step: int, found: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+        for file, rows in found.items():
+            assert file in self.training.callback.files  # Else a resumed training would repeat its lines.
+            self.recorder.append(file, [{**run.record(), "step": step, **row} for row in rows])
 
     def _conclude(self, status: np.ndarray, step: np.ndarray) -> None:
         """Tests the runs that have ended, and lets others take their places."""

@@ -71,6 +71,7 @@ class Trainer(NamedTuple):
         chunk: ``chunk(data, state, end, batches) -> (state, Evaluations)``: at most `chunk_steps` steps and one more,
             for step 0, none after the step with the index `end`; a run that has ended passes through. The batches of
             these steps are stacked where the host has them, else there are none.
+        request: ``request(data, state) -> request``: what a run asks of the host, from the key of its step.
         test: ``test(data, state) -> {name: scalar or array}``.
         chosen: ``chosen(state) -> params``: the parameters by which a run that has ended is judged; also of stacked
             runs.
@@ -78,6 +79,7 @@ class Trainer(NamedTuple):
 
     init: Callable[[PyTree, Array, Mapping[str, Array], PyTree], TrainState]
     chunk: Callable[[PyTree, TrainState, Array, PyTree], tuple[TrainState, Evaluations]]
+    request: Callable[[PyTree, TrainState], PyTree]
     test: Callable[[PyTree, TrainState], dict[str, Array]]
     chosen: Callable[[TrainState], PyTree]
 
@@ -167,6 +169,10 @@ def make_trainer(training: Training, plan: Plan = ONE_RUN) -> Trainer:
         _, state, evaluations = jax.lax.while_loop(goes_on, body, (jnp.zeros((), jnp.int32), state, evaluations))
         return state, evaluations
 
+    def request(data: PyTree, state: TrainState) -> PyTree:
+        assert training.request
+        return training.request(state.params, state.memory, stream_key(state.seed, Stream.SAMPLE, state.step), data)
+
     def chosen(state: TrainState) -> PyTree:
         return stop.choose(state.rule_state, state.params)
 
@@ -174,7 +180,7 @@ def make_trainer(training: Training, plan: Plan = ONE_RUN) -> Trainer:
         tested = training.test(chosen(state), state.memory, state.seed, data)
         return {**stop.report(state.rule_state), **tested}
 
-    return Trainer(init, chunk, test, chosen)
+    return Trainer(init, chunk, request, test, chosen)
 
 
 def _of_parts(grad: Callable[..., Any], parts: int, batch_axes: PyTree) -> Callable[..., Any]:

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
@@ -17,6 +18,7 @@ from jaxrnn.rundir.directory import RunDirectory, RunError
 from jaxrnn.training.definition import Callback, product
 from jaxrnn.training.seeds import Stream, stream_key
 from jaxrnn.training.signals import Interrupted
+from jaxrnn.training.stop import never_stop
 
 RUNS = tiny.RUNS
 SOON, SLOW, NEVER, _, FAILED = RUNS
@@ -135,6 +137,50 @@ def test_the_best_weights_are_kept_through_any_kill(tmp_path, crash):
                 jaxrnn.load(path, run.name, step=18)
         # Two have ended and two are the best; those that were passed last may still be there.
         assert len(list((path / "checkpoints/finished").glob("[0-9]*"))) == 4
+
+
+def test_a_training_that_asks_the_host_goes_on_where_it_was(tmp_path):
+    """Every fourth step the host answers with a pull, which follows from request, seed and step."""
+    asked = []
+
+    def host(request, seed, step):
+        asked.append(step)
+        pull = np.float32(np.random.default_rng((seed, step)).normal() + request["w"])
+        return {"pull": pull}, {"callbacks.jsonl": [{"pull": float(pull)}]}
+
+    def loss(params, memory, noise, key, data):
+        return ((params["w"] - memory["pull"]) ** 2).mean(), ({}, memory)
+
+    given = {
+        "request": lambda params, memory, key, data: {"w": params["w"].mean() + memory["pull"]},
+        "host": host,
+        "loss": loss,
+        "start_memory": lambda seed, data: {"pull": jnp.zeros(())},
+        "test": lambda params, memory, seed, data: {"pull": memory["pull"]},
+        "stop": never_stop(),
+        "eval_every": 4,
+        "chunk_steps": 4,
+        "runs": [SLOW, NEVER, FAILED],
+        "runs_per_program": 2,
+    }
+    ended = train(tmp_path / "whole", **given)
+    assert sorted({*asked}) == list(range(0, 41, 4))
+    pulls = [row["pull"] for row in rows(tmp_path / "whole", "callbacks.jsonl", NEVER.name) if "pull" in row]
+    assert len(pulls) == 11
+    assert ended[1]["pull"] == pulls[-1]
+    losses = [row["loss"] for row in rows(tmp_path / "whole", run=NEVER.name)]
+    first = np.asarray(tiny.training().init(stream_key(NEVER.seed, Stream.INIT))["w"])
+    assert losses[0] == pytest.approx(np.mean((first - pulls[0]) ** 2), rel=1e-5)
+    calls = itertools.count()
+    while True:
+        asked.clear()
+        try:
+            train(tmp_path / "resumed", interrupted=lambda: next(calls) % 4 == 3, **given)
+            break
+        except Interrupted:
+            pass
+    assert min(asked) > 0
+    assert contents(tmp_path / "resumed") == contents(tmp_path / "whole")
 
 
 def test_results_are_there_while_others_are_in_training(tmp_path, monkeypatch):

@@ -1,0 +1,53 @@
+"""A graph policy that builds molecules towards a goal (You et al. 2018), by proximal policy optimisation.
+
+    python -m experiments.generate --config.reward=qed --config.calls=50000 --config.num_seeds=10 --workdir=runs/qed
+
+Expect a mean drug-likeness of the last 1000 molecules well above 0.7, where untaught moves get some 0.35.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from configs.base import SCHEMA, Bookkeeping, Count, Fraction, Growing, Rate, Seeds, make_get_config
+
+
+@dataclass(frozen=True, config=SCHEMA)
+class Config(Seeds):
+    """What is rewarded, how many molecules are scored, and the policy."""
+
+    reward: Literal["qed", "plogp"] = "qed"
+    """qed, drug-likeness; plogp, penalised logP: the partition between octanol and water, less the synthetic
+    accessibility and the excess of the largest ring over six atoms, in ZINC's deviations."""
+    calls: Annotated[Count, Growing()] = 50_000
+    """Molecules of the policy that are scored; as many are of each other way to find some."""
+    batch_size: Annotated[int, Field(ge=1, le=1000)] = 100
+    """Molecules that are built, and scored, at a time."""
+    max_atoms: Annotated[int, Field(ge=2, le=64)] = 38
+    """Heavy atoms for which there is room."""
+    hidden_size: Count = 32
+    """Features of an atom."""
+    num_layers: Count = 3
+    """Graph convolutions, the radius of what an atom sees."""
+    learning_rate: Rate = 5e-4
+    """Of Adam."""
+    steps_per_batch: Annotated[int, Field(ge=1, le=1000)] = 8
+    """Updates of the policy after each batch of molecules."""
+    moves_per_step: Count = 256
+    """Moves of an update, drawn from those of the batch."""
+    clip: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """How far an update may change the probability of a move, as a factor next to 1."""
+    entropy: Annotated[float, Field(ge=0)] = 0.01
+    """Weight of the policy's entropy, which keeps molecules different."""
+    trace: Fraction = 0.95
+    """Lambda of the advantages."""
+    eval_every: Count = 10
+    """Batches from one evaluation to the next."""
+    runs_per_program: Annotated[int, Field(ge=0), Bookkeeping()] = 0
+    """Runs that share a program; 0 is the fastest choice: one on each core of a CPU, all on an accelerator."""
+    init_from: str = ""
+    """Digest of the weights that runs start from; --init_from sets it."""
+
+
+get_config = make_get_config(Config())

@@ -1,0 +1,31 @@
+"""Figures of molecules that were searched for, from plain arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from numpy.typing import NDArray
+
+from jaxrnn.study.plots import GREY, STYLES, _band, _legend, _panels, _step_axis, _style_of
+
+if TYPE_CHECKING:
+    from jaxrnn.study.plots import Figure
+
+Seeds = tuple[Sequence[NDArray], Sequence[NDArray]]
+"""By seed, how many molecules had been scored, and a reward."""
+
+
+def rewards_against_scored(
+    panels: Mapping[str, Mapping[str, Seeds]], marks: Mapping[str, Mapping[str, float]]
+) -> Figure:
+    """Means over seeds with a band of one standard deviation, a line for each way; marks are levels in grey."""
+    figure, drawn = _panels([(title, (title, ways)) for title, ways in panels.items()], 5.4, 3.8)
+    for axes, (title, ways) in drawn:
+        for i, (name, (scored, values)) in enumerate(ways.items()):
+            _band(axes, scored, values, **_style_of(i), label=name)
+        for i, (name, level) in enumerate(marks.get(title, {}).items()):
+            axes.axhline(level, color=GREY, linestyle=STYLES[1 + i], linewidth=1.2, label=name)
+        _step_axis(axes, "scored molecules")
+        _legend(axes)
+    return figure
