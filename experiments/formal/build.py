@@ -19,6 +19,7 @@ from jaxrnn.nn import losses
 from jaxrnn.nn.sequence import SequenceClassifier
 from jaxrnn.recurrence import plan_phases
 from jaxrnn.training.definition import ConfigError, Loss, Training
+from jaxrnn.training.placement import halves
 from jaxrnn.training.seeds import Stream, stream_key
 from jaxrnn.training.stop import stop_when_loss_below
 
@@ -162,7 +163,7 @@ def build(config: Config, model: Any = None) -> Training:
         batch_size=config.batch_size,
         batch_axes=(1, 0) if has_one_answer else 1,
         # The masks of dropout are then those of any placement.
-        halves_pay=has_one_answer and not has_dropout,
+        core_parts=halves(config.batch_size) if has_one_answer and not has_dropout else 1,
         loss_on_own_core=loss_on_own_core if model is own and has_one_answer and not has_dropout else None,
     )
 
