@@ -83,7 +83,7 @@ def preset_runs(preset: str) -> Iterator[tuple[str, Study, Any]]:
     yield "grnn", grnn.STUDY, configs.grnn.Config(**small, max_steps=299, num_seeds=2)
     sizes = {"max_steps": 539, "hidden_size": 16}
     yield "forecast", forecast.STUDY, configs.forecast.Config(**sizes)
-    yield "recommend", recommend.STUDY, configs.recommend.Config(hidden_size=16, max_steps=399)
+    yield "recommend", recommend.STUDY, configs.recommend.Config(hidden_size=16, max_steps=249, num_seeds=2)
     yield "text", text.STUDY, configs.text.Config(max_steps=200)
     if _is_installed("sklearn", "digits, which come with scikit-learn"):
         yield "digits", nodes.STUDY, dataclasses.replace(configs.nodes.DIGITS, train_per_class=5)
