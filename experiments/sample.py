@@ -23,6 +23,7 @@ Runs of experiments.generate build molecules, with --start from a given one; a l
 import json
 import math
 import sys
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -41,7 +42,6 @@ from jaxrnn.data.text import UnknownCharactersError, decode, encode, read_as
 from jaxrnn.nn.generate import Choice, Greedy, Sampler
 from jaxrnn.nn.language import continuations, random_characters
 from jaxrnn.rundir.directory import read_config
-from jaxrnn.rundir.session import read_record
 
 
 def _choice() -> tuple[Choice, float | None]:
@@ -93,23 +93,20 @@ def _predict() -> None:
         if (raw := read_if_there(expand(file))) is None:
             raise UsageError(f"--smiles_file={file}: there is no such file")
         texts += [line.split()[0] for line in raw.decode(errors="replace").splitlines() if line.strip()]
-    read_record(path, "molecules")
     for row in molecules.predict(path, _cli.chosen_run() or "", texts):
         print(json.dumps(row) if flags.FLAGS.json else molecules.in_words(row))
 
 
-def write() -> None:
-    """Reads the flags, and does what they ask for."""
-    if flags.FLAGS.signals:
-        _forecast()
-    elif flags.FLAGS.smiles or flags.FLAGS.smiles_file:
-        _predict()
-    elif flags.FLAGS.user:
-        _recommend()
-    elif read_config(_cli.workdir()).get("study") == "generate":
-        _build()
-    else:
-        _write()
+def sample() -> None:
+    """Reads the flags, and does what the study of the directory does."""
+    study = read_config(_cli.workdir()).get("study")
+    do, wanted = _OF_STUDY.get(study, _OF_STUDY["text"])
+    for name, (_, needed) in _OF_STUDY.items():
+        if given := [flag for flag in needed if getattr(flags.FLAGS, flag) and flag not in wanted]:
+            raise UsageError(f"--{given[0]}: is for runs of {name}, and {flags.FLAGS.workdir} has runs of {study}")
+    if wanted and not any(getattr(flags.FLAGS, flag) for flag in wanted):
+        raise UsageError(f"{' or '.join(f'--{flag}=...' for flag in wanted)} is needed for runs of {study}")
+    do()
 
 
 def _build() -> None:
@@ -171,6 +168,15 @@ def _recommend() -> None:
         print(json.dumps(row) if values.json else f"{row['user']}: {shown}")
 
 
+_OF_STUDY: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
+    "text": (_write, ()),
+    "generate": (_build, ()),
+    "forecast": (_forecast, ("signals",)),
+    "molecules": (_predict, ("smiles", "smiles_file")),
+    "recommend": (_recommend, ("user",)),
+}
+"""By study, what is done, and the flags of which one is needed."""
+
 if __name__ == "__main__":
     flags.DEFINE_string("workdir", None, "Directory of runs that write, predict or build, or of imported weights.")
     flags.DEFINE_string("signals", None, "CSV file whose last rows are read: forecasts what comes next, node by node.")
@@ -214,4 +220,4 @@ if __name__ == "__main__":
     flags.DEFINE_bool(
         "json", False, "One object a line: prompt, text, tau (null: greedy) and seed; or what is predicted."
     )
-    _cli.run(write)
+    _cli.run(sample)

@@ -14,7 +14,7 @@ from jaxrnn.data.signals import read_signals
 from jaxrnn.nn.forecasters import shifts_of
 from jaxrnn.rundir.directory import RunError
 from jaxrnn.rundir.fields import make_config, saved_fields
-from jaxrnn.rundir.restore import load_all, load_run
+from jaxrnn.rundir.restore import load_setting
 from jaxrnn.rundir.session import read_record
 
 
@@ -27,16 +27,11 @@ def forecast_next(workdir: Path, runs: str | None, file: Path) -> list[dict[str,
         file: as in `read_signals`, with a column for each node of the graph, in any order.
 
     Raises:
-        RunError: the runs are of several settings, or their data have changed.
-        CheckpointError, DataError: as in `load_all` and `read_signals`, or the file has other nodes or too few rows.
+        RunError: as in `load_setting`, or the data have changed.
+        CheckpointError, DataError: as in `load_setting` and `read_signals`; or other nodes, or too few rows.
     """
     read_record(workdir, "forecast")
-    params = load_all(workdir, runs or "")
-    # A name is the seed, and then the setting.
-    settings = dict.fromkeys(name.partition(",")[2] for name in params)
-    if len(settings) > 1:
-        raise RunError(f"{workdir}: which setting? Give --run=SETTING; there are: {'; '.join(settings)}")
-    found = load_run(workdir, next(iter(params)))
+    found, params = load_setting(workdir, runs or "")
     config = make_config(Config, saved_fields(Config, vars(found.config)))
     problem = pose(config)
     if problem.signals.sha256 != found.data["sha256"]:

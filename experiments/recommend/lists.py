@@ -12,7 +12,7 @@ from configs.recommend import Config
 from experiments.recommend.build import arrays, build_model, pose, scores
 from jaxrnn.rundir.directory import RunError
 from jaxrnn.rundir.fields import make_config, saved_fields
-from jaxrnn.rundir.restore import load_all, load_run
+from jaxrnn.rundir.restore import load_setting
 from jaxrnn.rundir.session import read_record
 
 
@@ -28,16 +28,11 @@ def recommend(workdir: Path, runs: str | None, users: Sequence[str], top: int) -
         top: how many.
 
     Raises:
-        RunError: the runs are of several settings, their data have changed, or there is no such user.
-        CheckpointError, DataError: as in `load_all` and `jaxrnn.data.ratings.load`.
+        RunError: as in `load_setting`, the data have changed, or there is no such user.
+        CheckpointError, DataError: as in `load_setting` and `jaxrnn.data.ratings.load`.
     """
     read_record(workdir, "recommend")
-    params = load_all(workdir, runs or "")
-    # A name is the seed, and then the setting.
-    settings = dict.fromkeys(name.partition(",")[2] for name in params)
-    if len(settings) > 1:
-        raise RunError(f"{workdir}: which setting? Give --run=SETTING; there are: {'; '.join(settings)}")
-    found = load_run(workdir, next(iter(params)))
+    found, params = load_setting(workdir, runs or "")
     config = make_config(Config, saved_fields(Config, vars(found.config)))
     problem = pose(config)
     if problem.data.sha256 != found.data["sha256"]:

@@ -112,6 +112,20 @@ def load_all(workdir: str | Path, part: str = "") -> dict[str, Any]:
         return {name: one.params() for name, one in newest.items()}
 
 
+def load_setting(workdir: str | Path, part: str = "") -> tuple[Loaded, dict[str, Any]]:
+    """The first of all runs that have this part in their names, and by run the newest parameters; raises as `load`.
+
+    Raises:
+        RunError: also if the runs are of several settings.
+    """
+    params = load_all(workdir, part)
+    # A name is the seed, and then the setting.
+    settings = dict.fromkeys(name.partition(",")[2] for name in params)
+    if len(settings) > 1:
+        raise RunError(f"{workdir}: which setting? Give --run=SETTING; there are: {'; '.join(settings)}")
+    return load_run(workdir, next(iter(params))), params
+
+
 def _complete_fields(study: str | None, config: dict[str, Any]) -> dict[str, Any]:
     """The config's fields, with those that were added later if the study's config is at hand."""
     try:

@@ -59,7 +59,7 @@ def write(binary_flags, run, capsys):
         which = [] if run_seed is None else [f"--run_seed={run_seed}"]
         with flagsaver.flagsaver():
             flags.FLAGS(["sample", f"--workdir={workdir}", *which, *map(str, arguments)])
-            sample.write()
+            sample.sample()
         return capsys.readouterr().out
 
     return call
