@@ -30,7 +30,7 @@ class Config(Seeds):
     """Features of an atom."""
     num_layers: Count = 3
     """Graph convolutions, the radius of what an atom sees."""
-    learning_rate: Rate = 5e-4
+    learning_rate: Rate = 1e-3
     """Of Adam."""
     steps_per_batch: Annotated[int, Field(ge=1, le=1000)] = 8
     """Updates of the policy after each batch of molecules."""

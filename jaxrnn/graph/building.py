@@ -2,8 +2,8 @@
 
 A move adds an atom with a bond, adds a bond between two atoms that have none, or stops. Its number is 0 for the stop,
 then those of new atoms ``[n, K, 3]`` by neighbour, element and order of the bond, then those of bonds ``[n, n, 3]`` by
-both atoms, the first before the second, and order. What the valences forbid is masked. So is the stop of a molecule with
-fewer than `fewest_atoms`, as long as it has another move.
+both atoms, the first before the second, and order. What the valences forbid is masked. So is the stop of a molecule
+with fewer than `fewest_atoms`, as long as it has another move.
 """
 
 import math
