@@ -30,7 +30,7 @@ class Config(Seeds):
     """Features of an atom."""
     num_layers: Count = 3
     """Graph convolutions, the radius of what an atom sees."""
-    learning_rate: Rate = 5e-4
+    learning_rate: Rate = 1e-3
     """Of Adam."""
     steps_per_batch: Annotated[int, Field(ge=1, le=1000)] = 8
     """Updates of the policy after each batch of molecules."""
@@ -42,7 +42,7 @@ class Config(Seeds):
     """Weight of the policy's entropy, which keeps molecules different."""
     trace: Fraction = 0.95
     """Lambda of the advantages."""
-    eval_every: Count = 10
+    eval_batches: Count = 10
     """Batches from one evaluation to the next."""
     runs_per_program: Annotated[int, Field(ge=0), Bookkeeping()] = 0
     """Runs that share a program; 0 is the fastest choice: one on each core of a CPU, all on an accelerator."""

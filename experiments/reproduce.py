@@ -91,7 +91,7 @@ def preset_runs(preset: str) -> Iterator[tuple[str, Study, Any]]:
         for model in ("fingerprint", "ridge"):
             yield f"molecules_{model}", molecules.STUDY, configs.molecules.Config(model=model, max_steps=999)
         sizes = {"calls": 400, "batch_size": 40, "max_atoms": 12, "hidden_size": 16, "moves_per_step": 64}
-        yield "generate", generate.STUDY, configs.generate.Config(**sizes, eval_every=1, num_seeds=2)
+        yield "generate", generate.STUDY, configs.generate.Config(**sizes, eval_batches=1, num_seeds=2)
 
 
 def _is_installed(package: str, what: str) -> bool:

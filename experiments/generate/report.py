@@ -43,30 +43,35 @@ _KEYS = ("mean", "best", "unique", "new", "top")
 # --- What stands beside -----------------------------------------------------------------------------------------------
 
 
-def beside(arm: Arm) -> list[Arm]:
+def beside(arm: Arm, keys: Sequence[str] = _KEYS) -> list[Arm]:
     """The other ways to find molecules, with as many scored by the same runs; the chain needs one."""
     found = []
     for way, title in WAYS.items():
-        runs = [_run_of(way, title, run) for run in arm.runs if run.result and run.result.get("failed_at") is None]
-        runs = [run for run in runs if run.result]
+        ended = [run for run in arm.runs if run.result and run.result.get("failed_at") is None]
+        runs = [run for run in (_run_of(way, title, run, keys) for run in ended) if run.result]
         if runs:
-            some = runs[:1] if way == "chain" else runs
-            found.append(replace(arm, title=f"{arm.title}: {title}", runs=some, is_trained=False))
+            some, setting = runs[:1] if way == "chain" else runs, {**arm.setting, "way": title}
+            found.append(replace(arm, title=ARMS.name(setting), setting=setting, runs=some, is_trained=False))
     return found
 
 
-def _run_of(way: str, title: str, run: Run) -> Run:
+def _run_of(way: str, title: str, run: Run, keys: Sequence[str]) -> Run:
     """The run as if this way had been the policy; without a result where it was not there."""
     row: Mapping[str, Any] = run.result or {}
-    own = {f"policy_{key}": row[f"{way}_{key}"] for key in _KEYS if f"{way}_{key}" in row}
+    own = {f"policy_{key}": row[f"{way}_{key}"] for key in keys if f"{way}_{key}" in row}
     if way == "chain" and "chain" in run.data:
         own = {"policy_mean": None, "policy_best": run.data["chain"]}
     return replace(run, name=title, result=own or None)
 
 
 def baselines(arms: Sequence[Arm]) -> list[Arm]:
-    """What stands beside, where it stands beside one arm only: a sweep's page has it in its tables."""
-    return [one for arm in arms if arm.is_complete and len(arms) == 1 for one in beside(arm)]
+    """What stands beside the arms: it depends on seeds and numbers of molecules, and not on the policy."""
+    found: dict[str, Arm] = {}
+    for arm in (arm for arm in arms if arm.is_complete):
+        same = [arm.setting[name] for name in ("reward", "calls", "batch_size", "max_atoms")]
+        for one in beside(arm, ("mean", "best")):
+            found.setdefault(str([arm.source, arm.data, one.setting["way"], *same]), one)
+    return list(found.values())
 
 
 def _trained(arm: Arm) -> bool:
@@ -196,10 +201,11 @@ def _written(run: Run) -> list[Mapping[str, Any]]:
 
 ARMS = ArmScheme(
     Config,
-    ("reward",),
-    lambda setting: f"policy for {setting['reward']}",
-    problem=("reward",),
+    ("reward", "way"),
+    lambda setting: setting["reward"],
+    problem=("reward", "max_atoms"),
     paper=[QED, PLOGP],
+    normalize=lambda setting: {**setting, "way": "policy"},  # No field of the config: all arms in files are of it.
 )
 
 STUDY = Study(
@@ -243,7 +249,7 @@ STUDY = Study(
         "num_layers": 1,
         "steps_per_batch": 2,
         "moves_per_step": 8,
-        "eval_every": 1,
+        "eval_batches": 1,
         "num_seeds": 2,
     },
 )

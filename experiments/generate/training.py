@@ -180,7 +180,7 @@ def build_training(config: Config) -> Training:
         test=test,
         hyper={"learning_rate": config.learning_rate},
         max_steps=config.calls // size * config.steps_per_batch - 1,
-        eval_every=config.eval_every * config.steps_per_batch,
+        eval_every=config.eval_batches * config.steps_per_batch,
         chunk_steps=config.steps_per_batch,
         start_memory=start_memory,
         callback=Callback(files=(MOLECULES,)),

@@ -1,6 +1,7 @@
 """What RDKit says of molecules that were built: their SMILES, and rewards."""
 
 import functools
+import importlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,11 @@ REWARDS = ("qed", "plogp")
 """Drug-likeness (Bickerton et al. 2012), and the octanol-water partition less what is hard to make and large rings."""
 # Mean and deviation over ZINC of logP, of the negative synthetic accessibility, and of the negative excess of the
 # largest ring over six, as GCPN's environment has them.
-_ZINC = ((2.4570953396190123, 1.434324401111988), (-3.0525811293166134, 0.8335207024513095))
-_ZINC += ((-0.0485696876403053, 0.2860212110245455),)
+_ZINC = (
+    (2.4570953396190123, 1.434324401111988),
+    (-3.0525811293166134, 0.8335207024513095),
+    (-0.0485696876403053, 0.2860212110245455),
+)
 
 
 def smiles_of(atoms: np.ndarray, bonds: np.ndarray) -> str:
@@ -61,9 +65,7 @@ def _sascorer() -> Any:
     from rdkit import RDConfig
 
     sys.path.append(str(Path(RDConfig.RDContribDir, "SA_Score")))
-    import sascorer
-
-    return sascorer
+    return importlib.import_module("sascorer")
 
 
 def carbon_chain(reward: str, max_atoms: int) -> float:

@@ -31,9 +31,10 @@ def load() -> Zinc | None:
         DataError: the file is damaged, or RDKit is not installed.
     """
     data_dir = os.environ.get("JAXRNN_DATA_DIR")
-    for folder in [*([data_dir] if data_dir else []), cache_dir()]:
-        if (raw := read_if_there(Path(folder, PLACE))) is not None:
-            return _read(Path(folder, PLACE), raw)
+    folders = [*([Path(data_dir)] if data_dir else []), cache_dir()]
+    for folder in folders:
+        if (raw := read_if_there(folder / PLACE)) is not None:
+            return _read(folder / PLACE, raw)
     return None
 
 

@@ -2,8 +2,8 @@
 
 A move adds an atom with a bond, adds a bond between two atoms that have none, or stops. Its number is 0 for the stop,
 then those of new atoms ``[n, K, 3]`` by neighbour, element and order of the bond, then those of bonds ``[n, n, 3]`` by
-both atoms, the first before the second, and order. What the valences forbid is masked; so is a stop before
-`FEWEST_MOVES`, as long as there is another move.
+both atoms, the first before the second, and order. What the valences forbid is masked. So is the stop of a molecule
+with fewer than `fewest_atoms`, as long as it has another move.
 """
 
 import math
@@ -15,9 +15,6 @@ import numpy as np
 
 from jaxrnn.arrays import Array, Key
 from jaxrnn.data.molecule_scores import ELEMENTS, ORDERS, VALENCES
-
-FEWEST_MOVES = 20
-"""Before which one does not stop, as in GCPN."""
 
 
 class Building(NamedTuple):
@@ -68,9 +65,9 @@ def most_moves(max_atoms: int) -> int:
     return max_atoms + max_atoms // 4
 
 
-def number_of_moves(max_atoms: int) -> int:
-    """How many different moves have a number."""
-    return 1 + max_atoms * ORDERS * (len(ELEMENTS) + max_atoms)
+def fewest_atoms(max_atoms: int) -> int:
+    """With so many one may stop; GCPN has a fewest number of moves."""
+    return max_atoms // 3
 
 
 def free_valences(molecule: Building) -> Array:
@@ -89,7 +86,8 @@ def masks(molecule: Building) -> Masks:
     grow = can_take[:, None] & is_possible & (can_move & (molecule.atoms[-1] < 0))
     is_new = (molecule.bonds == 0) & (jnp.arange(size)[:, None] < jnp.arange(size)) & can_move
     close = can_take[:, None] & can_take[None] & is_new[..., None]
-    return Masks((molecule.moves >= FEWEST_MOVES) | ~(grow.any() | close.any()), grow, close)
+    is_large = (molecule.atoms >= 0).sum() >= fewest_atoms(size)
+    return Masks(is_large | ~(grow.any() | close.any()), grow, close)
 
 
 def apply(molecule: Building, move: Array) -> Building:

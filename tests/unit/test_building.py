@@ -88,7 +88,7 @@ def test_masks_have_the_moves_that_valences_and_room_allow_and_never_none(built)
             }
             assert {tuple(map(int, at)) for at in np.argwhere(found.grow)} == grow
             assert {tuple(map(int, at)) for at in np.argwhere(found.close)} == close
-            assert found.stop == (moves >= building.FEWEST_MOVES or not grow | close)
+            assert found.stop == (len(atoms) >= ROOM // 3 or not grow | close)
 
 
 def test_moves_are_drawn_by_their_chances_and_masked_ones_never():
