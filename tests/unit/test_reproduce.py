@@ -15,7 +15,7 @@ def test_presets_are_the_runs_of_the_paper(name, lengths, seeds, widths):
         if not study.needs:
             study.validate(config)
     others = [name for name, study, _ in found if study is not palindrome.STUDY and not study.needs]
-    assert others == ["gradients", "gcn_karate", "gat_karate", "paths", "grnn", "forecast", "text"]
+    assert others == ["gradients", "gcn_karate", "gat_karate", "paths", "formal", "grnn", "forecast", "text"]
     configs = [config for _, study, config in found if study is palindrome.STUDY]
     assert {(config.cell, config.digits) for config in configs} == {
         (c, n) for c in ("lstm", "peephole") for n in lengths
