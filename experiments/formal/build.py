@@ -135,10 +135,9 @@ def build(config: Config, model: Any = None) -> Training:
         lengths = np.array(tested_lengths(config), np.int32)
         if len(lengths):
             # One program for all: a length is data, the longest one gives the shapes.
+            longest = int(lengths.max())
             keys = jax.vmap(lambda i: stream_key(seed, Stream.EVAL, 1 + i))(np.arange(len(lengths)))
-            by_length = jax.lax.map(
-                lambda one: share_right(params, one[0], one[1], int(lengths.max())), (keys, lengths)
-            )
+            by_length = jax.lax.map(lambda one: share_right(params, one[0], one[1], longest), (keys, lengths))
             found |= {"lengths": jnp.asarray(lengths), "accuracy_by_length": by_length}
             is_beyond = lengths > config.digits
             if is_beyond.any():

@@ -27,14 +27,14 @@ def judged(model, params, inputs, labels_kb):
 @pytest.mark.parametrize(
     ("task", "fields"),
     [
-        ("baum_sweet", {"cell": "min_gru", "num_layers": 2, "layer_norm": True}),
-        ("random_combinations", {}),
+        ("baum_sweet", {"cell": "min_gru"}),
+        ("random_combinations", {"cell": "rnn", "num_layers": 2, "layer_norm": True}),
         ("reverse_string", {"cell": "rnn"}),
         ("adding", {"cell": "rnn", "bidirectional": True}),
     ],
 )
 def test_accuracies_by_length_are_those_of_each_sequence_alone(task, fields):
-    config = Config(task=task, digits=4, hidden_size=6, test_lengths=(1, 9, 4, 2), test_samples=10, **fields)
+    config = Config(task=task, digits=4, hidden_size=6, test_lengths=(1, 9, 3), test_samples=10, **fields)
     training, model = formal.build(config), formal.build_model(config)
     params = training.init(jax.random.key(0))
     found = jax.jit(training.test)(params, (), 5, ())
@@ -53,14 +53,14 @@ def test_accuracies_by_length_are_those_of_each_sequence_alone(task, fields):
 
 @pytest.mark.parametrize("task", ["duplicate_string", "adding", "parity"])
 def test_the_loss_is_the_mean_over_sequences_of_drawn_lengths(task):
-    config = Config(task=task, cell="gru", digits=5, shortest=1, hidden_size=6, batch_size=24)
+    config = Config(task=task, cell="rnn", digits=3, shortest=1, hidden_size=6, batch_size=24)
     training, model = formal.build(config), formal.build_model(config)
     params, key = training.init(jax.random.key(0)), jax.random.key(1)
     batch = training.sample(key, 0, ())
     loss, (metrics, _) = jax.jit(training.loss)(params, (), batch, key, ())
     inputs, labels_tb, weights_tb = map(np.asarray, batch)
     ends = len(weights_tb) - (weights_tb[::-1] > 0).argmax(axis=0)
-    assert {*ends} == {TASKS[task].input_length(n) for n in range(TASKS[task].min_length, 6)}
+    assert {*ends} == {TASKS[task].input_length(n) for n in range(TASKS[task].min_length, 4)}
     found = []
     for end in {*ends}:
         of = ends == end

@@ -10,7 +10,7 @@ import scipy.stats
 
 from jaxrnn.data.formal import TASKS
 
-LONGEST, NUM_SAMPLES = 22, 300
+LONGEST, NUM_SAMPLES = 22, 200
 
 
 def bits_of(tokens):

@@ -16,7 +16,7 @@ def test_presets_are_the_runs_of_the_paper(name, lengths, seeds, widths):
             study.validate(config)
     # Those that need a package are left out where it is not installed.
     others = [name for name, study, _ in found if study is not palindrome.STUDY and not study.needs]
-    usual = ["gradients", "gcn_karate", "gat_karate", "paths", "grnn", "forecast", "recommend", "text"]
+    usual = ["gradients", "gcn_karate", "gat_karate", "paths", "formal", "grnn", "forecast", "recommend", "text"]
     assert [name for name in others if name != "digits"] == usual
     configs = [config for _, study, config in found if study is palindrome.STUDY]
     assert {(config.cell, config.digits) for config in configs} == {
