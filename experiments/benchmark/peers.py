@@ -83,7 +83,7 @@ def version(package: str) -> str | None:
         return None
 
 
-def _torch() -> Any:
+def import_torch() -> Any:
     """PyTorch, with threads and precision set."""
     torch: Any = importlib.import_module("torch")
     torch.set_num_threads(num_cores())
@@ -96,7 +96,7 @@ def _device(torch: Any) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _variant(name: str, group: str, config: Any, flops: int, train: Callable[[], Any]) -> Variant:
+def eager_variant(name: str, group: str, config: Any, flops: int, train: Callable[[], Any]) -> Variant:
     """As many training steps as a chunk has, run eagerly; each returns a number on the device."""
 
     def step() -> None:
@@ -162,7 +162,7 @@ Each weight's name is a gate and a role: ``x [D, H]``, ``h [H, H]`` or ``b [H]``
 
 def torch_classifier(name: str, config: Config, flops: int) -> Variant:
     """The palindrome study's step, with batches drawn before; the layer is ``nn.LSTM``, or a loop by its name."""
-    torch, task, size = _torch(), TASKS[config.task], config.hidden_size
+    torch, task, size = import_torch(), TASKS[config.task], config.hidden_size
     ours, (names, loop) = formal.build_model(config), LOOPS[config.cell]
     width = ours.embedding_size
     if name == TORCH_LOOP:
@@ -183,12 +183,12 @@ def torch_classifier(name: str, config: Config, flops: int) -> Variant:
         tokens_tb, labels_b = next(batches)
         return torch.nn.functional.cross_entropy(model["head"](last_hidden(model["embedding"](tokens_tb))), labels_b)
 
-    return _variant(name, config.cell, config, flops, _trainer(torch, config, model, loss))
+    return eager_variant(name, config.cell, config, flops, _trainer(torch, config, model, loss))
 
 
 def torch_layer(name: str, xs: Any, hidden_size: int, flops: int, work: str = GRADIENT) -> Variant:
     """``nn.LSTM``, ``nn.GRU`` or ``nn.RNN`` on dense inputs ``[T, B, D]``, and its work as in `layer_variant`."""
-    torch = _torch()
+    torch = import_torch()
     layer = getattr(torch.nn, name.upper())(xs.shape[-1], hidden_size).to(_device(torch))
     inputs = torch.tensor(xs, device=_device(torch), requires_grad=work == GRADIENT)
     optimizer = torch.optim.SGD(layer.parameters(), lr=1e-3)
@@ -236,7 +236,7 @@ def torch_continuations(torch: Any, model: Any, start_b: Any, length: int) -> An
 
 def torch_text(config: configs.text.Config, tokens: np.ndarray, num_characters: int, flops: int) -> Variant:
     """The character LSTM's step, with windows at random offsets; bfloat16 is PyTorch's autocast."""
-    torch = _torch()
+    torch = import_torch()
     is_low = config.compute_dtype == "bfloat16"
     model = torch_char_lm(torch, config, num_characters)
     corpus, window = _tensors(torch, tokens, np.arange(config.seq_length + 1)[:, None])
@@ -248,7 +248,7 @@ def torch_text(config: configs.text.Config, tokens: np.ndarray, num_characters: 
             logits_tbv, _ = torch_logits(model, drawn[:-1])
         return torch.nn.functional.cross_entropy(logits_tbv.float().flatten(0, 1), drawn[1:].flatten())
 
-    return _variant(
+    return eager_variant(
         TORCH_LSTM + (", bfloat16" if is_low else ""), config.cell, config, flops, _trainer(torch, config, model, loss)
     )
 
@@ -257,7 +257,7 @@ def torch_sampling(
     config: configs.text.Config, num_characters: int, batch_size: int, length: int, flops: int
 ) -> Variant:
     """Texts of the character LSTM."""
-    torch = _torch()
+    torch = import_torch()
     model = torch_char_lm(torch, config, num_characters)
     (start_b,) = _tensors(torch, np.zeros(batch_size))
 
@@ -294,7 +294,7 @@ def torch_node_logits(torch: Any, config: configs.nodes.Config, model: Any, x: A
 
 def torch_nodes(config: configs.nodes.Config, task: NodeTask, flops: int) -> Variant:
     """The node classification study's epoch, with dense features; unlike ours, its GAT drops no projected features."""
-    torch = _torch()
+    torch = import_torch()
     device, cross_entropy = _device(torch), torch.nn.functional.cross_entropy
     x = torch.tensor(row_normalize(task.features).toarray(), dtype=torch.float32, device=device)
     ends, labels = _tensors(torch, np.stack(task.edges), task.labels)
@@ -316,4 +316,4 @@ def torch_nodes(config: configs.nodes.Config, task: NodeTask, flops: int) -> Var
             right = logits.argmax(-1) == labels[validation]
             return cross_entropy(logits, labels[validation]) + right.float().mean()
 
-    return _variant(PYG, config.model, config, flops, epoch)
+    return eager_variant(PYG, config.model, config, flops, epoch)

@@ -15,6 +15,7 @@ from experiments import formal, nodes, text
 from experiments.benchmark import peers
 from experiments.benchmark.grid import grid
 from experiments.benchmark.harness import ENDLESS, OURS, PRECISION, Comparison, Variant, compile_timed, training_variant
+from experiments.benchmark.molecules import molecules
 from experiments.benchmark.scan import scan
 from jaxrnn.cells import CELLS, ProductCell
 from jaxrnn.data import nodes as node_data
@@ -224,6 +225,7 @@ SUITES: dict[str, Callable[[], Iterator[Comparison]]] = {
     "sampling": sampling,
     "seeds": seeds,
     "graphs": graphs,
+    "molecules": molecules,
     "scan": scan,
     "grid": grid,
 }
