@@ -97,7 +97,7 @@ def torch_device(torch: Any) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _variant(name: str, group: str, config: Any, flops: int, train: Callable[[], Any]) -> Variant:
+def eager_variant(name: str, group: str, config: Any, flops: int, train: Callable[[], Any]) -> Variant:
     """As many training steps as a chunk has, run eagerly; each returns a number on the device."""
 
     def step() -> None:
@@ -184,7 +184,7 @@ def torch_classifier(name: str, config: Config, flops: int) -> Variant:
         tokens_tb, labels_b = next(batches)
         return torch.nn.functional.cross_entropy(model["head"](last_hidden(model["embedding"](tokens_tb))), labels_b)
 
-    return _variant(name, config.cell, config, flops, _trainer(torch, config, model, loss))
+    return eager_variant(name, config.cell, config, flops, _trainer(torch, config, model, loss))
 
 
 def torch_layer(name: str, xs: Any, hidden_size: int, flops: int, work: str = GRADIENT) -> Variant:
@@ -249,7 +249,7 @@ def torch_text(config: configs.text.Config, tokens: np.ndarray, num_characters: 
             logits_tbv, _ = torch_logits(model, drawn[:-1])
         return torch.nn.functional.cross_entropy(logits_tbv.float().flatten(0, 1), drawn[1:].flatten())
 
-    return _variant(
+    return eager_variant(
         TORCH_LSTM + (", bfloat16" if is_low else ""), config.cell, config, flops, _trainer(torch, config, model, loss)
     )
 
@@ -317,4 +317,4 @@ def torch_nodes(config: configs.nodes.Config, task: NodeTask, flops: int) -> Var
             right = logits.argmax(-1) == labels[validation]
             return cross_entropy(logits, labels[validation]) + right.float().mean()
 
-    return _variant(PYG, config.model, config, flops, epoch)
+    return eager_variant(PYG, config.model, config, flops, epoch)

@@ -16,6 +16,7 @@ from experiments.benchmark import peers
 from experiments.benchmark.graph_recurrent import graph_recurrent
 from experiments.benchmark.grid import cells, grid
 from experiments.benchmark.harness import ENDLESS, OURS, PRECISION, Comparison, Variant, compile_timed, training_variant
+from experiments.benchmark.molecules import molecules
 from experiments.benchmark.scan import scan
 from jaxrnn.cells import CELLS, ProductCell
 from jaxrnn.data import nodes as node_data
@@ -226,6 +227,7 @@ SUITES: dict[str, Callable[[], Iterator[Comparison]]] = {
     "sampling": sampling,
     "seeds": seeds,
     "graphs": graphs,
+    "molecules": molecules,
     "scan": scan,
     "grid": grid,
     "cells": cells,

@@ -97,6 +97,8 @@ _SIZE: Any = {"within": (0, inf), "paired": True, "is_better": "smaller"}
 rmse = Mean("test RMSE", result("test_rmse"), ".3f", deviation=True, **_SIZE)
 mae = Mean("test MAE", result("test_mae"), ".3f", **_SIZE)
 rmsd = Mean("test RMSD", result("test_rmsd", optional=True), ".3f", **_SIZE)
+# What hyperparameters are chosen by.
+validation = Mean("validation RMSE", result("validation_rmse", optional=True), ".3f", **_SIZE)
 
 
 def _mean_square(run: Any) -> float | None:
@@ -181,6 +183,10 @@ def _published(arm: Arm) -> str:
     return f"{PUBLISHED[key]:.2f}" if is_papers and key in PUBLISHED else NONE
 
 
+def _is_property(arm: Arm) -> bool:
+    return bool(arm.setting["task"] == "property")
+
+
 PICTURES = (_errors_by_path, pictures.predicted_against_measured, pictures.best_and_worst)
 ARMS = ArmScheme(
     Config,
@@ -202,7 +208,7 @@ STUDY = Study(
     finish=finish,
     choices={"model": [name for names in MODELS.values() for name in names]},
     arms=ARMS,
-    quantities=[rmse, mae, rmsd],
+    quantities=[rmse, mae, rmsd, validation],
     metrics=("loss", "validation_rmse", "validation_mae"),
     claims=[
         Claim(
@@ -256,7 +262,12 @@ STUDY = Study(
     ),
     sections={
         "Errors": [
-            ArmTable("Errors in the target's unit", [rmse.cells, mae.cells, rmsd.cells]),
+            ArmTable("Errors in the target's unit", [rmse.cells, mae.cells, validation.cells], _is_property),
+            ArmTable(
+                "Errors of distances, and after alignment (RMSD), in Å",
+                [rmse.cells, mae.cells, rmsd.cells],
+                lambda arm: not _is_property(arm),
+            ),
             Differences(rmse, PAPER),
         ],
         "Figures": [

@@ -159,16 +159,17 @@ def _one_problem(study: Study, evidence: Evidence, problem: str, group: Sequence
         arms[title if title not in arms else f"{title} ({code(arm.paths[0].name)})"] = arm
     shared = [n for n in study.arms.differences(settings[0]) if n not in {*varies, *study.arms.named}]
     about = with_values("Your arms", settings[0], dict.fromkeys([*study.arms.problem, *shared]))
+    # While others are in training, those runs that end first are no fair sample of all.
+    complete = {title: arm for title, arm in arms.items() if arm.is_complete}
+    known = study.known_quantities(list(complete.values()))
     rows = []
     for title, arm in arms.items():
         has = [name for name in varies if arm.is_trained or name in study.arms.named]
         cells = {**{name: str(arm.setting[name]) for name in has}, "seeds": arm.count}
-        # While others are in training, those runs that end first are no fair sample of all.
-        for quantity in study.quantities if arm.is_complete else ():
+        for quantity in known if arm.is_complete else ():
             cells |= quantity.cells(arm)
         rows.append((title, arm, cells))
     blocks: list[Block] = [evidence.table(f"{about}; brackets are 95 % intervals over seeds", rows)]
-    complete = {title: arm for title, arm in arms.items() if arm.is_complete}
     primary = next(iter(study.quantities), None)
     if primary and len(complete) > 1:
         if not any(reference in title for title in complete):

@@ -193,6 +193,10 @@ class Study:
                     check_one_of(name, one, [*choices])
         self.check(config)
 
+    def known_quantities(self, arms: Sequence[Arm]) -> list[Quantity]:
+        """The quantities that any of these arms has: not every setting has all."""
+        return [one for one in self.quantities if any(one.brief(arm) != NONE for arm in arms)]
+
 
 def read_evidence(
     study: Study, directories: Sequence[tuple[Directory, Source]], cite: Callable[[Sequence[Path]], str]

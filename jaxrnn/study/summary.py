@@ -28,8 +28,7 @@ def summarize(study: Study, path: Path) -> list[str]:
         problems.setdefault(with_values("", arm.setting, study.arms.problem), []).append(arm)
     lines = [remark for _, remark in evidence.found.remarks]
     for problem, arms in problems.items():
-        # Not every setting has all quantities.
-        known = [one for one in study.quantities if any(one.brief(arm) != NONE for arm in arms)]
+        known = study.known_quantities(arms)
         trained = [arm for arm in arms if arm.is_trained]
         if len(trained) == 1:
             (arm,) = trained

@@ -9,16 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import configs.molecules
 import configs.nodes
 import configs.text
 from configs.formal import Config
 from experiments import _cli, nodes, text
 from experiments.benchmark import __main__ as binary
-from experiments.benchmark import graph_recurrent, grid, peers, scan, speed, suites, tables
+from experiments.benchmark import graph_recurrent, grid, molecules, peers, scan, speed, suites, tables
 from experiments.benchmark.harness import Comparison, Variant, large_product, measure, training_variant
 from experiments.torch_weights import import_weights
 from jaxrnn.cells import CELLS, LSTMParams, PeepholeParams, graph_cell, graph_gru_cho
 from jaxrnn.data import nodes as node_data
+from jaxrnn.graph import molecules as graph
 from jaxrnn.nn.generate import Greedy, generate
 from jaxrnn.recurrence import unroll
 from jaxrnn.rundir.directory import RunError
@@ -28,6 +30,9 @@ TINY = Config(digits=1, batch_size=2, hidden_size=3, chunk_steps=2)
 TINY_TEXT = configs.text.Config(embedding_size=3, hidden_size=4, seq_length=5, batch_size=2, chunk_steps=2)
 # H=4, V=7: [4, 16] three times (two layers' carries, the second's input) and the head.
 TINY_PRODUCTS = 3 * 4 * 16 + 4 * 7
+TINY_FINGERPRINT = configs.molecules.Config(
+    hidden_size=5, num_layers=2, fingerprint_size=4, batch_size=20, chunk_steps=2
+)
 KARATE = configs.nodes.Config()
 
 
@@ -280,6 +285,17 @@ def test_the_graph_suite():
     check_suite(comparison, rows, [gcn, gcn, gat, gat])
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_suite_of_molecules():
+    pytest.importorskip("rdkit")
+    (comparison,) = molecules.molecules(TINY_FINGERPRINT)
+    atoms = molecules.properties.load(TINY_FINGERPRINT).molecules.sizes.mean()
+    # Layers of 5 and a fingerprint of 4 (three times), of 62 features of an atom and 6 of bonds.
+    first, further, head = 62 * 4 + (2 * 62 + 6) * 5, 2 * 5 * 4 + (2 * 5 + 6) * 5, 4 * 100 + 100
+    flops = int(2 * 20 * (atoms * (2 * first + 3 * further) + 3 * head))
+    check_suite(comparison, [("fingerprint", name) for name in ("jaxrnn", peers.PYG, molecules.AT_HAND)], 3 * [flops])
+
+
 # --- Peers ------------------------------------------------------------------------------------------------------------
 
 
@@ -357,6 +373,33 @@ def test_the_node_classifiers_in_pytorch_geometric_are_the_same_models(config):
         logits = peers.torch_node_logits(torch, config, theirs, x, ends)
     expected, _ = model.apply({"params": params}, adjacency, features)
     np.testing.assert_allclose(logits.numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_fingerprint_in_pytorch_geometric_is_the_same_network():
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("torch_geometric")
+    pytest.importorskip("rdkit")
+    loader = pytest.importorskip("torch_geometric.loader")
+    config, properties = TINY_FINGERPRINT, molecules.properties
+    found = properties.load(config)
+    packed, scale = properties.pack(config, found.molecules), {"mean": 0.0, "deviation": 1.0}
+    model = properties.build_model(config, scale)
+    batch = graph.make_batch(packed, graph.plan_sizes(packed, 20, is_safe=True), jnp.arange(20))
+    params = jax.jit(model.init)(jax.random.key(0), batch)["params"]
+    expected, _ = jax.jit(lambda params: model.apply({"params": params}, batch, train=True, mutable=["running"]))(
+        params
+    )
+    theirs = molecules.torch_fingerprint(torch, properties.usual(config), 62)
+    for name, layer in theirs.items():
+        ours = (params["head"] if name in ("hidden_0", "output") else params)[name]
+        layer.weight.data = torch.tensor(np.asarray(ours["kernel"]).T)
+        if "bias" in ours:
+            layer.bias.data = torch.tensor(np.asarray(ours["bias"]))
+    graphs = molecules.torch_graphs(torch, found)[:20]
+    with torch.no_grad():
+        predicted = molecules.torch_predictions(torch, theirs, next(iter(loader.DataLoader(graphs, 20))))
+    np.testing.assert_allclose(predicted.numpy(), expected, rtol=1e-4, atol=1e-4)
 
 
 # --- Tables and the binary --------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from configs.palindrome import Config
 from experiments import formal, report
 from jaxrnn.rundir.read import read_directories
 from jaxrnn.study import plots
+from jaxrnn.study.quantities import Mean
 from jaxrnn.study.report import make_sections
 
 CURVE = [(0, {"loss": 1.0, "accuracy": 0.5}), (60, {"loss": 0.1, "accuracy": 0.9})]
@@ -186,6 +187,15 @@ def test_a_study_without_quantities_and_problems_shows_its_arms_and_curves(two_a
     arms, *figures = yours.blocks
     assert arms.caption == "Your arms; brackets are 95 % intervals over seeds"
     assert (len(arms.rows), [figure.name for figure in figures]) == (2, ["curves_palindrome_"])
+
+
+def test_a_quantity_that_no_arm_has_is_no_column(two_arms):
+    quantities = (*formal.STUDY.quantities, Mean("absent", lambda run: None))
+    study = dataclasses.replace(formal.STUDY, name="palindrome", quantities=quantities)
+    found = [(directory, "own") for directory in read_directories(two_arms / "runs")]
+    ((yours,), *_) = (section.blocks for section in make_sections([study], found))
+    columns = next(block for block in yours.blocks if not isinstance(block, str)).columns
+    assert ("median" in columns, "absent" in columns) == (True, False)
 
 
 def test_one_run_is_a_page(tmp_path):
