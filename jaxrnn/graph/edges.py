@@ -46,7 +46,8 @@ def build(
             raise ValueError(f"an edge ends at {end[~is_node][0]}; nodes are the integers from 0 to {num_nodes - 1}")
     codes = np.ravel_multi_index(ends, shape)
     if weights is None:
-        codes = np.unique(codes)
+        codes = np.sort(codes, axis=None)  # Much faster than `np.unique` where there are millions.
+        codes = codes[np.diff(codes, prepend=-1) > 0]
         weights = np.ones(codes.size)
     weights = np.asarray(weights, float)
     if weights.shape != codes.shape:
