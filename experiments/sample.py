@@ -99,7 +99,7 @@ def _predict() -> None:
 
 def sample() -> None:
     """Reads the flags, and does what the study of the directory does."""
-    study = read_config(_cli.workdir()).get("study")
+    study = str(read_config(_cli.workdir()).get("study"))
     do, wanted = _OF_STUDY.get(study, _OF_STUDY["text"])
     for name, (_, needed) in _OF_STUDY.items():
         if given := [flag for flag in needed if getattr(flags.FLAGS, flag) and flag not in wanted]:
