@@ -134,7 +134,7 @@ def _task(arrays: Mapping[str, Any]) -> NodeTask:
         labels=labels,
         num_classes=num_classes,
         split=_split(arrays, labels),
-        weights=None if (weights == 1).all() else largest_weights(edges, ends, weights, num_nodes),
+        weights=None if (weights == 1).all() else largest_weights(ends, weights, num_nodes),
     )
 
 

@@ -91,8 +91,10 @@ def test_a_cell_in_every_dtype(name, of_params, x64):
         assert_dtypes(of_tokens, params, shapes(table, of_inputs))
 
 
+# Of the relu's, only sums: the gradient of a single input jumps where rounding moves a number across zero.
 @pytest.mark.parametrize(
-    ("name", "has_tokens"), [*((name, False) for name in CELLS), ("gru_cho", True), ("lstm", True), ("min_gru", True)]
+    ("name", "has_tokens"),
+    [*((name, name == "relu_rnn") for name in CELLS), ("gru_cho", True), ("lstm", True), ("min_gru", True)],
 )
 def test_a_cells_gradient_is_summed_over_many_steps_and_rows(name, has_tokens):
     rng, rows = np.random.default_rng(0), 2 if name in oracles.GRAPH_CELLS else 32
