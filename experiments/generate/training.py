@@ -52,6 +52,8 @@ class Climbers(NamedTuple):
 class Memory(NamedTuple):
     """What a batch of molecules leaves to the updates after it, and to the next; of W ways to find molecules.
 
+    Arrays are JAX's, and NumPy's where the host has them.
+
     Attributes:
         episodes: of the policy.
         random: of untaught moves.
@@ -67,12 +69,12 @@ class Memory(NamedTuple):
     episodes: Episodes
     random: Building
     climbers: Climbers
-    scored: Array
-    rewards: Array
-    digests: Array
-    is_new: Array
-    best: Array
-    best_digests: Array
+    scored: Any
+    rewards: Any
+    digests: Any
+    is_new: Any
+    best: Any
+    best_digests: Any
 
 
 def ways() -> tuple[str, ...]:
@@ -155,7 +157,7 @@ def build_training(config: Config) -> Training:
         """Of each way, the mean of the last molecules and the best so far."""
         is_there = jnp.isfinite(memory.rewards)
         means = jax.vmap(mean)(memory.rewards, is_there)
-        found = {}
+        found: dict[str, Array] = {}
         for i, name in enumerate(names):
             found |= {f"{name}_mean": means[i], f"{name}_best": memory.best[i, 0]}
         return found
