@@ -165,7 +165,7 @@ def _curves(evidence: Evidence) -> list[Figure]:
                     values = [curve.metrics[f"{way}_{what}"] for curve in curves]
                     panels.setdefault(shown, {})[name] = (scored, values)
         marks = {f"GCPN, {PUBLISHED[arm.setting['reward']]:g}": PUBLISHED[arm.setting["reward"]]}
-        if arm.setting["reward"] == "plogp" and "chain" in arm.data:
+        if "chain" in arm.data:
             marks[f"chain of carbon, {_chain(arm):.2f}"] = _chain(arm)
         plot = molecule_plots.rewards_against_scored(panels, {"best reward so far": marks})
         seeds = "1 seed" if len(curves) == 1 else f"{len(curves)} seeds: mean and one standard deviation"

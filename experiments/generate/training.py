@@ -13,6 +13,7 @@ import optax
 from configs.generate import Config
 from jaxrnn.arrays import Array, Key, PyTree
 from jaxrnn.data import molecule_scores, zinc
+from jaxrnn.data.molecules import import_rdkit
 from jaxrnn.graph import building
 from jaxrnn.graph.building import Building
 from jaxrnn.nn.losses import mean
@@ -83,10 +84,11 @@ def ways() -> tuple[str, ...]:
 
 
 def describe(config: Config) -> dict[str, Any]:
-    """What ``config.json`` keeps of the data: ZINC's digest, and the reward of a chain of carbon."""
+    """What ``config.json`` keeps of the data: ZINC's digest, and for plogp the reward of a chain of carbon."""
+    import_rdkit()  # Before anything else asks for it.
     found = zinc.load()
-    chain = molecule_scores.carbon_chain(config.reward, config.max_atoms)
-    return {"zinc": found.sha256 if found else None, "chain": chain}
+    chain = {"chain": molecule_scores.score("C" * config.max_atoms, "plogp")} if config.reward == "plogp" else {}
+    return {"zinc": found.sha256 if found else None, **chain}
 
 
 def check(config: Config) -> None:
