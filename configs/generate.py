@@ -20,6 +20,8 @@ class Config(Seeds):
     reward: Literal["qed", "plogp"] = "qed"
     """qed, drug-likeness; plogp, penalised logP: the partition between octanol and water, less the synthetic
     accessibility and the excess of the largest ring over six atoms, in ZINC's deviations."""
+    model: str = "policy"
+    """policy; what stands beside it on the page has other names, and comes by itself."""
     calls: Annotated[Count, Growing()] = 50_000
     """Molecules of the policy that are scored; as many are of each other way to find some."""
     batch_size: Annotated[int, Field(ge=1, le=1000)] = 100

@@ -50,7 +50,7 @@ def beside(arm: Arm, keys: Sequence[str] = _KEYS) -> list[Arm]:
         ended = [run for run in arm.runs if run.result and run.result.get("failed_at") is None]
         runs = [run for run in (_run_of(way, title, run, keys) for run in ended) if run.result]
         if runs:
-            some, setting = runs[:1] if way == "chain" else runs, {**arm.setting, "way": title}
+            some, setting = runs[:1] if way == "chain" else runs, {**arm.setting, "model": title}
             found.append(replace(arm, title=ARMS.name(setting), setting=setting, runs=some, is_trained=False))
     return found
 
@@ -70,7 +70,7 @@ def baselines(arms: Sequence[Arm]) -> list[Arm]:
     for arm in (arm for arm in arms if arm.is_complete):
         same = [arm.setting[name] for name in ("reward", "calls", "batch_size", "max_atoms")]
         for one in beside(arm, ("mean", "best")):
-            found.setdefault(str([arm.source, arm.data, one.setting["way"], *same]), one)
+            found.setdefault(str([arm.source, arm.data, one.setting["model"], *same]), one)
     return list(found.values())
 
 
@@ -165,7 +165,7 @@ def _curves(evidence: Evidence) -> list[Figure]:
                     values = [curve.metrics[f"{way}_{what}"] for curve in curves]
                     panels.setdefault(shown, {})[name] = (scored, values)
         marks = {f"GCPN, {PUBLISHED[arm.setting['reward']]:g}": PUBLISHED[arm.setting["reward"]]}
-        if arm.setting["reward"] == "plogp" and "chain" in arm.data:
+        if "chain" in arm.data:
             marks[f"chain of carbon, {_chain(arm):.2f}"] = _chain(arm)
         plot = molecule_plots.rewards_against_scored(panels, {"best reward so far": marks})
         seeds = "1 seed" if len(curves) == 1 else f"{len(curves)} seeds: mean and one standard deviation"
@@ -201,11 +201,10 @@ def _written(run: Run) -> list[Mapping[str, Any]]:
 
 ARMS = ArmScheme(
     Config,
-    ("reward", "way"),
-    lambda setting: setting["reward"],
+    ("reward", "model"),
+    lambda setting: f"{setting['model']} for {setting['reward']}",
     problem=("reward", "max_atoms"),
     paper=[QED, PLOGP],
-    normalize=lambda setting: {**setting, "way": "policy"},  # No field of the config: all arms in files are of it.
 )
 
 STUDY = Study(
@@ -215,6 +214,7 @@ STUDY = Study(
     build=training.build_training,
     model=training.build_model,
     check=training.check,
+    choices={"model": ["policy"]},
     data=training.describe,
     arms=ARMS,
     quantities=[mean, best, unique, new],

@@ -13,6 +13,7 @@ import optax
 from configs.generate import Config
 from jaxrnn.arrays import Array, Key, PyTree
 from jaxrnn.data import molecule_scores, zinc
+from jaxrnn.data.molecules import import_rdkit
 from jaxrnn.graph import building
 from jaxrnn.graph.building import Building
 from jaxrnn.nn.losses import mean
@@ -52,6 +53,8 @@ class Climbers(NamedTuple):
 class Memory(NamedTuple):
     """What a batch of molecules leaves to the updates after it, and to the next; of W ways to find molecules.
 
+    Arrays are JAX's, and NumPy's where the host has them.
+
     Attributes:
         episodes: of the policy.
         random: of untaught moves.
@@ -67,12 +70,12 @@ class Memory(NamedTuple):
     episodes: Episodes
     random: Building
     climbers: Climbers
-    scored: Array
-    rewards: Array
-    digests: Array
-    is_new: Array
-    best: Array
-    best_digests: Array
+    scored: Any
+    rewards: Any
+    digests: Any
+    is_new: Any
+    best: Any
+    best_digests: Any
 
 
 def ways() -> tuple[str, ...]:
@@ -81,10 +84,11 @@ def ways() -> tuple[str, ...]:
 
 
 def describe(config: Config) -> dict[str, Any]:
-    """What ``config.json`` keeps of the data: ZINC's digest, and the reward of a chain of carbon."""
+    """What ``config.json`` keeps of the data: ZINC's digest, and for plogp the reward of a chain of carbon."""
+    import_rdkit()  # Before anything else asks for it.
     found = zinc.load()
-    chain = molecule_scores.carbon_chain(config.reward, config.max_atoms)
-    return {"zinc": found.sha256 if found else None, "chain": chain}
+    chain = {"chain": molecule_scores.score("C" * config.max_atoms, "plogp")} if config.reward == "plogp" else {}
+    return {"zinc": found.sha256 if found else None, **chain}
 
 
 def check(config: Config) -> None:
@@ -155,7 +159,7 @@ def build_training(config: Config) -> Training:
         """Of each way, the mean of the last molecules and the best so far."""
         is_there = jnp.isfinite(memory.rewards)
         means = jax.vmap(mean)(memory.rewards, is_there)
-        found = {}
+        found: dict[str, Array] = {}
         for i, name in enumerate(names):
             found |= {f"{name}_mean": means[i], f"{name}_best": memory.best[i, 0]}
         return found

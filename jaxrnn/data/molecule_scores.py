@@ -68,11 +68,6 @@ def _sascorer() -> Any:
     return importlib.import_module("sascorer")
 
 
-def carbon_chain(reward: str, max_atoms: int) -> float:
-    """The reward of as many carbon atoms in a row as have room."""
-    return score("C" * max_atoms, reward)
-
-
 def read_start(smiles: str, max_atoms: int) -> tuple[np.ndarray, np.ndarray]:
     """Elements ``[a]`` and orders of bonds ``[a, a]`` of a molecule to go on from, as `smiles_of` takes them.
 

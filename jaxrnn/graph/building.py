@@ -143,8 +143,8 @@ def log_probs(kinds: Array, grow: Array, close: Array, allowed: Masks) -> Array:
 def untaught(molecule: Building) -> Array:
     """The `log_probs` of who has learned nothing."""
     allowed = masks(molecule)
-    zeros = [jnp.zeros(mask.shape) for mask in allowed[1:]]
-    return log_probs(jnp.asarray(KIND_LOGITS), *zeros, allowed)
+    grow, close = (jnp.zeros(mask.shape) for mask in allowed[1:])
+    return log_probs(jnp.asarray(KIND_LOGITS), grow, close, allowed)
 
 
 def draw(key: Key, log_probs_m: Array) -> Array:

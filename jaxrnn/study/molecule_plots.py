@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from numpy.typing import NDArray
 
-from jaxrnn.study.plots import GREY, STYLES, _band, _legend, _panels, _step_axis, _style_of
+from jaxrnn.study.plots import GREY, STYLES, _band, _panels, _step_axis, _style_of
 
 if TYPE_CHECKING:
     from jaxrnn.study.plots import Figure
@@ -27,5 +27,7 @@ def rewards_against_scored(
         for i, (name, level) in enumerate(marks.get(title, {}).items()):
             axes.axhline(level, color=GREY, linestyle=STYLES[1 + i], linewidth=1.2, label=name)
         _step_axis(axes, "scored molecules")
-        _legend(axes)
+    # One legend for all panels, which have the same ways; the last one has the marks too.
+    lines = drawn[-1][0].get_legend_handles_labels()
+    figure.legend(*lines, frameon=False, fontsize="small", loc="outside upper left", ncols=4)
     return figure
