@@ -25,7 +25,10 @@ PLAIN_CELLS = cells.CELLS | {
     "stack_rnn": dataclasses.replace(_STACK, start=lambda *given: _STACK.reach(_STACK.start(*given), DEPTH))
 }
 GRAPH_CELLS = {
-    **{f"graph_{name}": graph_cell(PLAIN_CELLS[name], NUM_TAPS) for name in ("rnn", "lstm", "gers_peephole", "gru")},
+    **{
+        f"graph_{name}": graph_cell(PLAIN_CELLS[name], NUM_TAPS)
+        for name in ("rnn", "lstm", "slstm", "gers_peephole", "gru")
+    },
     "graph_gru_cho": graph_gru_cho(NUM_TAPS),
     "residual_graph_gru": residual_graph_gru(NUM_TAPS),
     **{f"gated_{kind}": gated_cell(kind, NUM_TAPS, NUM_NODES) for kind in KINDS},
@@ -238,6 +241,7 @@ CELL_ORACLES = {
     "stack_rnn": CellOracle(stack_rnn, lambda D, H: H * (D + H + 1) + 8 * H + H * (8 + 3)),
     "graph_rnn": CellOracle(on_nodes(rnn), lambda D, H: H * (NUM_TAPS * (D + H) + 1)),
     "graph_lstm": CellOracle(on_nodes(lstm), lambda D, H: 4 * H * (NUM_TAPS * (D + H) + 1)),
+    "graph_slstm": CellOracle(on_nodes(slstm), lambda D, H: 4 * H * (NUM_TAPS * (D + H) + 1)),
     "graph_gers_peephole": CellOracle(on_nodes(gers_peephole), lambda D, H: 4 * H * (NUM_TAPS * (D + H) + 1) + 3 * H),
     "graph_gru": CellOracle(on_nodes(gru), lambda D, H: 3 * H * (NUM_TAPS * (D + H) + 1) + H),
     "graph_gru_cho": CellOracle(on_nodes(gru_cho), lambda D, H: 3 * H * (NUM_TAPS * (D + H) + 1)),
@@ -328,7 +332,7 @@ def draw_carry(rng, name, *shape):
     start = _ALL[name].initial_carry(shape[-1], shape[:-1])
     carry = jax.tree.map(lambda field: draw(rng, *field.shape), start)
     carry = jax.tree.map(lambda x, like: x + 1j * draw(rng, *x.shape) if np.iscomplexobj(like) else x, carry, start)
-    return carry._replace(n=1 + np.abs(carry.n)) if name == "slstm" else carry  # A normaliser is a positive sum.
+    return carry._replace(n=1 + np.abs(carry.n)) if "n" in carry._fields else carry  # A normaliser is a positive sum.
 
 
 def assert_close(actual, expected, tolerance):

@@ -14,11 +14,12 @@ from experiments.benchmark import peers
 from experiments.benchmark.harness import OURS, STEP, Comparison, Variant, layer_variant
 from jaxrnn.arrays import Array, PyTree
 from jaxrnn.cells import CELLS, Cell, ProductCell, gated_cell, graph_cell, graph_gru_cho, torch_uniform
+from jaxrnn.cells.gated import Kind
 from jaxrnn.recurrence import unroll
 
 TGCN, TGCN_TORCH = "PyTorch Geometric Temporal TGCN2", "PyTorch, T-GCN as its authors wrote it"
 GRNN_TORCH = "PyTorch, loop over t"
-GATES = ("time", "node", "edge")
+GATES: tuple[Kind, ...] = ("time", "node", "edge")
 
 
 class Sizes(NamedTuple):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,13 @@ from jaxrnn.training.seeds import PRNG
 
 
 def sample_molecules(
-    workdir: Path, run: str | None, step: int | None, num: int, seed: int, begin: str = "C", is_greedy: bool = False
+    workdir: Path,
+    run: str | None,
+    step: int | Literal["best"] | None,
+    num: int,
+    seed: int,
+    begin: str = "C",
+    is_greedy: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Builds `num` molecules, each with its SMILES, its rewards and its number of atoms; the first of any `num` agree.
 

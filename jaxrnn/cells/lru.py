@@ -28,9 +28,12 @@ class LRUParams(NamedTuple):
 
 
 class LRUCarry(NamedTuple):
-    """What is read from the state, ``h [*batch, H]``, and the state ``c [*batch, H]``, which is complex."""
+    """What is read from the state, ``h [*batch, H]``, and the state ``c [*batch, H]``, which is complex.
 
-    h: Array
+    Of coefficients, there is no ``h``.
+    """
+
+    h: Array | None
     c: Array
 
 

@@ -1,6 +1,5 @@
 """The stack RNN: a network that pushes on a stack, and pops from it, by degrees (Joulin and Mikolov 2015)."""
 
-import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -60,8 +59,6 @@ def _reach(start: StackCarry, num_steps: int) -> StackCarry:
     return start._replace(s=start.s[..., : max(num_steps, 1), :])
 
 
-# Else its gradient would keep the stack three times, once for each action.
-@functools.partial(jax.checkpoint, prevent_cse=False)
 def _act(s: Array, value: Array, push: Array, pop: Array, keep: Array) -> Array:
     """The stack after the three actions by their degrees ``[*batch, 1]``; the value is ``[*batch, 8]``."""
     pushed = jnp.concatenate([value[..., None, :], s[..., :-1, :]], axis=-2)
@@ -77,7 +74,9 @@ def _advance(params: StackParams, carry: StackCarry, z: Array) -> tuple[StackCar
     """
     h = jax.nn.sigmoid(z + carry.h @ params.w_h + carry.s[..., 0, :] @ params.w_s)
     push, pop, none = jnp.split(jax.nn.softmax(h @ params.w_a), 3, axis=-1)
-    s = _act(carry.s, jax.nn.sigmoid(h @ params.w_v), push, pop, none)
+    # Else its gradient would keep the stack three times, once for each action.
+    act = jax.checkpoint(_act, prevent_cse=False)
+    s = act(carry.s, jax.nn.sigmoid(h @ params.w_v), push, pop, none)
     return StackCarry(h, s), h, {"push": push, "pop": pop}
 
 

@@ -143,7 +143,8 @@ def unroll_linear(
         carries = follow(*of_steps(cell.coefficients(params, values)), first, start)
     else:
         values = of_steps(values)
-        carries = follow(*cell.coefficients(params, values), cell.recurring(first), cell.recurring(start))
+        a, b = cell.coefficients(params, values)
+        carries = follow(a, b, cell.recurring(first), cell.recurring(start))
         h = cell.readout(params, carries, values).astype(first.h.dtype)
         # What is read at a step forgets what was read before, but stays where steps are masked.
         carries = carries._replace(h=h if mask is None else follow(jnp.zeros_like(h), h, first.h, start.h))
