@@ -140,7 +140,8 @@ def unroll_linear(
         return jax.tree.map(functools.partial(linear_scan, reverse=reverse, method=cell.scan), a, b, first)
 
     if cell.readout is None:
-        carries = follow(*of_steps(cell.coefficients(params, values)), first, start)
+        a, b = of_steps(cell.coefficients(params, values))
+        carries = follow(a, b, first, start)
     else:
         values = of_steps(values)
         a, b = cell.coefficients(params, values)
