@@ -2,7 +2,7 @@
 
     python -m experiments.generate --config.reward=qed --config.calls=50000 --config.num_seeds=10 --workdir=runs/qed
 
-Expect a mean drug-likeness of the last 1000 molecules well above 0.7, where untaught moves get some 0.35.
+Expect a mean drug-likeness of the last 1000 molecules above 0.7, where untaught moves get some 0.32.
 """
 
 from typing import Annotated, Literal
@@ -32,7 +32,7 @@ class Config(Seeds):
     """Features of an atom."""
     num_layers: Count = 3
     """Graph convolutions, the radius of what an atom sees."""
-    learning_rate: Rate = 1e-3
+    learning_rate: Rate = 5e-4
     """Of Adam."""
     steps_per_batch: Annotated[int, Field(ge=1, le=1000)] = 8
     """Updates of the policy after each batch of molecules."""

@@ -90,7 +90,7 @@ def preset_runs(preset: str) -> Iterator[tuple[str, Study, Any]]:
     if _is_installed("rdkit", "molecules, which RDKit reads"):
         for model in ("fingerprint", "ridge"):
             yield f"molecules_{model}", molecules.STUDY, configs.molecules.Config(model=model, max_steps=999)
-        sizes = {"calls": 400, "batch_size": 40, "max_atoms": 12, "hidden_size": 16, "moves_per_step": 64}
+        sizes = {"calls": 200, "batch_size": 40, "max_atoms": 12, "hidden_size": 16, "moves_per_step": 64}
         yield "generate", generate.STUDY, configs.generate.Config(**sizes, eval_batches=1, num_seeds=2)
 
 
