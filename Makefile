@@ -31,7 +31,8 @@ parity: setup  ## adds PyTorch, and compares with it
 
 soak: setup  ## faults and made-up input in full, half an hour; EXTRAS=molecules,torch for their files too
 	$(BIN)/python -m pytest -m 'soak or not soak' --hypothesis-profile=soak tests/system tests/unit/test_fuzz.py \
-	  tests/unit/test_damaged_files.py tests/unit/test_resuming.py tests/unit/test_checkpoint.py
+	  tests/unit/test_damaged_files.py tests/unit/test_resuming.py tests/unit/test_checkpoint.py \
+	  tests/unit/test_building.py
 
 bench: setup  ## speed, side by side with Flax and, where it is installed, PyTorch
 	$(BIN)/python -m experiments.benchmark
