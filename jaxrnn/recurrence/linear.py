@@ -140,10 +140,12 @@ def unroll_linear(
         return jax.tree.map(functools.partial(linear_scan, reverse=reverse, method=cell.scan), a, b, first)
 
     if cell.readout is None:
-        carries = follow(*of_steps(cell.coefficients(params, values)), first, start)
+        a, b = of_steps(cell.coefficients(params, values))
+        carries = follow(a, b, first, start)
     else:
         values = of_steps(values)
-        carries = follow(*cell.coefficients(params, values), cell.recurring(first), cell.recurring(start))
+        a, b = cell.coefficients(params, values)
+        carries = follow(a, b, cell.recurring(first), cell.recurring(start))
         h = cell.readout(params, carries, values).astype(first.h.dtype)
         # What is read at a step forgets what was read before, but stays where steps are masked.
         carries = carries._replace(h=h if mask is None else follow(jnp.zeros_like(h), h, first.h, start.h))

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +57,8 @@ def last_carry(cell: Cell, params: PyTree, tokens_tb: Array, *, embedding: Array
         return unroll(cell, params, tokens_tb, embedding=embedding)[0]
 
     def in_phases(params: PyTree, embedding: Array, tokens_tb: Array) -> PyTree:
-        carry, begin = None, 0
+        carry: Any = None
+        begin = 0
         # The phases together are one sequence.
         within = dataclasses.replace(cell, start=lambda *given: cell.reach(cell.start(*given), length))
         for rows, end in phases:
