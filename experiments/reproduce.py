@@ -75,7 +75,7 @@ def preset_runs(preset: str) -> Iterator[tuple[str, Study, Any]]:
         "digits": 10,
         "test_lengths": (*range(1, 21), 30, 40),
         "hidden_size": 32,
-        "max_steps": 1999,
+        "max_steps": 999,
         "num_seeds": 2,
     }
     yield "formal", formal.STUDY, dataclasses.replace(configs.formal.LENGTHS, cell="rnn", **sizes)
