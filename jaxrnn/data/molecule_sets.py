@@ -90,7 +90,12 @@ def load(name: str, smiles: str = "", target: str = "", max_atoms: int = 0) -> P
     known = KNOWN.get(name, Known(name, smiles or "smiles", target, target))
     path, raw = read_file(known.place)
     texts, numbers, lines = _columns(path, raw, known) if path.suffix != ".npz" else _arrays(path, raw, known)
-    found, refused = molecules.read(texts, lines, max_atoms)
+    if not texts:
+        raise DataError(f"{path}: has no molecule")
+    try:
+        found, refused = molecules.read(texts, lines, max_atoms)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
     number_of = dict(zip(lines, numbers, strict=True))
     targets = np.array([number_of[line] for line in found.lines.tolist()]) * known.factor
     return PropertySet(found, targets, known.unit, refused, hashlib.sha256(raw).hexdigest())

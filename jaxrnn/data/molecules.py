@@ -124,8 +124,7 @@ def read(smiles: Sequence[str], lines: Sequence[int], max_atoms: int = 0) -> tup
     found = found._replace(lines=np.array(lines, np.int32)[found.lines])
     left_out.sort()
     if not len(found.smiles):
-        first = left_out[0] if left_out else Refused(1, "", "there is no line")
-        raise DataError(f"there is not one molecule that can be used; line {first.line}: {first.reason}")
+        raise DataError(f"no molecule can be used; line {left_out[0].line}: {left_out[0].reason}")
     return found, left_out
 
 

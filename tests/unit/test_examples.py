@@ -8,7 +8,7 @@ import pytest
 from processes import ROOT
 
 import experiments
-from experiments import formal, report
+from experiments import palindrome, report
 from jaxrnn import cells
 from jaxrnn.rundir import session
 from jaxrnn.study.summary import summarize
@@ -50,7 +50,7 @@ def test_a_cell_of_ones_own_is_in_a_study_by_its_name(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "jaxrnn.cells.leaky")
     assert found.keys() == {*cells.CELLS, "leaky"}
     monkeypatch.setitem(cells.CELLS, "leaky", found["leaky"])
-    config = formal.STUDY.config(**{**formal.STUDY.tiny, "cell": "leaky", "test_lengths": ()})
-    results = session.start(formal.STUDY, config, tmp_path / "run")
+    config = palindrome.STUDY.config(**{**palindrome.STUDY.tiny, "cell": "leaky"})
+    results = session.start(palindrome.STUDY, config, tmp_path / "run")
     assert all(0 <= row["test_accuracy"] <= 1 for row in results)
-    assert any("leaky" in line for line in summarize(formal.STUDY, tmp_path / "run"))
+    assert any("leaky" in line for line in summarize(palindrome.STUDY, tmp_path / "run"))

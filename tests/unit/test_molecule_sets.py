@@ -44,8 +44,8 @@ def test_a_file_gives_molecules_and_numbers(tmp_path):
         (["a,C,1", "b,CC,high"], "name,SMILES,y", ("SMILES", "y"), DataError, "line 3.*'high'"),
         (["a,C,nan"], "name,SMILES,y", ("SMILES", "y"), DataError, "line 2.*'nan'"),
         (["a,C"], "name,SMILES,y", ("SMILES", "y"), DataError, "line 2.*2 cells"),
-        (["a,Z,1", "b,[U],2"], "name,SMILES,y", ("SMILES", "y"), DataError, "not one molecule"),
-        ([], "name,SMILES,y", ("SMILES", "y"), DataError, "not one molecule"),
+        (["a,Z,1", "b,[U],2"], "name,SMILES,y", ("SMILES", "y"), DataError, "no molecule"),
+        ([], "name,SMILES,y", ("SMILES", "y"), DataError, "no molecule"),
     ],
 )
 def test_a_bad_file_is_refused_in_one_line(tmp_path, rows, header, columns, error, words):

@@ -395,5 +395,5 @@ def test_what_is_refused_is_listed_with_its_line_and_reason():
         assert [one.line for one in refused] == [3, 4, 5, 6, 7, 9]
         reasons = ["no atom", "SMILES", "valence", "element U", "6 neighbours", "max_atoms=3"]
         assert all(part in one.reason for part, one in zip(reasons, refused, strict=True))
-    with pytest.raises(DataError, match="not one molecule"):
+    with pytest.raises(DataError, match="no molecule"):
         molecules.read(["nonsense"], [1])

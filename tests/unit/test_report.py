@@ -8,7 +8,7 @@ import pytest
 from directories import row, write_directory
 
 from configs.palindrome import Config
-from experiments import formal, report
+from experiments import formal, palindrome, report
 from jaxrnn.rundir.read import read_directories
 from jaxrnn.study import plots
 from jaxrnn.study.quantities import Mean
@@ -190,8 +190,8 @@ def test_a_study_without_quantities_and_problems_shows_its_arms_and_curves(two_a
 
 
 def test_a_quantity_that_no_arm_has_is_no_column(two_arms):
-    quantities = (*formal.STUDY.quantities, Mean("absent", lambda run: None))
-    study = dataclasses.replace(formal.STUDY, name="palindrome", quantities=quantities)
+    quantities = (*palindrome.STUDY.quantities, Mean("absent", lambda run: None))
+    study = dataclasses.replace(palindrome.STUDY, quantities=quantities)
     found = [(directory, "own") for directory in read_directories(two_arms / "runs")]
     ((yours,), *_) = (section.blocks for section in make_sections([study], found))
     columns = next(block for block in yours.blocks if not isinstance(block, str)).columns

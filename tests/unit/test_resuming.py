@@ -115,18 +115,17 @@ def test_batches_from_the_host_go_on_where_they_were(tmp_path):
 def test_the_best_weights_are_kept_through_any_kill(tmp_path, crash):
     best, file = 21, "callbacks.jsonl"
     callback = Callback(
-        when=lambda step: step % 3 == 0,
+        when=lambda step: step % 7 == 0,
         record=lambda params, seed, step, data: {file: [{"miss": abs(step - best), "w": float(params["w"].mean())}]},
         lowest=(file, "miss"),
         files=(file,),
     )
     setting = {"runs": [SLOW, NEVER], "runs_per_program": 2, "tolerance": 0, "callback": callback}
     train(tmp_path / "whole", **setting)
-    for name, number in (("save", 8), ("wait", 30)):
-        crash(CheckpointStore, name, number, tmp_path / name, **setting)
-        train(tmp_path / name, **setting)
-        assert contents(tmp_path / name) == contents(tmp_path / "whole")
-    for path in (tmp_path / "whole", tmp_path / "save", tmp_path / "wait"):
+    crash(CheckpointStore, "save", 8, tmp_path / "crashed", **setting)
+    train(tmp_path / "crashed", **setting)
+    assert contents(tmp_path / "crashed") == contents(tmp_path / "whole")
+    for path in (tmp_path / "whole", tmp_path / "crashed"):
         for run in (SLOW, NEVER):
             kept, at_best, last = (jaxrnn.load(path, run.name, step=step)[-1]["w"] for step in ("best", best, None))
             (row,) = (row for row in rows(path, file, run.name) if row["step"] == best)
@@ -134,7 +133,7 @@ def test_the_best_weights_are_kept_through_any_kill(tmp_path, crash):
             np.testing.assert_array_equal(kept, at_best)
             assert abs(last.mean() - row["w"]) > 1e-4
             with pytest.raises(RunError, match="no such run"):
-                jaxrnn.load(path, run.name, step=18)
+                jaxrnn.load(path, run.name, step=14)
         # Two have ended and two are the best; those that were passed last may still be there.
         assert len(list((path / "checkpoints/finished").glob("[0-9]*"))) == 4
 
