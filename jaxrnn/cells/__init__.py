@@ -13,7 +13,7 @@ from jaxrnn.cells.graph import graph_cell
 from jaxrnn.cells.graph_gru import graph_gru_cho, residual_graph_gru
 from jaxrnn.cells.initializers import INITIALIZERS, kaiming, orthogonal, torch_uniform
 from jaxrnn.cells.lstm import LSTMCarry, LSTMParams, PeepholeParams
-from jaxrnn.cells.tgc_lstm import tgc_lstm
+from jaxrnn.cells.tgc import tgc_lstm
 from jaxrnn.cells.wrappers import in_dtype, with_dropout
 
 __all__ = [

@@ -233,7 +233,6 @@ def test_runs_and_steps_that_are_not_there_list_those_that_are(run, write):
         ([], None, f"{run}: which run? Give "),
         ([], 7, f"{run}: no such run has been saved; there are: "),
         (["--step=3"], 0, f"{run}: no such run has been saved; there are: "),
-        (["--step=-1"], 0, f"{run}: no such run has been saved; there are: "),
     ]:
         with pytest.raises(RunError) as error:
             write(*arguments, run_seed=run_seed)
