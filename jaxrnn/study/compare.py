@@ -26,6 +26,8 @@ def compare_arms(quantity: Quantity, arms: Mapping[str, Arm], reference: str = "
     pairs = [(title, first) for title in titles if title != first]
     if len(arms) <= MOST_PAIRS and not reference:
         pairs = [(b, a) for a, b in itertools.combinations(titles, 2)]
+    # Two baselines say nothing of what was trained.
+    pairs = [(a, b) for a, b in pairs if arms[a].is_trained or arms[b].is_trained]
     tests = {(a, b): quantity.compare(arms[a], arms[b]) for a, b in pairs}
     found = {pair: test for pair, test in tests.items() if not isinstance(test, str)}
     adjusted = dict(zip(found, stats.holm([test.p_value for test in found.values()]), strict=True))

@@ -3,15 +3,18 @@
 import dataclasses
 import re
 import time
+from pathlib import Path
 
 import pytest
 from directories import row, write_directory
 
 from configs.palindrome import Config
 from experiments import formal, palindrome, report
-from jaxrnn.rundir.read import read_directories
+from jaxrnn.rundir.read import Run, read_directories
 from jaxrnn.study import plots
-from jaxrnn.study.quantities import Mean
+from jaxrnn.study.arms import Arm
+from jaxrnn.study.compare import compare_arms
+from jaxrnn.study.quantities import Mean, result
 from jaxrnn.study.report import make_sections
 
 CURVE = [(0, {"loss": 1.0, "accuracy": 0.5}), (60, {"loss": 0.1, "accuracy": 0.9})]
@@ -166,6 +169,16 @@ def test_why_arms_cannot_be_compared_and_an_interval_has_no_end_is_said(tmp_path
     arm, _ = table(text, "Your arms")
     assert arm["median"] == "120 [60, -] (with so few seeds it has no upper end)"
     assert arm["mean test accuracy"] == "1.0000 (all values alike; no interval)"
+
+
+def test_two_baselines_are_not_compared():
+    def arm(name, scores):
+        runs = [Run(f"seed={i}", i, {}, Path("runs"), {"score": score}) for i, score in enumerate(scores)]
+        return Arm(name, {"model": name}, "own", runs, is_trained=name == "gcn")
+
+    arms = {name: arm(name, scores) for name, scores in {"svm": (1, 2), "gcn": (2, 4), "nearest": (0, 1)}.items()}
+    table = compare_arms(Mean("score", result("score")), arms)
+    assert [row[0] for row in table.rows] == ["gcn minus svm", "nearest minus gcn"]
 
 
 def test_sources_are_numbered_and_linked(two_arms):
