@@ -225,7 +225,7 @@ ACCURACY = Mean("test accuracy", result("test_accuracy"), within=(0, 1))
 GAP = Mean(
     "accuracy minus bound",
     lambda run: None if run.result is None else run.result["test_accuracy"] - run.result["bayes_accuracy"],
-    "+.4f",
+    "+z.4f",
 )
 SOLVED = Share(
     "test accuracy ≥ 0.995", lambda run: None if run.result is None else run.result["test_accuracy"] >= 0.995
