@@ -73,7 +73,7 @@ def preset_runs(preset: str) -> Iterator[tuple[str, Study, Any]]:
     yield "paths", paths.STUDY, configs.paths.Config(digits=4, depth=8, max_steps=300, num_seeds=2)
     sizes = {
         "digits": 10,
-        "test_lengths": (*range(1, 21), 30, 40),
+        "test_lengths": (5, 10, 20, 40),
         "hidden_size": 32,
         "max_steps": 999,
         "num_seeds": 2,
