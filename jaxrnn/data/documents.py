@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy  # Its parts load when they are first used.
 
-from jaxrnn.data.files import DataError, expand, read_if_there
+from jaxrnn.data.files import DataError, decode_lines, expand, read_if_there
 from jaxrnn.data.graphs import Edges, NodeTask, Split, identity
 
 OWN = "documents:"
@@ -91,12 +91,8 @@ def read(name: str) -> Corpus:
 def _lines(path: Path, what: str) -> list[str]:
     if (raw := read_if_there(path)) is None:
         raise DataError(f"there is no {path.absolute()}, which should have {what}")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")
     # `splitlines` would also break lines at what is no end of a line.
-    lines = text.replace("\r\n", "\n").split("\n")
+    lines = decode_lines(path, raw).split("\n")
     while lines and not lines[-1].strip():
         lines.pop()
     return lines

@@ -1,5 +1,6 @@
 """Files of data: where they are, and known ones, which are fetched once and have a digest."""
 
+import codecs
 import hashlib
 import os
 from pathlib import Path
@@ -72,6 +73,24 @@ def read_if_there(path: Path) -> bytes | None:
     if raw.startswith(b"version https://git-lfs.github.com/"):
         raise DataError(f"{path} is a pointer of Git LFS, not the file itself: `git lfs pull` in its folder fetches it")
     return raw
+
+
+def decode_lines(path: Path, raw: bytes) -> str:
+    """The text of a file of lines: UTF-8, UTF-16 with its mark, or Latin-1; each line ends with a line feed.
+
+    Raises:
+        DataError: it has zeros, as files have that are no text.
+    """
+    is_utf16 = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # As Excel writes "Unicode text".
+    for encoding in ("utf-16" if is_utf16 else "utf-8-sig", "latin-1"):
+        try:
+            text = raw.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        break
+    if "\0" in text:
+        raise DataError(f"{path}: is no text, or in another encoding than UTF-8: save it as UTF-8")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _fetch(place: str, paths: list[Path]) -> bytes:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxrnn.data.files import DataError, cache_dir, expand, read_if_there, read_known
+from jaxrnn.data.files import DataError, cache_dir, decode_lines, expand, read_if_there, read_known
 
 OWN = "ratings:"
 _LOG = logging.getLogger("jaxrnn.ratings")
@@ -118,10 +118,9 @@ def read(path: Path) -> Ratings:
 
 def _beside(path: Path, part: str) -> Path:
     """``lastfm_train.txt`` and ``u1.base`` have ``lastfm_test.txt`` and ``u1.test``, ``mine.csv`` ``mine.test.csv``."""
-    for known in ("train", "base"):
-        if known in path.name:
-            return path.with_name(path.name.replace(known, part))
-    return path.with_name(f"{path.stem}.{part}{path.suffix}")
+    names = [path.name.replace(known, part) for known in ("train", "base") if known in path.name]
+    names += [f"{path.stem}.{part}{path.suffix}"]  # The last resort, as of `database.csv`.
+    return next((other for name in names if (other := path.with_name(name)).exists()), path.with_name(names[-1]))
 
 
 class _Lines(NamedTuple):
@@ -162,20 +161,18 @@ def _of_texts(files: dict[str, tuple[Path, bytes]], is_rated: bool = True) -> Ra
 
 def _lines(path: Path, raw: bytes) -> _Lines:
     """The columns of a file, in the order of its times if it has them."""
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")  # As MovieLens writes.
-    text = text.replace("::", "\t")
+    text = decode_lines(path, raw).replace("::", "\t")
     first = text.lstrip().partition("\n")[0]
-    mark = next((mark for mark in "\t,;" if mark in first), " ")
+    # Where both are there, one of them is a decimal comma or a part of a name.
+    others = sorted(",;", key=first.count, reverse=True)
+    mark = next((mark for mark in ("\t", *others) if mark in first), " ")
     found: list[list[str]] = []
     numbers: list[int] = []
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True, strict=True)
     try:
         for row in reader:
             fields = [field.strip() for field in row]
-            if not any(fields) or (not found and fields[0].lower().startswith("user")):
+            if not any(fields) or (not found and _is_header(fields)):
                 continue
             width = len(found[0]) if found else len(fields)
             if len(fields) != width or width < 2 or not (fields[0] and fields[1]):
@@ -196,6 +193,11 @@ def _lines(path: Path, raw: bytes) -> _Lines:
     return _Lines(path, [columns[0][i] for i in order], [columns[1][i] for i in order], ratings)
 
 
+def _is_header(fields: Sequence[str]) -> bool:
+    """Whether the first line names the columns; that of a user named `user7` does not."""
+    return fields[0].lower().startswith("user") and not any(c.isdecimal() for field in fields[:3] for c in field)
+
+
 def _floats(path: Path, numbers: Sequence[int], what: str, texts: Sequence[str]) -> np.ndarray:
     """A column of finite numbers; `numbers` are those of its lines."""
     values = np.empty(len(texts))
@@ -211,8 +213,10 @@ def _floats(path: Path, numbers: Sequence[int], what: str, texts: Sequence[str])
 
 def _names(found: Sequence[str]) -> tuple[str, ...]:
     """Each once, by number where all are numbers, else in the order of the alphabet."""
-    names = {*found}
-    return tuple(sorted(names, key=int) if all(name.isdecimal() for name in names) else sorted(names))
+    names = sorted({*found})  # First, so that 1 and 01 have their order, too.
+    if all(name.isdecimal() and name.isascii() for name in names):
+        names.sort(key=lambda name: (len(name.lstrip("0")), name.lstrip("0")))  # `int` takes no more than 4300 digits.
+    return tuple(names)
 
 
 def _read_npz(path: Path, raw: bytes) -> Ratings:

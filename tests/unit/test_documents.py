@@ -72,6 +72,15 @@ def test_pmi_is_that_of_a_plain_loop(corpus, window):
     assert len(ours) > 10
 
 
+@pytest.mark.parametrize(("encoding", "end"), [("utf-8-sig", "\r\n"), ("utf-16", "\n"), ("latin-1", "\r")])
+def test_files_of_any_editor_are_read(tmp_path, encoding, end):
+    listed, words = ["1\ttrain\tä", "2\ttrain\tb", "3\ttest\tb"], ["für", "x y", "x"]
+    for name, lines in (("a.txt", listed), ("a.clean.txt", words)):
+        (tmp_path / name).write_bytes((end.join(lines) + end).encode(encoding))
+    found = documents.read(f"documents:{tmp_path / 'a.txt'}")
+    assert (found.vocabulary, [*found.lengths], [*found.labels]) == (["für", "x", "y"], [1, 2, 1], [1, 0, 0])
+
+
 def test_the_graph_has_documents_and_words_with_their_weights(corpus):
     task, rows = load(name_of(corpus)), [text.split() for _, text in texts()]
     words = sorted({word for row in rows for word in row})

@@ -66,6 +66,32 @@ def test_files_beside_it_are_the_test_part_and_the_links(tmp_path, caplog):
     assert pairs(ratings.read(tmp_path / "b.csv"), "test") == [("1", "2", 4)]
 
 
+def test_the_test_part_of_a_name_that_has_base_or_train_in_a_word(tmp_path):
+    (tmp_path / "database.csv").write_text("1,1,5\n")
+    (tmp_path / "database.test.csv").write_text("1,2,4\n")
+    assert pairs(ratings.read(tmp_path / "database.csv"), "test") == [("1", "2", 4)]
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "expected"),
+    [
+        ("user1,item1,5\nuser2,item1,4\n", "utf-8", [("user1", "item1", 5), ("user2", "item1", 4)]),
+        ("user1,item1\n", "utf-8", [("user1", "item1", 1)]),
+        ("user,item\r1,2\r", "utf-8", [("1", "2", 1)]),
+        ("user\titem\r\nä\té\r\n", "utf-16", [("ä", "é", 1)]),
+        ('u1,"a; b",5\n', "utf-8", [("u1", "a; b", 5)]),
+    ],
+)
+def test_no_pair_is_lost_or_torn(tmp_path, text, encoding, expected):
+    (tmp_path / "a.csv").write_bytes(text.encode(encoding))
+    assert pairs(ratings.read(tmp_path / "a.csv")) == expected
+
+
+def test_numbers_of_any_length_have_their_order(tmp_path):
+    (tmp_path / "a.csv").write_text(f"10,1\n1{'0' * 5000},1\n9,1\n01,1\n1,1\n")
+    assert ratings.read(tmp_path / "a.csv").users == ("01", "1", "9", "10", f"1{'0' * 5000}")
+
+
 def test_the_last_of_the_same_pairs_counts(tmp_path, caplog):
     (tmp_path / "a.csv").write_text("1,1,5\n1,2,3\n1,1,2\n")
     assert pairs(ratings.read(tmp_path / "a.csv")) == [("1", "2", 3), ("1", "1", 2)]
@@ -113,6 +139,8 @@ def test_errors_in_arrays_are_said(tmp_path, changes, said):
         ("1,1,5\n1,2\n", "line 2: .*3 fields"),
         ("1,,5\n", "line 1"),
         ("1\n2\n", "line 1"),
+        ("1;2;4,5\n", "line 1: the rating '4,5'"),
+        ("1,2\n1,\0\n", "UTF-8"),
         ("", "no lines"),
         ("user,item\n", "no lines"),
         ('1,"1,5\n', "line"),
