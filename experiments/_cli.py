@@ -137,7 +137,8 @@ def _config_line(error: ConfigError) -> str:
     typed = [one for one in sys.argv if one.startswith((f"--config.{error.field}=", f"--{error.field}="))]
     if swept and not isinstance(error.value, list):
         return f"{swept[0]}: {error.value}: {error.reason}"
-    return f"{[*swept, *typed, f'--config.{error.field}={error.value}'][0]}: {error.reason}"
+    # Of a flag that is given twice, the last one counts.
+    return f"{[*swept, *typed[-1:], f'--config.{error.field}={error.value}'][0]}: {error.reason}"
 
 
 def interrupted(how: str) -> NoReturn:
