@@ -166,6 +166,8 @@ def _lines(path: Path, raw: bytes) -> _Lines:
     # Where both are there, one of them is a decimal comma or a part of a name.
     others = sorted(",;", key=first.count, reverse=True)
     mark = next((mark for mark in ("\t", *others) if mark in first), " ")
+    if mark == " ":  # One behind the last field begins no other.
+        text = "\n".join(line.strip(" ") for line in text.split("\n"))
     found: list[list[str]] = []
     numbers: list[int] = []
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True, strict=True)

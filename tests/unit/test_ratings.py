@@ -23,6 +23,7 @@ def pairs(data, part="train"):
         ("a.csv", "user,item,rating,time\nann,x,3,20\nbob,y,4.5,10\n"),
         ("a.tsv", "bob\ty\t4.5\nann\tx\t3\n"),
         ("a.txt", "bob y 4.5\nann x 3\n"),
+        ("a.txt", " bob  y 4.5 \nann x 3 \n"),
         ("a.dat", "bob::y::4.5::1\nann::x::3::2\n"),
         ("a.csv", 'userId;movieId;rating\r\n"bob";"y";4.5\r\n"ann";"x";3\r\n'),
     ],
