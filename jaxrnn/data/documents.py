@@ -47,6 +47,8 @@ def read(name: str) -> Corpus:
         DataError: a file is missing, they do not fit each other, or a document has no words; the message is one line.
     """
     path = expand(name.removeprefix(OWN))
+    if not path.name:
+        raise DataError(f"{name} names no file; documents:NAME.txt does, with NAME.clean.txt beside it")
     text_path = path.with_suffix(f".clean{path.suffix}")
     listed, texts = (
         _lines(path, "a line for each document, NAME, train or test, and LABEL between tabs"),
@@ -123,6 +125,11 @@ def load(name: str) -> NodeTask:
     train = np.flatnonzero(corpus.is_train)
     num_validation = max(int(_VALIDATION_SHARE * len(train)), 1)
     validation = np.random.default_rng(0).permutation(train)[:num_validation]
+    if len(np.unique(labels[np.setdiff1d(train, validation)])) < 2:
+        raise DataError(
+            f"{name} has {len(train)} documents for training, of which {num_validation} is for validation; the others "
+            "are of one class, and 2 are needed: add documents for training"
+        )
     nodes = np.arange(num_nodes)
     is_document, is_known, is_validation = nodes < num_documents, np.isin(nodes, train), np.isin(nodes, validation)
     return NodeTask(

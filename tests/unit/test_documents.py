@@ -129,6 +129,19 @@ def test_files_that_do_not_fit_are_refused_in_a_line(tmp_path, change, word):
     assert "\n" not in str(error.value)
 
 
+def test_validation_leaves_two_classes(tmp_path):
+    (tmp_path / "news.txt").write_text("0\ttrain\tx\n1\ttrain\ty\n2\ttest\tx\n")
+    (tmp_path / "news.clean.txt").write_text("a b\nb\nc\n")
+    with pytest.raises(DataError, match="one class"):
+        load(name_of(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["documents:", "documents:/"])
+def test_a_name_without_a_file_is_refused(name):
+    with pytest.raises(DataError, match="names no file"):
+        load(name)
+
+
 def test_a_corpus_of_another_encoding_or_with_other_ends_of_lines_is_read(tmp_path):
     (tmp_path / "news.txt").write_bytes(b"0\ttraining\tx\r\n1\t20news-train\ty\r\n2\ttest\tx\r\n")
     (tmp_path / "news.clean.txt").write_bytes(b"caf\xe9 b\r\nb\r\nb c\r\n\r\n")
