@@ -43,13 +43,16 @@ def _read(path: Path, raw: bytes) -> Zinc:
         with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
             (member,) = [one for one in tar.getmembers() if one.isfile()]
             file = tar.extractfile(member)
-            smiles = file.read().decode("ascii").split() if file else []
+            lines = file.read().decode("ascii").split("\n") if file else []
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         raise DataError(f"{path} is no tar of one text file of SMILES") from error
+    smiles = [line.split()[0] for line in lines if line.strip()]
+    if not smiles:
+        raise DataError(f"{path}: its file has no SMILES")
     digest = hashlib.sha256(raw).hexdigest()
     cached = cache_dir() / "molecules" / f"zinc_{import_rdkit().__version__}_{digest}.txt"
     if (found := read_if_there(cached)) is None:
-        found = "\n".join(_canonical(smiles)).encode()
+        found = "\n".join(_canonical(path, smiles)).encode()
         cached.parent.mkdir(parents=True, exist_ok=True)
         partial = cached.with_suffix(f".{os.getpid()}")  # Others may write it too.
         partial.write_bytes(found)
@@ -57,8 +60,11 @@ def _read(path: Path, raw: bytes) -> Zinc:
     return Zinc(smiles, frozenset(found.decode().split()), digest)
 
 
-def _canonical(smiles: list[str]) -> list[str]:
-    rdkit = import_rdkit()
+def _canonical(path: Path, smiles: list[str]) -> list[str]:
+    rdkit, found = import_rdkit(), []
     with rdkit.rdBase.BlockLogs():
-        mols = map(rdkit.Chem.MolFromSmiles, smiles)
-        return [rdkit.Chem.MolToSmiles(mol, isomericSmiles=False) for mol in mols if mol is not None]
+        for one in smiles:
+            if (mol := rdkit.Chem.MolFromSmiles(one)) is None:
+                raise DataError(f"{path}: {one[:60]!r} is no molecule; leave its line out, as that of a header")
+            found.append(rdkit.Chem.MolToSmiles(mol, isomericSmiles=False))
+    return found

@@ -1,5 +1,7 @@
 """Files of molecules with a number each, their splits, and what is said of bad ones."""
 
+import tarfile
+
 import jax
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ rdkit = pytest.importorskip("rdkit")
 
 from configs.molecules import Config  # noqa: E402
 from experiments.molecules import STUDY, baselines, predict  # noqa: E402
-from jaxrnn.data import geometries, molecule_sets, molecules  # noqa: E402
+from jaxrnn.data import geometries, molecule_sets, molecules, zinc  # noqa: E402
 from jaxrnn.data.files import DataError  # noqa: E402
 from jaxrnn.data.molecule_sets import ColumnError, Parts  # noqa: E402
 from jaxrnn.rundir import session  # noqa: E402
@@ -34,6 +36,22 @@ def test_a_file_gives_molecules_and_numbers(tmp_path):
     assert found.molecules.smiles.tolist() == ["CCO", "c1ccccc1"]
     assert found.targets.tolist() == [1.5, -3.0]
     assert [one.line for one in found.refused] == [3]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("CCO a name\n\nc1ccccc1\n", ["CCO", "c1ccccc1"]), ("smiles\nCCO\n", "smiles"), ("\n", "no SMILES")],
+)
+def test_a_tar_of_molecules_has_one_a_line(tmp_path, text, found):
+    (tmp_path / "zinc.txt").write_text(text)
+    with tarfile.open(tmp_path / "zinc.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "zinc.txt", "zinc.txt")
+    raw = (tmp_path / "zinc.tar.gz").read_bytes()
+    if isinstance(found, list):
+        assert zinc._read(tmp_path / "zinc.tar.gz", raw)[:2] == (found, {*found})
+    else:
+        with pytest.raises(DataError, match=found):
+            zinc._read(tmp_path / "zinc.tar.gz", raw)
 
 
 @pytest.mark.parametrize(
