@@ -20,6 +20,7 @@ python -m experiments.sample --workdir=runs/qed --start="c1ccccc1" --json
 Runs of experiments.generate build molecules, with --start from a given one; a line has SMILES and rewards.
 """
 
+import itertools
 import json
 import math
 import sys
@@ -100,18 +101,20 @@ def _predict() -> None:
 def sample() -> None:
     """Reads the flags, and does what the study of the directory does."""
     study = str(read_config(_cli.workdir()).get("study"))
-    do, wanted = _OF_STUDY.get(study, _OF_STUDY["text"])
-    for name, (_, needed) in _OF_STUDY.items():
-        if given := [flag for flag in needed if getattr(flags.FLAGS, flag) and flag not in wanted]:
-            raise UsageError(f"--{given[0]}: is for runs of {name}, and {flags.FLAGS.workdir} has runs of {study}")
-    if wanted and not any(getattr(flags.FLAGS, flag) for flag in wanted):
-        raise UsageError(f"{' or '.join(f'--{flag}=...' for flag in wanted)} is needed for runs of {study}")
+    do, needed, read = _OF_STUDY.get(study, _OF_STUDY["text"])
+    for flag in itertools.chain(*(one[1] + one[2] for one in _OF_STUDY.values())):
+        if flags.FLAGS[flag].present and flag not in needed + read:
+            owners = " or ".join(name for name, one in _OF_STUDY.items() if flag in one[1] + one[2])
+            raise UsageError(f"--{flag}: is for runs of {owners}, and {flags.FLAGS.workdir} has runs of {study}")
+    if needed and not any(getattr(flags.FLAGS, flag) for flag in needed):
+        raise UsageError(f"{' or '.join(f'--{flag}=...' for flag in needed)} is needed for runs of {study}")
     do()
 
 
 def _build() -> None:
     """A line for each molecule that a policy builds."""
-    values, start = flags.FLAGS, flags.FLAGS.start or "C"
+    values = flags.FLAGS
+    start = "C" if values.start is None else values.start
     try:
         rows = sample_molecules(
             _cli.workdir(), _cli.chosen_run(), _cli.chosen_step(), values.num, values.seed, start, bool(values.greedy)
@@ -168,14 +171,15 @@ def _recommend() -> None:
         print(json.dumps(row) if values.json else f"{row['user']}: {shown}")
 
 
-_OF_STUDY: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
-    "text": (_write, ()),
-    "generate": (_build, ()),
-    "forecast": (_forecast, ("signals",)),
-    "molecules": (_predict, ("smiles", "smiles_file")),
-    "recommend": (_recommend, ("user",)),
+_OF_TEXT = ("prompt", "start", "prompt_file", "length", "num", "greedy", "tau", "temperature", "top_k", "top_p", "stop")
+_OF_STUDY: dict[str, tuple[Callable[[], None], tuple[str, ...], tuple[str, ...]]] = {
+    "text": (_write, (), (*_OF_TEXT, "skip_unknown", "seed")),
+    "generate": (_build, (), ("start", "num", "greedy", "seed")),
+    "forecast": (_forecast, ("signals",), ()),
+    "molecules": (_predict, ("smiles", "smiles_file"), ()),
+    "recommend": (_recommend, ("user",), ("top_k",)),
 }
-"""By study, what is done, and the flags of which one is needed."""
+"""By study, what is done, the flags of which one is needed, and others that it reads besides those of all."""
 
 if __name__ == "__main__":
     flags.DEFINE_string("workdir", None, "Directory of runs that write, predict or build, or of imported weights.")

@@ -199,6 +199,7 @@ def test_choices_of_the_next_character(write_rows):
         (["--prompt=a", "--prompt_file=-"], "flags prompt=['a'], start=None, prompt_file=-: At most one of"),
         (["--prompt_file=none.txt"], "--prompt_file=none.txt: there is no such file"),
         (["--prompt=abcd", "--length=3"], "--length=3: counts the prompt too, which has 4 characters"),
+        (["--smiles=C"], "--smiles: is for runs of molecules, and "),
         (["--length=0"], "flag --length=0: 0 is not a positive integer"),
         (["--num=0"], "flag --num=0: 0 is not a positive integer"),
         *(([f"--tau={tau}"], f"flag --tau={float(tau)}: should be a positive number") for tau in ("0", "nan", "inf")),
@@ -217,6 +218,22 @@ def test_flags_that_cannot_be_used(write, run, arguments, complaint):
         write(*arguments, workdir=run if arguments else "")
     assert str(error.value).startswith(complaint)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("study", "arguments", "flag"),
+    [
+        ("recommend", ["--user=1", "--prompt=a"], "prompt"),
+        ("recommend", ["--user=1", "--num=2"], "num"),
+        ("generate", ["--temperature=2"], "temperature"),
+        ("molecules", ["--smiles=C", "--top_k=2"], "top_k"),
+    ],
+)
+def test_flags_that_a_study_does_not_read_are_refused(run, write, tmp_path, study, arguments, flag):
+    record = json.loads((run / "config.json").read_text()) | {"study": study}
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    with pytest.raises(_cli.UsageError, match=f"--{flag}.*{study}"):
+        write(*arguments, run_seed=None, workdir=tmp_path)
 
 
 def test_the_notebook_in_the_docs_restores_a_model(run):
