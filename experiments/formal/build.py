@@ -38,6 +38,9 @@ def check(config: Config) -> None:
         raise ConfigError("digits", config.digits, f"{config.task} should have at least {smallest}")
     if config.shortest > config.digits:
         raise ConfigError("shortest", config.shortest, f"should be at most the longest, digits={config.digits}")
+    if len({*config.test_lengths}) < len(config.test_lengths):
+        reason = "has a length twice; the values of a flag that is given several times are joined"
+        raise ConfigError("test_lengths", config.test_lengths, reason)
 
 
 def check_layers(config: Any) -> None:

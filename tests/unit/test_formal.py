@@ -93,6 +93,7 @@ def test_the_default_setting_is_that_of_the_study():
     [
         ("digits", {"task": "random_combinations", "digits": 1}),
         ("shortest", {"task": "parity", "digits": 4, "shortest": 5}),
+        ("test_lengths", {"task": "parity", "test_lengths": (3, 5, 3)}),
         ("dropout", {"dropout": 0.5}),
         ("recurrent_dropout", {"cell": "min_gru", "recurrent_dropout": 0.5}),
     ],
