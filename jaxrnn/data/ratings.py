@@ -99,10 +99,10 @@ def read(path: Path) -> Ratings:
     """Ratings of a file, with the test part and the links of the files beside it.
 
     A file of text has a line for each pair: user, item, and where it has ratings the rating, then maybe a time, between
-    commas, tabs, semicolons, blanks or ``::``; a first line that begins with ``user`` is a header. The file beside it
-    with `test` in its name for `train` or `base`, or else in front of the suffix, is the test part, and with `trust`
-    the links, a line of two users each. An NPZ file has all in arrays: `shape`, `train_users`, `train_items`,
-    `train_ratings`, the same for `test`, and `user_edges`.
+    commas, tabs, semicolons, blanks or ``::``; a first line that begins with ``user``, and has no digits, is a header.
+    The file beside it with `test` in its name for `train` or `base`, or else in front of the suffix, is the test part,
+    and with `trust` the links, a line of two users each. An NPZ file has all in arrays: `shape`, `train_users`,
+    `train_items`, `train_ratings`, the same for `test`, and `user_edges`.
 
     Raises:
         DataError: as in `load`.
