@@ -217,7 +217,9 @@ if __name__ == "__main__":
         flags.mark_flags_as_mutual_exclusive(["greedy", *others])
     flags.DEFINE_string("stop", None, "End a text before this string.")
     flags.DEFINE_bool("skip_unknown", False, "Drop characters of a prompt that the model does not know.")
-    flags.DEFINE_integer("seed", 0, "The texts, or the molecules, are a function of it.")
+    # Of larger numbers JAX takes these bits alone, so that two seeds would be the same.
+    bounds = {"lower_bound": -(2**31), "upper_bound": 2**31 - 1}
+    flags.DEFINE_integer("seed", 0, "The texts, or the molecules, are a function of it.", **bounds)
     _cli.define_chosen_run()
     _cli.define_step()
     _cli.define_data_dir()

@@ -201,6 +201,7 @@ def test_choices_of_the_next_character(write_rows):
         (["--prompt=abcd", "--length=3"], "--length=3: counts the prompt too, which has 4 characters"),
         (["--smiles=C"], "--smiles: is for runs of molecules, and "),
         (["--length=0"], "flag --length=0: 0 is not a positive integer"),
+        *(([f"--seed={seed}"], f"flag --seed={seed}: ") for seed in (2**31, 2**64)),
         (["--num=0"], "flag --num=0: 0 is not a positive integer"),
         *(([f"--tau={tau}"], f"flag --tau={float(tau)}: should be a positive number") for tau in ("0", "nan", "inf")),
         (["--temperature=-2"], "flag --temperature=-2.0: should be a positive"),
