@@ -77,7 +77,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     if (raw := read_if_there(path)) is None:
         raise WeightsError(f"{path}: there is no such file")
-    state, others = (_decode_safetensors if path.suffix == _SAFETENSORS else _unpickle)(path, raw)
+    state, others = (_decode_safetensors if path.suffix.lower() == _SAFETENSORS else _unpickle)(path, raw)
     found = (vocabulary_of(others[key]) for key in _VOCABULARIES if key in others)
     return Checkpoint(state, next(filter(None, found), None))
 
@@ -137,7 +137,7 @@ def read_vocabulary(path: Path, size: int) -> str:
         WeightsError: the file cannot be read, or does not have this number of different characters.
     """
     try:
-        text = path.read_bytes().decode()  # Its line ends are characters of the vocabulary.
+        text = path.read_bytes().decode("utf-8-sig")  # Its line ends are characters of the vocabulary.
         found = vocabulary_of(text)
         if found is None and text.endswith("\n"):  # As editors end a file.
             found = vocabulary_of(text[:-1])
@@ -157,7 +157,7 @@ def write_state_dict(path: Path, state: Mapping[str, np.ndarray]) -> None:
     Raises:
         WeightsError: if PyTorch is missing, or the file exists or cannot be written.
     """
-    if path.suffix == _SAFETENSORS:
+    if path.suffix.lower() == _SAFETENSORS:
         raw = safetensors.encode(state)
     else:
         torch, content = _torch(), io.BytesIO()

@@ -92,3 +92,9 @@ def test_metadata_name_tied_tensors_and_the_vocabulary(tmp_path):
     found = read_checkpoint(path)
     assert found.state.keys() == {"emb.weight", "head.weight"}
     assert found.characters == "ba"
+
+
+def test_the_suffix_may_have_capitals(tmp_path):
+    write_state_dict(tmp_path / "A.SafeTensors", {"x": np.ones(2, np.float32)})
+    assert (tmp_path / "A.SafeTensors").read_bytes().startswith(b"{", 8)
+    assert read_checkpoint(tmp_path / "A.SafeTensors").state["x"].tolist() == [1, 1]

@@ -378,6 +378,11 @@ def test_a_vocabulary_is_a_file_of_characters_or_json(tmp_path, name, content):
         read_vocabulary(tmp_path / name, 5)
 
 
+def test_the_mark_of_a_vocabulary_is_no_character(tmp_path):
+    (tmp_path / "v.txt").write_bytes("\ufeffbac".encode())
+    assert read_vocabulary(tmp_path / "v.txt", 3) == "bac"
+
+
 def test_the_bits_of_an_import_are_those_of_a_loop_in_the_order_of_the_vocabulary(tmp_path):
     """A model that says what follows what, its characters in an order that is not sorted."""
     text, order = "abc" * 40, "acb"
