@@ -244,7 +244,7 @@ def _read_npz(path: Path, raw: bytes) -> Ratings:
     def pairs(part: str) -> Pairs:
         users, items = places(f"{part}_users", num_users), places(f"{part}_items", num_items)
         ratings = arrays[f"{part}_ratings"]
-        if ratings.dtype.kind not in "iuf" or not np.isfinite(ratings).all():
+        if ratings.dtype.kind not in "iuf" or not (np.abs(ratings) < np.finfo(np.float32).max).all():
             raise DataError(f"{path}: {part}_ratings should be finite numbers")
         if not (users.ndim == 1 and users.shape == items.shape == ratings.shape):
             raise DataError(f"{path}: users, items and ratings of {part} should be as many as each other")

@@ -119,6 +119,7 @@ def test_arrays_are_read_too(tmp_path):
         ({"train_users": np.array([0, 2])}, "from 0 to 1"),
         ({"train_items": np.array([0.0, 1.0])}, "integers"),
         ({"train_ratings": np.array([1.0, np.nan])}, "finite"),
+        ({"train_ratings": np.array([1.0, 1e300])}, "finite"),
         ({"train_ratings": np.array([1.0])}, "as many"),
         ({"shape": np.array([2])}, "two integers"),
         ({"test_users": np.array([0])}, "no test_items and no test_ratings"),
