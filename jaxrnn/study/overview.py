@@ -102,13 +102,17 @@ def runs(*directories: str | Path, each: Literal["arm", "run", "evaluation"] = "
 
     Raises:
         RunError: there is no such directory, or none with runs.
+        ValueError: `each` is none of the three.
     """
     found = find_entries([Path(directory) for directory in directories])
-    rows = {
+    kinds = {
         "arm": lambda: [one.row() for one in found],
         "run": lambda: [row for one in found for row in one.rows_of_runs()],
         "evaluation": lambda: [row for one in found for row in one.rows_of_evaluations()],
-    }[each]()
+    }
+    if each not in kinds:
+        raise ValueError(f"each={each!r}: takes {', '.join(kinds)}")
+    rows = kinds[each]()
     try:
         import pandas
     except ImportError:
