@@ -70,7 +70,8 @@ def pose(config: Any) -> Problem:
     levels = np.unique(train.ratings)
     train, validation = ratings.split_random(train, config.validation, _VALIDATION_SEED)
     if config.validation and not (len(train.users) and len(validation.users)):
-        raise ConfigError("validation", config.validation, "leaves a part without pairs")
+        reason = f"leaves a part without pairs of {len(data.train.users)}; 0 takes the weights at the end"
+        raise ConfigError("validation", config.validation, reason)
     return Problem(data, train, validation, test, levels)
 
 

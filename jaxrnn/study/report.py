@@ -139,12 +139,12 @@ def _own_runs(study: Study, evidence: Evidence, reference: str) -> list[Block]:
 
 
 def _off_paper(study: Study, arms: Sequence[Arm]) -> list[Block]:
-    """Why the paper's tables and verdicts are not about these arms, where that is so."""
+    """Why the study's own tables and verdicts are not about these arms, where that is so."""
     if not (study.arms.paper and arms) or any(map(study.arms.is_paper, arms)):
         return []
     arm, off = min(((arm, study.arms.off_paper(arm.setting)) for arm in arms), key=lambda one: len(one[1]))
     nearest = f"The nearest, {arm.title}, would be one with {with_values('', off, off)}"
-    return [f"None of your arms is one of the paper's, so what is said of the paper is not about them. {nearest}."]
+    return [f"None of your arms is one that the study's claims are about. {nearest}."]
 
 
 def _one_problem(study: Study, evidence: Evidence, problem: str, group: Sequence[Arm], reference: str) -> list[Block]:

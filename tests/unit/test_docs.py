@@ -41,12 +41,13 @@ def test_every_command_is_one_that_its_binary_takes():
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """The folder in which a reader has typed the README's comparison."""
+    """The folder in which a reader has typed the comparisons of the README and of the page about them."""
     folder = tmp_path_factory.mktemp("docs")
     config = palindrome.Config(**{**palindrome.STUDY.tiny, "num_seeds": 3})
     session.start(
         palindrome.STUDY, config, folder / "runs/cells", {"cell": ["lstm", "gru"], "learning_rate": [1e-3, 3e-3]}
     )
+    session.start(palindrome.STUDY, config, folder / "runs/pair", {"cell": ["lstm", "gru"]})
     return folder
 
 
