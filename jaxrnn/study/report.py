@@ -144,7 +144,7 @@ def _off_paper(study: Study, arms: Sequence[Arm]) -> list[Block]:
         return []
     arm, off = min(((arm, study.arms.off_paper(arm.setting)) for arm in arms), key=lambda one: len(one[1]))
     nearest = f"The nearest, {arm.title}, would be one with {with_values('', off, off)}"
-    return [f"None of your arms is one that the study's claims are about. {nearest}."]
+    return [f"None of your arms has a setting of the study's own results. {nearest}."]
 
 
 def _one_problem(study: Study, evidence: Evidence, problem: str, group: Sequence[Arm], reference: str) -> list[Block]:
