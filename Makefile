@@ -22,7 +22,7 @@ reproduce: setup  ## the paper's Tables 1 and 2 at T=10, in minutes; PRESET=pape
 test: setup  ## contracts and units, in minutes
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/system
 
-test-system: setup  ## processes that are killed, full disks, several processes, fresh starts
+test-system: setup  ## processes that are killed, full disks, fresh starts, benchmarks, every command of the docs
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/system
 
 parity: setup  ## adds PyTorch, and compares with it

@@ -25,7 +25,7 @@ for_at_most 170 "$python" -m pytest -q tests/contracts/test_cells.py tests/contr
   >"$out/tests.log" 2>&1 || code=1
 tail -n 3 "$out/tests.log"
 for_at_most 230 "$python" -m experiments.benchmark --out="$out/benchmark" --suite=recurrent --suite=seeds --suite=scan \
-  --suite=grid
+  --suite=grid --suite=graph_recurrent
 for_at_most 140 "$python" -m experiments.reproduce --preset=seeds --workdir="$workdir"
 "$python" -m experiments.runs "$workdir" --archive="$out/archive"
 exit $code

@@ -1,6 +1,5 @@
 """Where the loop puts what it measures and saves."""
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -37,13 +36,11 @@ class Recorder:
     Attributes:
         files: by name, the rows of each file.
         params: by run that has ended, its parameters with a leading axis of length 1.
-        best: by run, its lowest value so far and the parameters that had it, as `keep_lowest` got them.
     """
 
     def __init__(self) -> None:
         self.files: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self.params: dict[str, PyTree] = {}
-        self.best: dict[str, tuple[float, PyTree]] = {}
 
     def restore(self, like: Callable[[Places], TrainState]) -> Snapshot | None:
         """What was saved last, or None at the beginning; `like` gives shapes and dtypes of the state of some places."""
@@ -82,9 +79,7 @@ class Recorder:
             self.params[run] = params
 
     def keep_lowest(self, run: str, step: int, params: PyTree, value: float) -> None:
-        """Keeps the parameters after a step, with a leading axis of length 1, if no value of the run was as low."""
-        if value < self.best.get(run, (math.inf,))[0]:
-            self.best[run] = value, params
+        """Saves the parameters after a step, with a leading axis of length 1, if no value of the run was as low."""
 
     def write_results(self, rows: Rows, complete: bool) -> None:
         """Writes the results so far."""

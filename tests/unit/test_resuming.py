@@ -134,7 +134,7 @@ def test_the_best_weights_are_kept_through_any_kill(tmp_path, crash):
             assert abs(last.mean() - row["w"]) > 1e-4
             with pytest.raises(RunError, match="no such run"):
                 jaxrnn.load(path, run.name, step=14)
-        # Two have ended and two are the best; those that were passed last may still be there.
+        # Two have ended and two are the best; what was passed is gone.
         assert len(list((path / "checkpoints/finished").glob("[0-9]*"))) == 4
 
 
