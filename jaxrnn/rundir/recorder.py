@@ -4,7 +4,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
 from jaxrnn.arrays import PyTree
@@ -38,7 +38,7 @@ class DirectoryRecorder(Recorder):
         self._meta = Meta()
         self._number = 0
         self._known = 0
-        """Of the checkpoints of runs, how many the newest one of the runs in training knows."""
+        """From this number on, the newest checkpoint of the runs in training knows of no other."""
         self._saved_at = time.monotonic()
         self._is_new = True
         self._environment = {name: directory.record.get(name) for name in ("versions", "commit", "device")}
@@ -75,8 +75,8 @@ class DirectoryRecorder(Recorder):
         state = unflatten(like(places), found.arrays) if places else None
         self._directory.truncate({name: meta.lengths.get(name, 0) for name in self._files})
         self._directory.cut_torn_line(TIMING)
-        self._finished.delete([n for n in self._finished.numbers() if n >= len(meta.saved)])
-        self._meta, self._is_new, self._known = meta, False, len(meta.saved)
+        self._finished.delete([n for n in self._finished.numbers() if n >= meta.next_checkpoint])
+        self._meta, self._is_new, self._known = meta, False, meta.next_checkpoint
         self._number = self._running.numbers()[-1] + 1
         ended = {name: saved.row for name, saved in meta.ended.items() if saved.row is not None}
         return Snapshot(places, state, ended)
@@ -129,24 +129,28 @@ class DirectoryRecorder(Recorder):
     ) -> None:
         """Saves a run after a step; `restore` forgets it if no checkpoint of the runs in training comes after it."""
         tree = {"params": params} | ({} if state is None else {"state": state})
-        self._keep(tree, Saved(run=run, step=step, checkpoint=len(self._meta.saved), row=row))
+        self._keep(tree, Saved(run=run, step=step, checkpoint=self._meta.next_checkpoint, row=row))
 
     def keep_lowest(self, run: str, step: int, params: PyTree, value: float) -> None:
         """Keeps the best parameters of a run; those before them go when no checkpoint leads to them any more."""
         before = [saved for saved in self._meta.best if saved.run == run]
         if not value < min((saved.lowest or 0.0 for saved in before), default=math.inf):
             return
+        number = self._meta.next_checkpoint
+        self._keep({"params": params}, Saved(run=run, step=step, checkpoint=number, lowest=value))
         for saved in before:
             saved.passed = self._number
-            if saved.checkpoint >= self._known:
-                self._finished.delete([saved.checkpoint])
-        self._keep({"params": params}, Saved(run=run, step=step, checkpoint=len(self._meta.saved), lowest=value))
+        self._forget([saved for saved in before if saved.checkpoint >= self._known])
 
     def _keep(self, tree: PyTree, saved: Saved) -> None:
         self._running.wait()  # Two saves at once would mix up the meetings of several processes.
         self._finished.save(saved.checkpoint, tree, {"run": saved.run})
         self._finished.wait()
         self._meta.saved.append(saved)
+
+    def _forget(self, passed: Sequence[Saved]) -> None:
+        self._finished.delete([saved.checkpoint for saved in passed])
+        self._meta.saved = [saved for saved in self._meta.saved if saved not in passed]
 
     def write_results(self, rows: Rows, complete: bool) -> None:
         """Writes ``results.json``."""
@@ -160,16 +164,14 @@ class DirectoryRecorder(Recorder):
         """Starts to save the runs in training; the ``.jsonl`` files are on disk already."""
         self._running.wait()
         # The two newest checkpoints of the runs in training know that these have been passed.
-        passed = [
-            one.checkpoint for one in self._meta.saved if one.passed is not None and one.passed <= self._number - 2
-        ]
-        self._finished.delete(passed)
+        known = self._number - 2
+        self._forget([saved for saved in self._meta.saved if saved.passed is not None and saved.passed <= known])
         self._meta.places = list(snapshot.places)
         self._meta.lengths = self._directory.lengths(self._files)
         self._meta.environment = self._environment
         self._running.save(self._number, {} if snapshot.state is None else snapshot.state, self._meta.model_dump())
         self._number += 1
-        self._known = len(self._meta.saved)
+        self._known = self._meta.next_checkpoint
         self._saved_at = time.monotonic()
 
     def wait(self) -> None:

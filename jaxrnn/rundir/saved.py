@@ -55,6 +55,11 @@ class Meta(pydantic.BaseModel, extra="forbid"):
         return {saved.run: saved for saved in self.saved if saved.row is not None}
 
     @property
+    def next_checkpoint(self) -> int:
+        """The number of the next one; whoever is passed is so by a later one, which stays."""
+        return 1 + max((saved.checkpoint for saved in self.saved), default=-1)
+
+    @property
     def best(self) -> list[Saved]:
         """Where the value of each run was lowest."""
         return [saved for saved in self.saved if saved.lowest is not None and saved.passed is None]

@@ -134,8 +134,10 @@ def test_the_best_weights_are_kept_through_any_kill(tmp_path, crash):
             assert abs(last.mean() - row["w"]) > 1e-4
             with pytest.raises(RunError, match="no such run"):
                 jaxrnn.load(path, run.name, step=14)
-        # Two have ended and two are the best; what was passed is gone.
+        # Two have ended and two are the best; what was passed is gone, and nothing speaks of it.
         assert len(list((path / "checkpoints/finished").glob("[0-9]*"))) == 4
+        with CheckpointStore(path / "checkpoints/running") as store:
+            assert len(store.read(store.numbers()[-1])[1]["saved"]) == 4
 
 
 def test_a_training_that_asks_the_host_goes_on_where_it_was(tmp_path):
