@@ -96,7 +96,7 @@ OTHERS = {
     "jax_numpy_dtype_promotion": "strict",
     "jax_use_direct_linearize": False,
 }
-COMPILER = {"jax_optimization_level": "O1", "jax_memory_fitting_effort": 0.5}
+COMPILER = {"jax_optimization_level": "O1", "jax_memory_fitting_level": "O3"}
 PRECISION = {"precision": "highest"}
 
 
