@@ -1,3 +1,4 @@
+import gc
 import os
 import tempfile
 
@@ -17,6 +18,9 @@ jax.config.update("jax_num_cpu_devices", 2)
 _CACHE = tempfile.TemporaryDirectory(prefix="jaxrnn-tests-")
 jax.config.update("jax_compilation_cache_dir", _CACHE.name)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+# Tracing makes many objects, few of them garbage.
+gc.set_threshold(100_000, 50, 100)
 
 # Inputs that are made up: the same few in every test run, many new ones in `make soak`.
 _SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]

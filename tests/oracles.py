@@ -256,6 +256,8 @@ CELL_ORACLES = {
     },
 }
 """One entry a cell."""
+_MISSING = _ALL.keys() - CELL_ORACLES.keys()
+assert not _MISSING, f"in tests/oracles.py, CELL_ORACLES lacks the NumPy step of {', '.join(sorted(_MISSING))}"
 
 
 def unroll(name, params, xs, carry, mask=None, reset=None, reverse=False):
