@@ -170,12 +170,20 @@ def _groups(num_runs: int, data_devices: int) -> int:
 
 def place(tree: PyTree, num_runs: int, data_devices: int = 1) -> PyTree:
     """Arrays ``[S, ...]``, also of NumPy, on the devices where a program of S runs expects them."""
-    return jax.device_put(tree, run_sharding(num_runs, data_devices))
+    return _put(tree, run_sharding(num_runs, data_devices))
 
 
 def replicate(data: PyTree, num_runs: int, data_devices: int = 1) -> PyTree:
     """Arrays that all runs share, on every device of a program of S runs."""
-    return jax.device_put(data, NamedSharding(run_sharding(num_runs, data_devices).mesh, PartitionSpec()))
+    return _put(data, NamedSharding(run_sharding(num_runs, data_devices).mesh, PartitionSpec()))
+
+
+def _put(tree: PyTree, sharding: NamedSharding) -> PyTree:
+    # Processes compare what each of them places with what comes back in JAX's dtypes: NumPy's float64 would differ.
+    def in_jax_dtype(x: Any) -> Any:
+        return x.astype(jax.dtypes.canonicalize_dtype(x.dtype), copy=False) if isinstance(x, np.ndarray) else x
+
+    return jax.device_put(jax.tree.map(in_jax_dtype, tree), sharding)
 
 
 def take(tree: PyTree, positions: Sequence[int], size: int, data_devices: int = 1) -> PyTree:

@@ -87,20 +87,21 @@ def test_two_processes_write_the_same_bytes_as_one(binaries, alone, tmp_path):
         )
 
 
-@pytest.mark.soak
 @pytest.mark.parametrize(
     ("binary", "files", "fields"),
     [
         ("nodes", ["hidden.json"], {"num_seeds": 3, "max_steps": 30}),
-        (
+        pytest.param(
             "text",
             ["samples.jsonl", "validation.jsonl"],
             {"hidden_size": 8, "max_steps": 4, "num_seeds": 2, "eval_every": 2, "validation_fraction": 0.001},
+            marks=pytest.mark.soak,
         ),
-        (
+        pytest.param(
             "gradients",
             ["gates.json"],
             {"cells": "linear_rnn,lstm", "digits": 1, "hidden_size": 5, "batch_size": 6, "train_steps": 20},
+            marks=pytest.mark.soak,
         ),
     ],
 )
