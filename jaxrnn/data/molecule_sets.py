@@ -125,7 +125,7 @@ def _columns(path: Path, raw: bytes, known: Known) -> tuple[list[str], list[floa
         places = []
         for field, column in (("smiles", known.smiles), ("target", known.target)):
             if column not in header:
-                raise ColumnError(field, f"{path} has no such column; it has {', '.join(header) or 'none'}")
+                raise ColumnError(field, f"{path} has no such column; it has {_listed(header)}")
             places.append(header.index(column))
         texts, numbers, lines = [], [], []
         for row in reader:
@@ -140,6 +140,10 @@ def _columns(path: Path, raw: bytes, known: Known) -> tuple[list[str], list[floa
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is no CSV file in UTF-8: {error}") from error
     return texts, numbers, lines
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(name if name.isprintable() else repr(name) for name in names) or "none"
 
 
 def _number(text: str, where: str) -> float:
@@ -157,7 +161,7 @@ def _arrays(path: Path, raw: bytes, known: Known) -> tuple[list[str], list[float
     arrays = read_arrays(path, raw, ("smiles", "properties", "property_names"))
     texts, names = ([str(one) for one in arrays[key].reshape(-1).tolist()] for key in ("smiles", "property_names"))
     if known.target not in names:
-        raise ColumnError("target", f"{path} has no such property; it has {', '.join(names)}")
+        raise ColumnError("target", f"{path} has no such property; it has {_listed(names)}")
     properties = arrays["properties"]
     if properties.shape != (len(texts), len(names)) or properties.dtype.kind not in "iuf":
         raise DataError(f"{path}: properties should be numbers {[len(texts), len(names)]}, not {_form(properties)}")

@@ -59,6 +59,7 @@ def test_a_tar_of_molecules_has_one_a_line(tmp_path, text, found):
     [
         (["a,C,1"], "name,SMILES,y", ("smiles", "y"), ColumnError, "no such column; it has name, SMILES, y"),
         (["a,C,1"], "name,SMILES,y", ("SMILES", "z"), ColumnError, "no such column"),
+        (["a,C,1"], "na\vme,SMILES,y", ("SMILES", "z"), ColumnError, "no such column; it has 'na"),
         (["a,C,1", "b,CC,high"], "name,SMILES,y", ("SMILES", "y"), DataError, "line 3.*'high'"),
         (["a,C,nan"], "name,SMILES,y", ("SMILES", "y"), DataError, "line 2.*'nan'"),
         (["a,C"], "name,SMILES,y", ("SMILES", "y"), DataError, "line 2.*2 cells"),
