@@ -32,6 +32,7 @@ from jaxrnn.study.arms import with_values
 from jaxrnn.study.differences import differences
 from jaxrnn.study.format import NONE, format_bytes
 from jaxrnn.study.overview import Entry, Row, find_entries
+from jaxrnn.study.quantities import Quantity
 
 
 def main(*directories: str) -> None:
@@ -117,11 +118,9 @@ def _print_arms(entries: Sequence[Entry]) -> None:
         for entry, row in zip(entries, rows, strict=True)
     ]
     _print_table(heads, table)
-    for study in dict.fromkeys(entry.study for entry in entries):
-        if study and study.quantities:
-            print(
-                f"\nvalue of {study.name}: {study.quantities[0].name}; brackets are 95 % intervals over seeds", end=""
-            )
+    for study, quantity in dict.fromkeys((entry.study, entry.quantity) for entry in entries):
+        if study and quantity:
+            print(f"\nvalue of {study.name}: {quantity.name}; brackets are 95 % intervals over seeds", end="")
     print()
 
 
@@ -141,7 +140,7 @@ def _seeds(row: Row) -> str:
 
 
 def _value(entry: Entry) -> str:
-    return entry.study.quantities[0].format(entry.estimate) if entry.study and entry.estimate else NONE
+    return entry.quantity.format(entry.estimate) if entry.quantity and entry.estimate else NONE
 
 
 def _start(row: Row) -> str:
@@ -156,11 +155,11 @@ def _duration(row: Row) -> str:
 
 
 def _best_first(entries: Sequence[Entry]) -> list[list[Entry]]:
-    """The complete arms of each study and problem, the best first by the primary quantity."""
-    problems: dict[str, list[Entry]] = {}
+    """The complete arms of each study, problem and quantity, the best first."""
+    problems: dict[tuple[str, Quantity | None], list[Entry]] = {}
     for entry in entries:
-        if entry.study and entry.estimate and entry.estimate.value is not None:
-            problems.setdefault(_problem(entry), []).append(entry)
+        if entry.estimate and entry.estimate.value is not None:
+            problems.setdefault((_problem(entry), entry.quantity), []).append(entry)
     return [sorted(group, key=lambda one: _rank(one)) for group in problems.values()]
 
 
@@ -169,16 +168,15 @@ def _problem(entry: Entry) -> str:
 
 
 def _rank(entry: Entry) -> float:
-    assert entry.study and entry.estimate and entry.estimate.value is not None
-    return -entry.estimate.value if entry.study.quantities[0].is_better == "larger" else entry.estimate.value
+    assert entry.quantity and entry.estimate and entry.estimate.value is not None
+    return -entry.estimate.value if entry.quantity.is_better == "larger" else entry.estimate.value
 
 
 def _about_best(group: Sequence[Entry]) -> list[str]:
     """What it is, where it lies, and how to go on with it."""
-    best, study = group[0], group[0].study
+    best, study, quantity = group[0], group[0].study, group[0].quantity
     others = f"the best of {len(group)} arms" if len(group) > 1 else "the only complete arm"
-    assert study
-    quantity = study.quantities[0]
+    assert study and quantity
     pick = max if quantity.is_better == "larger" else min
     values = {run.name: quantity.value(run) for run in best.arm.runs}
     known = {name: value for name, value in values.items() if value is not None}

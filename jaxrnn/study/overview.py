@@ -13,6 +13,7 @@ from jaxrnn.rundir.archive import disk_bytes
 from jaxrnn.rundir.directory import TIMING, RunError, read_config, read_lines, status
 from jaxrnn.rundir.read import Directory, describe, find_directories, read_directory
 from jaxrnn.study.arms import Arm, whole_curve
+from jaxrnn.study.quantities import Quantity
 from jaxrnn.study.stats import Estimate
 from jaxrnn.study.study import Study
 
@@ -40,23 +41,28 @@ class Entry:
     about: Mapping[str, Any]
 
     @functools.cached_property
-    def estimate(self) -> Estimate | None:
-        """Of the study's primary quantity, once all runs have ended: those that end first are no fair sample."""
+    def quantity(self) -> Quantity | None:
+        """The study's primary one; where the task has others, such as ratings have, the first that is known."""
         quantities = self.study.quantities if self.study else ()
-        return quantities[0].estimate(self.arm) if quantities and self.arm.is_complete else None
+        known = (one for one in quantities if self.arm.is_complete and one.estimate(self.arm).value is not None)
+        return next(known, quantities[0] if quantities else None)
+
+    @functools.cached_property
+    def estimate(self) -> Estimate | None:
+        """Of this quantity, once all runs have ended: those that end first are no fair sample."""
+        return self.quantity.estimate(self.arm) if self.quantity and self.arm.is_complete else None
 
     def row(self) -> Row:
         """The columns of a table of arms; `duration` is in seconds, `disk` in bytes, both of the whole directory."""
         ended = [run.result for run in self.arm.runs if run.result is not None]
         estimate = self.estimate or Estimate(None, None, None)
-        quantity = self.study.quantities[0].name if self.study and self.study.quantities else None
         first = {"directory": str(self.path), "study": self.record.get("study"), "arm": self.arm.title or None}
         last = {
             "status": self.about["status"],
             "seeds": len({result["seed"] for result in ended}),
             "asked": self.arm.asked,
             "failed": sum(result.get("failed_at") is not None for result in ended),
-            "quantity": quantity,
+            "quantity": self.quantity.name if self.quantity else None,
             **{name: getattr(estimate, name) for name in ("value", "low", "high")},
             **{name: self.about[name] for name in ("started", "duration", "disk")},
         }

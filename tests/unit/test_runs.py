@@ -12,6 +12,7 @@ import tiny
 from directories import row, write_directory
 
 import jaxrnn
+from configs import recommend
 from configs.palindrome import Config
 from experiments import report, runs
 from jaxrnn.rundir.directory import RunError
@@ -217,6 +218,20 @@ def test_runs_of_no_known_study_are_shown_too(tmp_path, capsys):
     first, second = as_json(capsys, [tmp_path])
     assert (first["study"], first["size"], first["seeds"], first["status"]) == (None, 4, 1, "complete")
     assert (second["study"], second["size"], second["config.status"]) == ("strange", 3, "x")
+
+
+def test_ratings_have_another_value_than_rankings(tmp_path, capsys):
+    config = recommend.Config(model="mf", num_seeds=2)
+    for task, metric, values in (("rating", "test_rmse", (0.9, 1.0)), ("ranking", "test_recall", (0.2, 0.3))):
+        rows = [row(seed, 3, **{metric: value}) for seed, value in enumerate(values)]
+        write_directory(tmp_path / task, "recommend", dataclasses.asdict(config) | {"task": task}, rows)
+    ranking, rating = as_json(capsys, [tmp_path])
+    assert (ranking["quantity"], ranking["value"]) == ("recall@20", 0.25)
+    assert (rating["quantity"], rating["value"]) == ("test RMSE", 0.95)
+    text = shown(capsys, [tmp_path])
+    assert all(f"value of recommend: {name};" in text for name in ("recall@20", "test RMSE"))
+    best = shown(capsys, [tmp_path], only_best=True)
+    assert all(f"{name} is better" in best for name in ("larger", "smaller"))
 
 
 def test_without_pandas_rows_are_dicts(root, monkeypatch):
