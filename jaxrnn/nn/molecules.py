@@ -3,6 +3,9 @@
 What they normalise is of the batch in training, and of running means and deviations otherwise, so that a prediction
 does not depend on the other molecules. These are parameters too, which follow the batches' by `RUNNING_RATE`: the
 gradient of what `apply` gives in the collection ``"running"``, taken as a step of plain gradient descent, is that mean.
+
+Before a norm stands no bias: it would change nothing, so that its gradient would be rounding alone, of which Adam makes
+whole steps.
 """
 
 from typing import Any
@@ -91,7 +94,7 @@ class Head(nn.Module):
     def __call__(self, x: Array, mask: Array, train: bool) -> Array:
         """Of each row of ``x [B, H]`` a number; in training `apply` needs ``rngs={"dropout": key}``."""
         for i, size in enumerate(self.hidden_sizes):
-            x = nn.Dense(size, name=f"hidden_{i}")(x)
+            x = nn.Dense(size, use_bias=False, name=f"hidden_{i}")(x)
             x = jax.nn.relu(RunningNorm(self.offset, name=f"norm_{i}")(x, mask, train))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return nn.Dense(1, name="output")(x)[:, 0] * self.deviation + self.mean
@@ -100,7 +103,7 @@ class Head(nn.Module):
 class NeuralFingerprint(nn.Module):
     """Duvenaud et al. 2015: ``f = sum_l sum_i softmax(a_i V_l + c_l)`` over layers l and atoms i.
 
-    ``a_i <- relu(norm(a_i W_self + (sum_j a_j, sum_j e_ij) W_deg(i) + b))`` over the neighbours j, with a matrix for
+    ``a_i <- relu(norm(a_i W_self + (sum_j a_j, sum_j e_ij) W_deg(i)))`` over the neighbours j, with a matrix for
     each degree; the last six features of an atom are the sum of those of its bonds.
     """
 
@@ -126,7 +129,8 @@ class NeuralFingerprint(nn.Module):
             nn.Dense(self.hidden_size, use_bias=False, name=f"layer_{layer}_degree_{degree}")(block)
             for degree, block in enumerate(graph.by_degree(batch, read))
         ]
-        total = nn.Dense(self.hidden_size, name=f"layer_{layer}_self")(a) + jnp.concatenate(products)
+        own = nn.Dense(self.hidden_size, use_bias=False, name=f"layer_{layer}_self")(a)
+        total = own + jnp.concatenate(products)
         return jax.nn.relu(RunningNorm(1.0, name=f"layer_{layer}_norm")(total, batch.mask, train))
 
 
@@ -151,8 +155,8 @@ class Weave(nn.Module):
         def act(name: str, x: Array, mask: Array) -> Array:
             return jax.nn.relu(RunningNorm(name=f"{name}_norm")(x, mask, train))
 
-        def dense(name: str, x: Array, bias: bool = True) -> Array:
-            return nn.Dense(self.hidden_size, use_bias=bias, name=name)(x)
+        def dense(name: str, x: Array) -> Array:
+            return nn.Dense(self.hidden_size, use_bias=False, name=name)(x)
 
         for layer in range(self.num_layers):
             name, of_pairs = f"layer_{layer}", batch.pairs.mask
@@ -161,7 +165,7 @@ class Weave(nn.Module):
             read = jnp.concatenate([own, graph.sum_pairs(batch, told)], 1)
             if layer < self.num_layers - 1:
                 # The product of two atoms side by side is the sum of their own.
-                one, other = dense(f"{name}_ap", atoms), dense(f"{name}_ap_other", atoms, bias=False)
+                one, other = dense(f"{name}_ap", atoms), dense(f"{name}_ap_other", atoms)
                 both = graph.at_firsts(batch, one) + graph.at_seconds(batch, other)
                 both = act(f"{name}_ap", both, of_pairs)
                 kept = act(f"{name}_pp", dense(f"{name}_pp", pairs), of_pairs)

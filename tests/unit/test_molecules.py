@@ -166,8 +166,7 @@ def weave(params, mol):
             kernel = np.concatenate([params[f"{name}_ap"]["kernel"], params[f"{name}_ap_other"]["kernel"]])
 
             def joined(i, j, kernel=kernel, name=name, atoms=atoms):
-                both = np.concatenate([atoms[i], atoms[j]]) @ kernel + params[f"{name}_ap"]["bias"]
-                return act(f"{name}_ap", both)
+                return act(f"{name}_ap", np.concatenate([atoms[i], atoms[j]]) @ kernel)
 
             pairs = {
                 (i, j): act(
