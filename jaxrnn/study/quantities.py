@@ -53,9 +53,9 @@ class Quantity:
         return {self.name: self.cell(arm, self.estimate(arm))}
 
     def cell(self, arm: Arm, estimate: stats.Estimate, beyond: str = NONE) -> str:
-        """An arm's estimate with its note, which says why an end is missing; that there is one seed the table says."""
-        note = f" ({estimate.note})" if estimate.note and len(arm.runs) > 1 else ""
-        return format_estimate(estimate, self.form, beyond) + note
+        """An arm's estimate with its note, which says why an end is missing; one seed or no value can be seen."""
+        shown = format_estimate(estimate, self.form, beyond)
+        return f"{shown} ({estimate.note})" if estimate.note and shown != NONE and len(arm.runs) > 1 else shown
 
     def brief(self, arm: Arm) -> str:
         """The estimate on a line with others."""
