@@ -244,9 +244,10 @@ def spread(vector: Array, rows: Array) -> Array:
 def multiply(x: Array, matrix: Array) -> Array:
     """``x W``; the gradient of W is summed in float32 at least, which not every compiler does by itself."""
     dtype = jnp.result_type(x, matrix)
-    if dtype.itemsize >= 4:
-        return x @ matrix
-    return jnp.matmul(x, matrix, preferred_element_type=jnp.float32).astype(dtype)
+    # As matrices: for the gradient of W, XLA copies what has more axes.
+    rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    y = jnp.matmul(rows, matrix, preferred_element_type=jnp.promote_types(dtype, jnp.float32))
+    return y.astype(dtype).reshape(*x.shape[:-1], matrix.shape[-1])
 
 
 def affine(params: Any, x: Array, multiply: Callable[[Array, Array], Array] = multiply) -> Array:

@@ -9,6 +9,7 @@ the batch: inputs are ``[T, N, *batch, D]`` and carries ``[N, *batch, H]``. A sh
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import jax
@@ -35,7 +36,10 @@ def shift_by(shift: Shift, x: Array) -> Array:
     """``S x``: every node's sum over its incoming edges, for ``x [N, *batch, H]``."""
     if isinstance(shift, GraphsTuple):
         return propagate(shift, x)
-    return jnp.tensordot(shift, x, (1, 0)) if shift.ndim == 2 else jnp.einsum("...ij,j...h->i...h", shift, x)
+    if shift.ndim > 2:
+        return jnp.einsum("...ij,j...h->i...h", shift, x)
+    # As matrices: in the gradient XLA would copy what has more axes.
+    return (shift @ x.reshape(len(x), math.prod(x.shape[1:]))).reshape(x.shape)
 
 
 def shifted(shift: Shift, x: Array, num_taps: int) -> list[Array]:
@@ -55,9 +59,9 @@ def graph_filter(weight: tuple[Array, Shift], x: Array) -> Array:
     # The narrower side is shifted.
     if rows < columns or shift is None:
         return multiply(jnp.concatenate(shifted(shift, x, num_taps), axis=-1), taps.reshape(num_taps * rows, columns))
-    y = x @ taps[-1]
+    y = multiply(x, taps[-1])
     for k in range(num_taps - 2, -1, -1):
-        y = x @ taps[k] + shift_by(shift, y)
+        y = multiply(x, taps[k]) + shift_by(shift, y)
     return y
 
 
