@@ -1,6 +1,6 @@
 """Draws of a user, an item that the user has, and one that the user has not, for ranking by pairs (Rendle 2009)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -57,8 +57,13 @@ def draw_triplets(key: Key, data: Owned, num: int, num_items: int) -> Triplets:
     first, counts = low, high - low
     items = jnp.asarray(data.items)[first + jax.random.randint(keys[1], (num,), 0, counts)]
     rank = jax.random.randint(keys[2], (num,), 0, num_items - counts)
-    for _ in range(len(data.items).bit_length()):
+
+    def halve(_: Any, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends
         middle = (low + high) // 2
         is_below = (low < high) & (gaps[middle] <= rank)
-        low, high = jnp.where(is_below, middle + 1, low), jnp.where(is_below, high, middle)
+        return jnp.where(is_below, middle + 1, low), jnp.where(is_below, high, middle)
+
+    # A loop: XLA fuses steps written out, each with those before it, and compiles them for many minutes.
+    low, _ = jax.lax.fori_loop(0, len(data.items).bit_length(), halve, (low, high))
     return Triplets(users, items, rank + low - first)

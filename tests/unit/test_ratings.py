@@ -209,3 +209,16 @@ def test_triplets_are_drawn_uniformly():
     assert {tuple(column) for column in seen.T.tolist()} == expected.keys()
     for column, count in zip(seen.T.tolist(), counts, strict=True):
         assert abs(count - expected[tuple(column)]) < 5 * expected[tuple(column)] ** 0.5
+
+
+def test_draws_from_many_items_are_no_longer_program():
+    """What is written out for each halving, XLA compiles for many minutes."""
+
+    def lines(num_items):
+        users = np.repeat(np.arange(2, dtype=np.int32), num_items // 2)
+        items = np.tile(np.arange(num_items // 2, dtype=np.int32), 2)
+        data = triplets.owned(Pairs(users, items, np.ones(len(users), np.float32)), 2, num_items)
+        draw = jax.jit(lambda key: triplets.draw_triplets(key, data, 3, num_items))
+        return len(draw.lower(jax.random.key(0)).as_text().splitlines())
+
+    assert lines(8) == lines(512)
