@@ -40,17 +40,23 @@ class Entry:
     record: Mapping[str, Any]
     about: Mapping[str, Any]
 
-    @functools.cached_property
+    @property
+    def estimate(self) -> Estimate | None:
+        """Of `quantity`, once all runs have ended: those that end first are no fair sample."""
+        return self._estimated[1]
+
+    @property
     def quantity(self) -> Quantity | None:
         """The study's primary one; where the task has others, such as ratings have, the first that is known."""
-        quantities = self.study.quantities if self.study else ()
-        known = (one for one in quantities if self.arm.is_complete and one.estimate(self.arm).value is not None)
-        return next(known, quantities[0] if quantities else None)
+        return self._estimated[0]
 
     @functools.cached_property
-    def estimate(self) -> Estimate | None:
-        """Of this quantity, once all runs have ended: those that end first are no fair sample."""
-        return self.quantity.estimate(self.arm) if self.quantity and self.arm.is_complete else None
+    def _estimated(self) -> tuple[Quantity | None, Estimate | None]:
+        quantities = self.study.quantities if self.study else ()
+        if not quantities or not self.arm.is_complete:
+            return next(iter(quantities), None), None
+        found = ((one, one.estimate(self.arm)) for one in quantities)
+        return next((pair for pair in found if pair[1].value is not None), (quantities[0], None))
 
     def row(self) -> Row:
         """The columns of a table of arms; `duration` is in seconds, `disk` in bytes, both of the whole directory."""

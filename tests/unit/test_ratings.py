@@ -211,7 +211,7 @@ def test_triplets_are_drawn_uniformly():
         assert abs(count - expected[tuple(column)]) < 5 * expected[tuple(column)] ** 0.5
 
 
-def test_draws_from_many_items_are_no_longer_program():
+def test_the_program_of_draws_does_not_grow_with_the_items():
     """What is written out for each halving, XLA compiles for many minutes."""
 
     def lines(num_items):
