@@ -1,4 +1,4 @@
-# Every target makes the environment itself; EXTRAS adds to it, e.g. `make setup EXTRAS=cuda12`.
+# Every target creates the environment itself; EXTRAS adds packages to it, e.g. `make setup EXTRAS=cuda12`.
 PYTHON ?= python3
 EXTRAS ?=
 VENV ?= .venv
@@ -19,22 +19,22 @@ $(READY): requirements.txt pyproject.toml
 reproduce: setup  ## the paper's Tables 1 and 2 at T=10, in minutes; PRESET=paper or seeds for more; WORKDIR=DIR
 	$(BIN)/python -m experiments.reproduce $(addprefix --preset=,$(PRESET)) $(addprefix --workdir=,$(WORKDIR))
 
-test: setup  ## contracts and units, in minutes
+test: setup  ## contract and unit tests, in minutes
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/system
 
-test-system: setup  ## processes that are killed, full disks, fresh starts, benchmarks, every command of the docs
+test-system: setup  ## tests of killed processes, full disks, fresh starts, benchmarks and every command in the docs
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/system
 
-parity: setup  ## adds PyTorch, and compares with it
+parity: setup  ## installs PyTorch and compares with it
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,torch]'
 	$(BIN)/python -m pytest tests/unit/test_parity.py
 
-soak: setup  ## faults and made-up input in full, half an hour; EXTRAS=molecules,torch for their files too
+soak: setup  ## tests of all faults and generated inputs, half an hour; EXTRAS=molecules,torch for their files too
 	$(BIN)/python -m pytest -m 'soak or not soak' --hypothesis-profile=soak tests/system tests/unit/test_fuzz.py \
 	  tests/unit/test_damaged_files.py tests/unit/test_resuming.py tests/unit/test_checkpoint.py \
 	  tests/unit/test_building.py
 
-bench: setup  ## speed, side by side with Flax and, where it is installed, PyTorch
+bench: setup  ## speed, compared with Flax and, where it is installed, PyTorch
 	$(BIN)/python -m experiments.benchmark
 
 docs: setup  ## the pages in docs/_build/html; a warning is an error, as is a public name that the reference lacks
@@ -47,5 +47,5 @@ lint: setup docs
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-readme: setup  ## renews the results in README and docs from experiments/results
+readme: setup  ## updates the results in README and docs from experiments/results
 	$(BIN)/python -m experiments.readme

@@ -4,7 +4,7 @@
 #   cluster/gpu.sh OUT [WORKDIR]
 #
 # OUT gets tests.log, benchmark/ and archive/, the results of what was trained. The seeds are trained in WORKDIR (by
-# default runs/gpu) for as long as there is time; the same command goes on with them. PYTHON names another interpreter.
+# default runs/gpu) for as long as there is time; the same command resumes them. PYTHON names another interpreter.
 # The exit code is 1 if a check failed.
 set -u
 if [ $# -lt 1 ] || [ $# -gt 2 ]; then
@@ -16,10 +16,10 @@ cd "$(dirname "$0")/.." || exit 1
 python=${PYTHON:-.venv/bin/python}
 mkdir -p "$out" || exit 1
 
-# A program that ends for lack of time has written what it has.
+# A program that runs out of time has written its results so far.
 for_at_most() { timeout --signal=TERM --kill-after=30 "$@"; }
 
-# Two processes would each ask for most of the GPU's memory.
+# In one process: each of two would ask for most of the GPU's memory.
 for_at_most 170 "$python" -m pytest -q tests/contracts/test_cells.py tests/contracts/test_graph_cells.py \
   tests/contracts/test_unroll.py tests/unit/test_graph_layers.py tests/unit/test_resuming.py \
   >"$out/tests.log" 2>&1 || code=1

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Several processes on this machine, for a run that they share; started again, it goes on.
+# Starts several processes on this machine that share their runs; started again, it resumes them.
 #
 #   cluster/local.sh NUM_PROCESSES WORKDIR EXPERIMENT [--config.FIELD=VALUE ...]
 #
-# Each process gets its share of the cores; a GPU is not used, as one process uses all of a machine by itself. WORKDIR is
-# relative to the project's folder. Ctrl-C saves. The exit code is 1 or 2, an error to be mended, if a process
-# ended with that; else the largest of theirs, and the same command goes on.
+# Each process gets its share of the cores. GPUs are not used, since one process uses all of a machine by itself. WORKDIR
+# is relative to the project's folder. Ctrl-C saves. The exit code is 1 or 2, an error to fix, if a process ended with
+# it; otherwise it is the largest of theirs, and the same command resumes the runs.
 set -u
 if [ $# -lt 3 ] || ! [[ $1 =~ ^[1-9][0-9]{0,3}$ ]]; then
   sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
@@ -34,11 +34,11 @@ for ((i = 0; i < num_processes; i++)); do
     --num_processes="$num_processes" --process_id="$i" "$@" &
   pids+=($!)
 done
-# A terminal's Ctrl-C reaches this script alone: what a script starts in the background ignores it.
+# A terminal's Ctrl-C reaches only this script, because processes that a script starts in the background ignore it.
 trap 'kill -TERM "${pids[@]}" 2>/dev/null' INT TERM
 code=0 error=0
 for pid in "${pids[@]}"; do
-  # A signal interrupts the waiting, and not what is waited for.
+  # A signal interrupts the wait, not the process that is waited for.
   while wait "$pid"; status=$?; kill -0 "$pid" 2>/dev/null; do :; done
   code=$((status > code ? status : code))
   error=$((status == 1 || status == 2 ? status : error))

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# A run on several nodes under Slurm, one process a GPU; it survives preemption and the time limit.
+# Trains on several nodes under Slurm, with one process per GPU; survives preemption and the time limit.
 #
 #   sbatch cluster/slurm.sh WORKDIR EXPERIMENT [--config.FIELD=VALUE ...]
 #
-# From the project's folder, with WORKDIR on a file system that all nodes share. Options of sbatch go before the script.
+# Submit from the project's folder, with WORKDIR on a file system that all nodes share. Put sbatch's options first.
 #SBATCH --job-name=jaxrnn
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=4
@@ -28,8 +28,8 @@ newest() {
 before=$(newest)
 srun "${PYTHON:-.venv/bin/python}" -m "experiments.$experiment" --workdir="$workdir" --distributed "$@"
 code=$?
-# 75: saved before the end. 1 and 2: an error to be mended. Else a process has been killed, and the others have lost it;
-# that is tried again as long as it gets further, since the reason may be an error in one of them.
+# 75: saved before the end. 1 and 2: an error to fix. Otherwise, a process was killed and the others have lost it; the
+# job is tried again only while it makes progress, since the reason may be an error in one of the processes.
 if [ "$code" -eq 75 ] || { [ "$code" -gt 2 ] && [ "$(newest)" != "$before" ]; }; then
   scontrol requeue "$SLURM_JOB_ID"
 fi

@@ -1,7 +1,7 @@
 """The fields that the configs of all trainings share, and the marks of fields.
 
-A mark stands in ``Annotated[TYPE, MARK]``. Whatever compares settings, resumes runs or reads old files goes by marks:
-a new field needs no entry anywhere else.
+A mark is written as ``Annotated[TYPE, MARK]``. Whatever compares settings, resumes runs or reads old files goes by the
+marks, so that a new field needs no entry anywhere else.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ SCHEMA = Schema(strict=True, extra="forbid", use_attribute_docstrings=True, allo
 
 @record(frozen=True)
 class Bookkeeping:
-    """Which seeds, or how runs are placed and saved: passed over when settings are compared."""
+    """Says which seeds there are, or how runs are placed and saved; ignored when settings are compared."""
 
 
 @record(frozen=True)
@@ -36,11 +36,11 @@ class Growing:
 
 @record(frozen=True)
 class Changeable:
-    """A resumed run may have another value: it moves lines of files at most."""
+    """A resumed run may have another value, which at most moves lines of files."""
 
 
 Count = Annotated[int, Field(ge=1, lt=2**31)]
-"""What is counted on the device is an int32."""
+"""Counts on the device are int32."""
 Steps = Annotated[int, Field(ge=0, lt=2**31 - 1), Growing()]
 Rate = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -48,22 +48,22 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 @dataclass(frozen=True, config=SCHEMA)
 class Seeds:
-    """What every study has: seeds and precision."""
+    """What every study with seeds has: seeds and precision."""
 
     num_seeds: Annotated[Count, Bookkeeping(), Growing()] = 3
-    """Seeds first_seed, first_seed + 1, ..."""
+    """Number of seeds: first_seed, first_seed + 1, ..."""
     first_seed: Annotated[int, Field(ge=0, lt=2**31), Bookkeeping()] = 0
     """The first of the seeds."""
     precision: Literal["highest", "high", "default"] = "highest"
-    """Of matrix products (see `jax.lax.Precision`)."""
+    """Precision of matrix products (see `jax.lax.Precision`)."""
 
 
 @dataclass(frozen=True, config=SCHEMA)
 class Base(Seeds):
-    """What every training has besides: its rate, its steps and its placement."""
+    """What every training also has: its learning rate, its steps and its placement."""
 
     learning_rate: Rate = 1e-3
-    """Of Adam; --sweep=learning_rate=A,B trains runs with several."""
+    """Learning rate of Adam; --sweep=learning_rate=A,B trains runs with several."""
     max_steps: Steps = 3000
     """Index of the last step."""
     eval_every: Count = 60
@@ -71,25 +71,25 @@ class Base(Seeds):
     runs_per_program: Annotated[int, Field(ge=0), Bookkeeping()] = 0
     """Runs that share a program; 0 is the fastest choice: one on each core of a CPU, all on an accelerator."""
     data_devices: Annotated[int, Field(ge=0), Bookkeeping(), Changeable()] = 0
-    """Devices that share the batch of each run, for models that one is too slow for; 0 is the fastest choice."""
+    """Devices that share the batch of each run, for models that are too slow on one; 0 is the fastest choice."""
     chunk_steps: Annotated[int, Field(ge=1, le=100_000), Bookkeeping(), Changeable()] = 30
-    """Steps in one call of the compiled program; a signal is answered between two calls."""
+    """Steps in one call of the compiled program; signals are handled between calls."""
     init_from: Annotated[str, Absent("")] = ""
     """Digest of the weights that runs start from; --init_from sets it."""
 
 
 @dataclass(frozen=True, config=SCHEMA)
 class Layers(Base):
-    """What trainings of recurrent layers have besides."""
+    """What trainings of recurrent layers also have."""
 
     dropout: Annotated[Fraction, Absent(0.0)] = 0.0
-    """Rate between the layers."""
+    """Dropout rate between the layers."""
     recurrent_dropout: Annotated[Fraction, Absent(0.0)] = 0.0
-    """Rate within the recurrence, one mask for all steps of a sequence (Gal and Ghahramani 2016)."""
+    """Dropout rate within the recurrence, with one mask for all steps of a sequence (Gal and Ghahramani 2016)."""
     layer_norm: Annotated[bool, Absent(False)] = False
-    """Normalise what each layer but the first reads."""
+    """Normalise the input of each layer but the first."""
     compute_dtype: Annotated[Literal["float32", "bfloat16"], Absent("float32")] = "float32"
-    """Of the products; parameters, carries, sums and losses stay float32."""
+    """Data type of the products; parameters, carries, sums and losses stay float32."""
 
 
 def make_get_config(config: Any, **variants: Any) -> Callable[..., ConfigDict]:

@@ -2,7 +2,7 @@
 
     python -m experiments.generate --config.reward=qed --config.calls=50000 --config.num_seeds=10 --workdir=runs/qed
 
-Expect a mean drug-likeness of the last 1000 molecules above 0.7, where untaught moves get some 0.32.
+Expect a mean drug-likeness of the last 1000 molecules above 0.7, where untaught moves get about 0.32.
 """
 
 from typing import Annotated, Literal
@@ -18,32 +18,32 @@ class Config(Seeds):
     """What is rewarded, how many molecules are scored, and the policy."""
 
     reward: Literal["qed", "plogp"] = "qed"
-    """qed, drug-likeness; plogp, penalised logP: the partition between octanol and water, less the synthetic
-    accessibility and the excess of the largest ring over six atoms, in ZINC's deviations."""
+    """qed is drug-likeness. plogp is penalised logP: the octanol-water partition minus the synthetic accessibility and
+    the excess of the largest ring over six atoms, each standardised by its mean and deviation over ZINC."""
     model: str = "policy"
-    """policy; what stands beside it on the page has other names, and comes by itself."""
+    """Always policy; the baselines beside it on the page have other names and come by themselves."""
     calls: Annotated[Count, Growing()] = 50_000
-    """Molecules of the policy that are scored; as many are of each other way to find some."""
+    """Molecules of the policy that are scored; each other way to find molecules has as many scored."""
     batch_size: Annotated[int, Field(ge=1, le=1000)] = 100
-    """Molecules that are built, and scored, at a time."""
+    """Molecules that are built and scored at a time."""
     max_atoms: Annotated[int, Field(ge=2, le=64)] = 38
-    """Heavy atoms for which there is room."""
+    """Largest number of heavy atoms in a molecule."""
     hidden_size: Count = 32
     """Features of an atom."""
     num_layers: Count = 3
-    """Graph convolutions, the radius of what an atom sees."""
+    """Graph convolutions, and so the radius of what an atom sees."""
     learning_rate: Rate = 5e-4
-    """Of Adam."""
+    """Learning rate of Adam."""
     steps_per_batch: Annotated[int, Field(ge=1, le=1000)] = 8
     """Updates of the policy after each batch of molecules."""
     moves_per_step: Count = 256
-    """Moves of an update, drawn from those of the batch."""
+    """Moves per update, drawn from those of the batch."""
     clip: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """How far an update may change the probability of a move, as a factor next to 1."""
+    """Largest distance from 1 of the factor by which an update changes the probability of a move."""
     entropy: Annotated[float, Field(ge=0)] = 0.01
     """Weight of the policy's entropy, which keeps molecules different."""
     trace: Fraction = 0.95
-    """Lambda of the advantages."""
+    """Lambda of the generalised advantages."""
     eval_batches: Count = 10
     """Batches from one evaluation to the next."""
     runs_per_program: Annotated[int, Field(ge=0), Bookkeeping()] = 0

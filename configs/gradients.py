@@ -2,9 +2,10 @@
 
     python -m experiments.gradients --config=configs/gradients.py --workdir=runs/gradients
 
-Expect the linear RNN's gradient to change by exactly the spectral radius a step, and all other cells' as initialised to
-vanish. Once trained, the peephole LSTM of Soons (2020) and the GRU keep much of theirs over the palindrome, the last 25
-symbols or so, and lose it in the padding before; the LSTM's is gone within ten.
+Expect the linear RNN's gradient to change by exactly the spectral radius per step, and the gradients of all other cells
+to vanish at initialisation. Once trained, the peephole LSTM of Soons (2020) and the GRU keep much of their gradients
+over the palindrome, the last 25 symbols or so, and lose them in the padding before it. The LSTM's gradient is gone
+within ten symbols.
 """
 
 from typing import Annotated, Any
@@ -16,7 +17,7 @@ from configs.base import SCHEMA, Count, Rate, Seeds, make_get_config
 
 
 def _split(names: Any) -> Any:
-    """``a,b,c`` comes from a command line as one name."""
+    """Splits ``a,b,c``, which comes from a command line as one name."""
     one = isinstance(names, list | tuple) and len(names) == 1 and isinstance(names[0], str)
     return tuple(names[0].split(",")) if one else names
 
@@ -30,25 +31,26 @@ class Config(Seeds):
     """What is measured; sizes and initialisation are the palindrome study's."""
 
     cells: SomeNames = ("rnn", "linear_rnn", "lstm", "peephole", "gers_peephole", "gru", "gru_cho")
-    """What is measured."""
+    """The cells that are measured."""
     spectral_radius: Annotated[tuple[Rate, ...], Field(min_length=1)] = (0.5, 0.9, 1.1, 1.5)
-    """Of rnn's and linear_rnn's recurrent matrix, an orthogonal one times this."""
+    """Spectral radius of the recurrent matrix of rnn and linear_rnn, which is an orthogonal matrix times this."""
     digits: Annotated[int, Field(ge=1, le=1000)] = 10
-    """Of the palindromes that are the input; T in Soons (2020)."""
+    """Digits of the palindromes that are the input; T in Soons (2020)."""
     hidden_size: Count = 256
     """Hidden units."""
     embedding_size: Annotated[int, Field(ge=0)] = 0
-    """0 is the rule of Soons (2020), twice the input's length."""
+    """Width of the embedding; 0 is the rule of Soons (2020), twice the input's length."""
     batch_size: Count = 256
-    """Sequences of a measurement, and of a training step."""
+    """Sequences per measurement and per training step."""
     clip_norm: Rate = 10.0
     """Largest global norm of the gradient."""
     trained: Names = ()
     """Directories of palindrome runs with trained cells."""
     train_steps: Annotated[int, Field(ge=0, lt=2**31 - 1)] = 600
-    """Index of the last step of training a gated cell without such a directory here, unless it converges; 0: none."""
+    """Index of the last step if a gated cell without such a directory is trained here, unless it converges before; 0:
+    no training."""
     learning_rate: Rate = 1e-3
-    """Of that training."""
+    """Learning rate of that training."""
 
 
 get_config = make_get_config(Config())

@@ -3,7 +3,7 @@
     python -m experiments.graph_memory --config=configs/graph_memory.py --workdir=runs/graph_memory
 
 Expect two to three minutes and 5 GB on two CPU cores, and the dense layer to take more memory and more time than the
-sparse one from some hundred nodes on.
+sparse one from about a hundred nodes on.
 """
 
 from typing import Annotated, Literal
@@ -23,11 +23,11 @@ class Config:
     hidden_size: Count = 16
     """Features of a node, before and after the layer."""
     mean_degree: Count = 5
-    """Directed edges a node, without its self-loop."""
+    """Directed edges per node, without its self-loop."""
     graph_seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the random graphs."""
     precision: Literal["highest", "high", "default"] = "highest"
-    """Of matrix products (see `jax.lax.Precision`)."""
+    """Precision of matrix products (see `jax.lax.Precision`)."""
 
 
 get_config = make_get_config(Config())

@@ -3,7 +3,7 @@
     python -m experiments.molecules --config.dataset=esol --sweep=model=fingerprint,weave,gcn,ridge,forest,mean \
         --config.num_seeds=20 --workdir=runs/esol
 
-Expect a test RMSE on ESOL of some 0.7 with the fingerprint, and of 0.87 with ridge on circular counts.
+Expect a test RMSE on ESOL of about 0.7 with the fingerprint, and of 0.87 with ridge on circular counts.
 """
 
 from typing import Annotated, Literal
@@ -16,48 +16,49 @@ from configs.base import SCHEMA, Base, Bookkeeping, Changeable, Count, Steps, ma
 
 @dataclass(frozen=True, config=SCHEMA)
 class Config(Base):
-    """The molecules, what is learned of them, and the model; a 0 stands for what is usual of the model."""
+    """The molecules, what is learned about them, and the model; 0 is a model's usual size, or no limit."""
 
     task: Literal["property", "distances"] = "property"
-    """A number of each molecule, or the distances between its heavy atoms."""
+    """A number for each molecule, or the distances between its heavy atoms."""
     dataset: str = "nci"
     """nci (400 molecules that come with RDKit), esol, freesolv, lipophilicity, cep, qm9_gap, qm9 (for distances), or
     the path of a CSV or NPZ file."""
     smiles: str = ""
-    """The column of a file of your own with the SMILES; by default smiles."""
+    """The column with the SMILES in a file of your own; by default smiles."""
     target: str = ""
-    """The column of a file of your own with what is learned."""
+    """The column with the property that is learned in a file of your own."""
     refused: Literal["left_out", "fatal"] = "left_out"
-    """What becomes of molecules that RDKit or the features refuse; they are listed in refused.json."""
+    """What happens to molecules that RDKit or the features refuse; they are listed in refused.json."""
     max_atoms: Annotated[int, Field(ge=0)] = 0
     """Molecules with more heavy atoms are refused; 0 for any number."""
     split: Literal["random", "scaffold", "folds"] = "random"
-    """random: 80, 10 and 10 % for training, validation and test, another one for each seed; scaffold: the same parts
-    by frequent and rare scaffolds, one for all seeds; folds: of five, the one for the test by the seed."""
+    """random: 80, 10 and 10 % for training, validation and test, another split for each seed; scaffold: the same
+    shares by frequent and rare scaffolds, one split for all seeds; folds: the seed says which of five is the test."""
     model: str = ""
-    """By default fingerprint, and for distances network."""
+    """The model; by default fingerprint, and network for distances."""
     head: Literal["network", "linear"] = "network"
-    """What reads the sum over the atoms: hidden layers, or none."""
+    """What reads the sum over the atoms: a network with hidden layers, or a linear layer."""
     hidden_size: Annotated[int, Field(ge=0)] = 0
     """Features of an atom in the layers."""
     num_layers: Annotated[int, Field(ge=0)] = 0
-    """Layers, the radius of what an atom sees."""
+    """Layers, and so the radius of what an atom sees."""
     fingerprint_size: Annotated[int, Field(ge=0)] = 0
     """Features of an atom that are summed up."""
     pair_distance: Annotated[int, Field(ge=0)] = 2
-    """Weave has the pairs of atoms up to so many bonds apart; 0 for all pairs."""
+    """Weave has the pairs of atoms up to this many bonds apart; 0 for all pairs."""
     l2: Annotated[float, Field(ge=0)] = 0.0
-    """So many times the mean square of the weights joins the loss."""
+    """Factor of the mean square of the weights, which is added to the loss."""
     learning_rate: Annotated[float, Field(ge=0)] = 0.0
-    """Of Adam."""
+    """Learning rate of Adam."""
     batch_size: Count = 100
-    """Molecules of a step."""
+    """Molecules per step."""
     max_steps: Steps = 9999
     """Index of the last step."""
     eval_every: Count = 100
     """Steps from one evaluation to the next."""
     patience: Count = 20
-    """A run stops after so many evaluations without a new lowest validation loss; those weights are tested."""
+    """A run stops after this many evaluations without a new lowest validation loss; the weights with the lowest are
+    tested."""
     chunk_steps: Annotated[Count, Bookkeeping(), Changeable()] = 100
 
 

@@ -1,4 +1,4 @@
-"""Node classification, as the GCN and the GAT paper do it.
+"""Node classification, as in the GCN and GAT papers.
 
     python -m experiments.nodes --config=configs/nodes.py:gcn --config.dataset=cora --config.num_seeds=100 --workdir=DIR
 
@@ -19,15 +19,15 @@ class Config(Base):
     """Hyperparameters; the defaults are the GCN paper's, on a graph that needs no download."""
 
     model: str = "gcn"
-    """gcn or gat, each with its paper's stop rule; as a whole: --config=configs/nodes.py:gat. A gat reads which edges
-    there are, and not their weights."""
+    """gcn or gat, each with its paper's stop rule; --config=configs/nodes.py:gat has all of the GAT paper's settings.
+    gat reads which edges there are, but not their weights."""
     dataset: str = "karate"
     """karate, sbm (a stochastic block model), cora, citeseer, planetoid:DIR/NAME for files DIR/ind.NAME.*, FILE.npz
     with edges, features and labels, or FOLDER/ with edges.csv, features.csv and labels.csv. Without a graph: digits
     (scikit-learn's, with nearest neighbours; --config=configs/nodes.py:digits), documents:FILE for NAME.txt and
     NAME.clean.txt (--config=configs/nodes.py:documents)."""
     split: Literal["public", "random"] = "public"
-    """public, or random: another one for each seed; a graph without a public one takes a random tenth of each
+    """public, or random with another split for each seed; a graph without a public split takes a random tenth of each
     class for training and a fifth for validation."""
     train_per_class: Annotated[Count, Absent(20)] = 20
     """Training nodes of each class in a random split of a file's graph, and of digits."""
@@ -36,26 +36,26 @@ class Config(Base):
     num_test: Annotated[Count, Absent(1000)] = 1000
     """Test nodes in such a split."""
     neighbours: Annotated[Count, Absent(5)] = 5
-    """Nearest neighbours of each of the digits, which are a graph by them."""
+    """Nearest neighbours of each of the digits, which make their graph."""
     normalize_features: Annotated[bool, Absent(True)] = True
     """Divide each row of features by its sum, as the papers do for counts of words; not for features with a sign."""
     hidden_size: Count = 16
-    """Hidden units, of each head."""
+    """Hidden units of each head."""
     num_heads: Count = 1
     """Attention heads, concatenated; gat only."""
     num_output_heads: Count = 1
     """Attention heads of the output, averaged; gat only."""
     dropout: Fraction = 0.5
-    """Rate, on the inputs of both layers, and in gat on projected features and on attention."""
+    """Dropout rate on the inputs of both layers, and in gat also on projected features and attention."""
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
-    """Half of it times the squared weights joins the loss: of the first layer in gcn, of all in gat."""
+    """Half of it times the squared weights is added to the loss: in gcn of the first layer, in gat of all layers."""
     learning_rate: Rate = 1e-2
     max_steps: Steps = 199
     """Index of the last epoch; a step is an epoch."""
     patience: Count = 10
-    """Epochs: gcn stops at a validation loss above its mean over so many, gat after so many without progress."""
+    """Epochs: gcn stops at a validation loss above its mean over this many, gat after this many without progress."""
     eval_every: Annotated[Count, Bookkeeping()] = 10
-    """Epochs from one line of metrics to the next; the stop rules are asked at every epoch."""
+    """Epochs from one line of metrics to the next; the stop rules are checked at every epoch."""
     chunk_steps: Annotated[Count, Bookkeeping(), Changeable()] = 200
 
 

@@ -3,7 +3,7 @@
     python -m experiments.palindrome --config=configs/palindrome.py --config.cell=lstm --config.digits=10 \
         --config.num_seeds=3 --workdir=runs/lstm10
 
-Expect every LSTM run of 10 digits to converge within some hundred steps, and a test accuracy of 1.00 (Soons 2020,
+Expect every LSTM run of 10 digits to converge within a few hundred steps, and a test accuracy of 1.00 (Soons 2020,
 Table 1: 300, 300 and 360 steps).
 """
 

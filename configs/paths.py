@@ -1,4 +1,4 @@
-"""Recurrent networks as graph networks: palindromes as path graphs, of which a model sees as much as it is deep.
+"""Recurrent networks as graph networks: palindromes as path graphs, where a model sees as far as it is deep.
 
     python -m experiments.paths --config=configs/paths.py --config.digits=10 --sweep=depth=8,16,24,32 \
         --config.readout=last --workdir=runs/paths
@@ -21,22 +21,22 @@ class Config(Base):
     digits: Annotated[int, Field(ge=1, le=1000)] = 10
     """The length of a palindrome in decimal digits."""
     depth: Count = 8
-    """Layers, each of which carries what a node knows along one edge."""
+    """Layers; each carries what a node knows along one edge."""
     readout: Literal["last", "max"] = "last"
     """last: the last node of a directed path, all layers with the same weights; max: the maximum over the nodes of an
     undirected path, each layer with weights of its own."""
     cell: str = "gru"
-    """How a layer renews a node's state, with readout=last; rnn is tanh(S Z W_h + X W_x + b)."""
+    """How a layer updates a node's state with readout=last; rnn is tanh(S Z W_h + X W_x + b)."""
     hidden_size: Count = 64
-    """State of a node."""
+    """Size of a node's state."""
     batch_size: Count = 256
-    """Samples of a step."""
+    """Samples per step."""
     clip_norm: Rate = 10.0
     """Largest global norm of the gradient."""
     tolerance: Annotated[float, Field(ge=0)] = 0.005
     """A run stops when `patience` evaluations in a row had at most this loss."""
     patience: Count = 3
-    """Evaluations in a row, with at most `tolerance`."""
+    """Evaluations in a row with a loss of at most `tolerance`."""
     test_samples: Count = 5000
     """New samples for the test accuracy with readout=max; with last, all sequences are counted."""
     max_steps: Steps = 3000

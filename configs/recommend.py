@@ -5,8 +5,8 @@
     python -m experiments.recommend --config=configs/recommend.py:lightgcn --sweep=trust=0.0,1.0 --workdir=runs/lastfm
 
 Expect errors or hits of each model with intervals over seeds, beside those of baselines that need no training. On
-ml100k GC-MC as published has an RMSE of .910 (Berg et al. 2017), user and item biases .954; on lastfm the closed-form
-filter finds .271 of what users took among its first 20.
+ml100k GC-MC as published has an RMSE of .910 (Berg et al. 2017), user and item biases .954. On lastfm, the closed-form
+filter finds .271 of what users took among its first 20 items.
 """
 
 from typing import Annotated, Literal
@@ -28,14 +28,14 @@ class Config(Base):
     model: str = "lightgcn"
     """mf is matrix factorisation for either task; lightgcn ranks; gcmc predicts ratings."""
     dataset: str = "generated"
-    """Or ratings:FILE, a line of user, item and maybe rating and time for each pair, or an NPZ file. generated needs no
-    file."""
+    """The data set, or ratings:FILE with a line of user, item and optionally rating and time for each pair, or an NPZ
+    file. generated needs no file."""
     split: Literal["random", "last"] = "random"
-    """Of data without a test part: a random share of the pairs, or each user's last one."""
+    """Test part of data that have none: a random share of the pairs, or each user's last one."""
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the pairs in a random test part."""
     validation: Fraction = 0.1
-    """Share of the training part by which the weights are chosen; with 0 the last ones count."""
+    """Share of the training part by which the weights are chosen; with 0, the last or averaged weights are tested."""
     trust: Weight = 0.0
     """Weight of an edge between two users, such as a friendship, against that of a pair; 0 leaves them out."""
     hidden_size: Count = 64
@@ -43,15 +43,15 @@ class Config(Base):
     num_layers: Annotated[int, Field(ge=0, le=100)] = 3
     """Steps along the edges; lightgcn only."""
     message_size: Count = 500
-    """Hidden units of a node, divided among the ratings that there are; gcmc only."""
+    """Hidden units of a node, divided among the different ratings; gcmc only."""
     dropout: Fraction = 0.7
-    """Rate, of the nodes whose messages are heard, and of hidden units; gcmc only."""
+    """Dropout rate of a node's messages, and of hidden units; gcmc only."""
     weight_decay: Weight = 1e-4
-    """Half of it times the squared numbers of the users and items of a sample joins the loss; not of gcmc."""
+    """Half of it times the squared numbers of a sample's users and items is added to the loss; not in gcmc."""
     averaging: Fraction = 0.0
-    """Decay of the running mean of the weights that counts, where there is no validation; 0 takes the last ones."""
+    """Decay of the running mean of the weights, which is tested if there is no validation; 0 tests the last weights."""
     batch_size: Annotated[int, Field(ge=0, lt=2**31)] = 2048
-    """Samples of a step, drawn anew; with 0, a step has all ratings."""
+    """Samples per step, drawn anew; with 0, a step has all ratings."""
     learning_rate: Rate = 5e-3
     patience: Annotated[int, Field(ge=0, lt=2**31)] = 10
     """Evaluations without a lower validation error after which a run stops; 0: never."""

@@ -32,14 +32,14 @@ class Config(Layers):
 
     corpus: Annotated[str, Changeable()] = "pydoc"
     """pydoc (Python's own reference, always there), grimm, democracy, darwin, or the path of a text file.
-    The digest of the text is compared when a run goes on: the file may have moved."""
+    When a run is resumed, the digest of the text is compared; the file may have moved."""
     encoding: str = "utf-8"
-    """Of the file; the author of Soons (2020) read the books as latin-1; utf-8-sig leaves a byte order mark out."""
+    """Encoding of the file; the author of Soons (2020) read the books as latin-1; utf-8-sig drops a byte order mark."""
     document_separator: Annotated[str, Absent("")] = ""
-    """Character with which each document of the text begins or that stands between them, such as a line end, $'\\n' in
-    a shell: there the model starts anew. By default the text is one document."""
+    """Character that begins each document of the text or stands between documents, such as a line end, $'\\n' in a
+    shell. The model starts anew there. By default, the text is one document."""
     cell: str = "lstm"
-    """Of all layers."""
+    """The cell of all layers."""
     num_layers: Count = 2
     """Recurrent layers."""
     hidden_size: Count = 512
@@ -47,22 +47,22 @@ class Config(Layers):
     embedding_size: Count = 60
     """Width of a character's embedding."""
     seq_length: Count = 30
-    """Characters of a window."""
+    """Characters per window."""
     batch_size: Count = 64
-    """Windows of a step."""
+    """Windows per step."""
     carry_state: bool = False
     """Read the text in order and carry the state from window to window (truncated backpropagation through time)."""
     learning_rate: Rate = 2e-3
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """The learning rate's factor over 1000 steps."""
+    """Factor by which the learning rate is multiplied over 1000 steps."""
     clip_norm: Rate = 5.0
     """Largest global norm of the gradient."""
     max_steps: Steps = 40_000
     eval_every: Count = 100
     sample_steps: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Bookkeeping()] = (2000, 10_000, 40_000)
-    """Steps after which the model writes samples and its weights are saved; the last step always is one."""
+    """Steps after which the model writes samples and its weights are saved; the last step is always one of them."""
     validation_fraction: Fraction = 0.0
-    """Share of the text for validation, behind the training text."""
+    """Share of the text for validation, after the training text."""
     test_fraction: Fraction = 0.0
     """Share of the text for the test, at its end."""
     chunk_steps: Annotated[Count, Bookkeeping(), Changeable()] = 20

@@ -1,4 +1,4 @@
-"""A feature that spreads over a graph of six nodes (Soons 2020, Question 3.2): seconds.
+"""A feature that spreads over a graph of six nodes (Soons 2020, Question 3.2), in seconds.
 
     python -m experiments.toy_graph --config=configs/toy_graph.py --workdir=runs/toy_graph
 
@@ -19,7 +19,7 @@ class Config:
     num_layers: Count = 5
     """GCN layers."""
     precision: Literal["highest", "high", "default"] = "highest"
-    """Of matrix products (see `jax.lax.Precision`)."""
+    """Precision of matrix products (see `jax.lax.Precision`)."""
 
 
 get_config = make_get_config(Config())

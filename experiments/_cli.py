@@ -1,4 +1,4 @@
-"""The command line of all binaries, and the only reader of flags: flags to sessions, errors to one clear line."""
+"""The command line of all binaries, the only reader of flags: flags become sessions, errors become one clear line."""
 
 import argparse
 import ast
@@ -39,23 +39,23 @@ from jaxrnn.training.definition import ConfigError
 from jaxrnn.training.display import show_progress
 from jaxrnn.training.signals import Interrupted
 
-# Its flags are those of the binary that calls it, so that --help shows them.
+# The flags defined here count as those of the calling binary, so that --help shows them.
 flags.disclaim_key_flags()
 
 ROOT = Path(__file__).parents[1]
 EXIT_INTERRUPTED = 75
-"""EX_TEMPFAIL: saved, and to be started again, so that ``train && report`` does not go on."""
+"""EX_TEMPFAIL: saved, and to be started again. Since it is not 0, ``train && report`` does not go on."""
 EXIT_LOST = 76
-"""Another process of the job was lost: to be started again unless that one said why it should not."""
+"""Another process of the job was lost: start the job again, unless that process said why not."""
 EXIT_KILLED = 130
-"""By Ctrl-C, where there was nothing to save."""
+"""Ended by Ctrl-C, with nothing to save."""
 
 
 # --- Binaries ---------------------------------------------------------------------------------------------------------
 
 
 def main(study: Study) -> None:
-    """The binary of a study: starts or resumes its runs as flags say, and prints what came out."""
+    """The binary of a study: starts or resumes its runs as flags say, and prints the results."""
     _define_study_flags(study)
     run(lambda: _run_study(study))
 
@@ -63,9 +63,9 @@ def main(study: Study) -> None:
 def run(action: Callable[..., None], takes_arguments: bool = False) -> None:
     """Runs a binary; an error that the user can mend ends in one line and exit code 1 (files) or 2 (flags).
 
-    Arguments that are no flags are those of the action, or refused.
+    Arguments that are not flags are passed to the action, or refused.
 
-    The other codes are `EXIT_INTERRUPTED`, `EXIT_LOST` and `EXIT_KILLED`.
+    The other exit codes are `EXIT_INTERRUPTED`, `EXIT_LOST` and `EXIT_KILLED`.
     """
 
     def guarded(argv: list[str]) -> None:
@@ -74,7 +74,7 @@ def run(action: Callable[..., None], takes_arguments: bool = False) -> None:
         use_all_cores()
         for name, value in settings.pin().items():
             logging.getLogger("jaxrnn").warning(
-                "%s=%s has no effect here: numbers are those without it", name.upper(), value
+                "%s=%s has no effect here: results are the same without it", name.upper(), value
             )
         if "data_dir" in flags.FLAGS and flags.FLAGS.data_dir:
             os.environ["JAXRNN_DATA_DIR"] = str(expand(flags.FLAGS.data_dir))
@@ -104,7 +104,7 @@ def run(action: Callable[..., None], takes_arguments: bool = False) -> None:
 
 
 def _show_unraisable(error: Any) -> None:
-    # TensorStore says so of each array after the first that a full disk has refused; the first is our one line.
+    # TensorStore says so for each array after the first that a full disk has refused; our one line is about the first.
     if str(error.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(error)
 
@@ -116,7 +116,7 @@ def _exit_if_mendable(error: Exception) -> None:
     if isinstance(error, UsageError | RunError | DataError):
         _exit_with_line(error, 2 if isinstance(error, UsageError) else 1)
     if session.is_out_of_memory(error):
-        _exit_with_line(f"out of memory; take smaller sizes ({' '.join(str(error).split())[:200]})", 1)
+        _exit_with_line(f"out of memory; use smaller sizes ({' '.join(str(error).split())[:200]})", 1)
     if lost := _job.lost_process_message(error.__cause__ if isinstance(error, CheckpointError) else error):
         _exit_with_line(lost, EXIT_LOST)
     if isinstance(error, CheckpointError):
@@ -124,20 +124,20 @@ def _exit_if_mendable(error: Exception) -> None:
 
 
 def _exit_with_line(error: Exception | str, code: int) -> NoReturn:
-    # One line, whatever the user's own words in it are.
+    # One line, whatever the user's own text in it is.
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(error))
     sys.stderr.write(f"error: {line}\n")
     _job.leave(code)
 
 
 def _config_line(error: ConfigError) -> str:
-    """The error about a field, with its value as it was typed where it was."""
+    """The error about a field, with its value as it was typed, if it was."""
     swept = [f"--sweep={one}" for one in flags.FLAGS.flag_values_dict().get("sweep", ())]
     swept = [one for one in swept if one.startswith(f"--sweep={error.field}=")]
     typed = [one for one in sys.argv if one.startswith((f"--config.{error.field}=", f"--{error.field}="))]
     if swept and not isinstance(error.value, list):
         return f"{swept[0]}: {error.value}: {error.reason}"
-    # Of a flag that is given twice, the last one counts.
+    # If a flag is given twice, the last one counts.
     return f"{[*swept, *typed[-1:], f'--config.{error.field}={error.value}'][0]}: {error.reason}"
 
 
@@ -149,7 +149,7 @@ def interrupted(how: str) -> NoReturn:
 
 
 def _log_warnings() -> None:
-    """Shows the library's warnings as plain lines; Orbax's own pages come with ``--verbosity``."""
+    """Shows the library's warnings as plain lines; ``--verbosity`` also shows Orbax's own pages of them."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("warning: %(message)s"))
     library = logging.getLogger("jaxrnn")
@@ -165,23 +165,23 @@ def _log_warnings() -> None:
 
 def _define_study_flags(study: Study) -> None:
     _arrange_arguments(study)
-    sys.modules["__main__"].__doc__ = _help.usage(study)  # With which --help begins.
+    sys.modules["__main__"].__doc__ = _help.usage(study)  # --help begins with it.
     config_flags.DEFINE_config_file("config", None, "Config file, or FILE:VARIANT; by default that of the study.")
-    flags.DEFINE_string("workdir", None, "Directory of the runs: created, and refused if it holds runs already.")
+    flags.DEFINE_string("workdir", None, "Directory of the runs; it is created, and refused if it already holds runs.")
     growing, changeable = (", ".join(marked(study.config, mark)) for mark in ("Growing", "Changeable"))
     may = f"; {growing} may grow" + (f", {changeable} may change" if changeable else "")
-    flags.DEFINE_bool("resume", False, f"Go on with the runs in --workdir, with their own config{may}.")
+    flags.DEFINE_bool("resume", False, f"Resume the runs in --workdir with their own config{may}.")
     flags.DEFINE_multi_string(
         "sweep",
         [],
-        "FIELD=A,B,C: runs with each of these values of any field but bookkeeping. Given several times, runs with each "
-        "combination. Values with commas are JSON: FIELD=[1,2],[3]",
+        "FIELD=A,B,C: make runs with each of these values of a field, which may be any but bookkeeping. If given "
+        "several times, make runs with each combination. Values with commas are JSON: FIELD=[1,2],[3]",
     )
     flags.DEFINE_string(
         "init_from",
         None,
-        "DIR or DIR:RUN, a part of its runs' names: start from their weights, those by which they are judged. Of "
-        "several runs, each seed takes its own; one run serves all seeds.",
+        "DIR or DIR:RUN, where RUN is a part of the runs' names: start from the weights with which these runs were "
+        "tested. With several runs, each seed takes the weights of the same seed; a single run serves all seeds.",
     )
     flags.DEFINE_bool("print_config", False, "Show the whole setting, swept fields too, and run nothing.")
     flags.DEFINE_bool("tensorboard", False, "Also write the metrics as TensorBoard events, into WORKDIR/tensorboard.")
@@ -191,7 +191,7 @@ def _define_study_flags(study: Study) -> None:
 
 def define_data_dir() -> None:
     """The flag ``--data_dir``."""
-    flags.DEFINE_string("data_dir", None, "Where data are looked for that need a file; JAXRNN_DATA_DIR by default.")
+    flags.DEFINE_string("data_dir", None, "Directory of data files; JAXRNN_DATA_DIR by default.")
 
 
 def define_chosen_run() -> None:
@@ -202,12 +202,12 @@ def define_chosen_run() -> None:
 
 def define_step() -> None:
     """The flag ``--step``."""
-    flags.DEFINE_string("step", None, "Step of saved weights, or best: of the lowest validation loss; else the newest.")
+    flags.DEFINE_string("step", None, "Step of saved weights, or best for the lowest validation loss; else the newest.")
     flags.register_validator("step", lambda x: x in (None, "best") or x.isdecimal(), "should be a whole number or best")
 
 
 def chosen_step() -> int | Literal["best"] | None:
-    """By ``--step``, what `jaxrnn.load` takes as a step."""
+    """The value of ``--step``, as `jaxrnn.load` takes it."""
     step = flags.FLAGS.step
     return int(step) if step and step != "best" else step
 
@@ -220,20 +220,20 @@ def workdir() -> Path:
 
 
 def chosen_run() -> str | None:
-    """By ``--run`` and ``--run_seed``, what `jaxrnn.load` takes as a run; None where neither is given."""
+    """The run of ``--run`` and ``--run_seed``, as `jaxrnn.load` takes it; None if neither is given."""
     seed = flags.FLAGS.run_seed
     parts = [*([] if seed is None else [f"seed={seed}"]), *([flags.FLAGS.run] if flags.FLAGS.run else [])]
     return ",".join(parts) or None
 
 
 def _arrange_arguments(study: Study) -> None:
-    """Puts what flag files have into `sys.argv`, and the last ``--config`` first: it defines the flags of fields."""
+    """Expands flag files into `sys.argv` and puts the last ``--config`` first, since it defines the flags of fields."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--config", "-config", default=_help.config_module(study).__file__)
     names = [field.name for field in dataclasses.fields(study.config)]
     try:
         given, rest = parser.parse_known_args(flags.FLAGS.read_flags_from_files(sys.argv[1:]))
-        file = given.config.partition(":")[0]  # Behind the colon is a variant.
+        file = given.config.partition(":")[0]  # A variant follows the colon.
         if not Path(file).is_file():
             raise UsageError(f"--config={given.config}: there is no file {file!r}")
         for flag in (argument.partition("=")[0] for argument in rest):
@@ -246,7 +246,7 @@ def _arrange_arguments(study: Study) -> None:
 
 
 def _parse(takes_arguments: bool, argv: list[str]) -> list[str]:
-    """Parses flags; a bad one, or an argument where none is taken, is one line and exit code 2."""
+    """Parses flags; a bad flag, or an argument where none is taken, ends in one line and exit code 2."""
     try:
         rest: list[str] = flags.FLAGS(argv)
         _refuse_flags_as_values(argv)
@@ -264,7 +264,7 @@ def _parse(takes_arguments: bool, argv: list[str]) -> list[str]:
 
 
 def _refuse_flags_as_values(argv: list[str]) -> None:
-    """A flag without its value would take the next flag for it."""
+    """Refuses a flag without its value, which would take the next flag as its value."""
     for argument, following in itertools.pairwise(argv):
         name = argument.lstrip("-")
         if following.startswith("--") and name != argument and name in flags.FLAGS and not flags.FLAGS[name].boolean:
@@ -283,7 +283,7 @@ def _sweep() -> dict[str, list[Any]]:
 
 
 def _values(text: str) -> list[Any]:
-    """What commas divide, as JSON or Python has it, or else as texts."""
+    """The values that commas divide, read as JSON or Python, or else as texts."""
     for parse in (json.loads, ast.literal_eval):
         with contextlib.suppress(ValueError, SyntaxError):
             return list(parse(f"[{text}]"))
@@ -299,7 +299,9 @@ def _run_study(study: Study) -> None:
         raise UsageError(f"--init_from={flags.FLAGS.init_from}: leave it out; {reason}")
     if flags.FLAGS.print_config:
         if flags.FLAGS.resume:
-            raise UsageError("--print_config: goes without --resume; WORKDIR/config.json has the setting of its runs")
+            raise UsageError(
+                "--print_config: cannot be used with --resume; WORKDIR/config.json has the setting of its runs"
+            )
         print(_help.show_setting(study, make_config(study.config, flags.FLAGS.config.to_dict()), _sweep()))
         return
     path, sweep = workdir(), _sweep()
@@ -319,14 +321,14 @@ def _run_study(study: Study) -> None:
 
 
 def _resuming(study: Study, path: Path, *more: str) -> str:
-    """The command that goes on with runs."""
+    """The command that resumes runs."""
     given = [f"--data_dir={flags.FLAGS.data_dir}"] if flags.FLAGS.data_dir else []
     given += ["--tensorboard"] if flags.FLAGS.tensorboard else []
     return shlex.join(["python", "-m", f"experiments.{study.name}", "--resume", f"--workdir={path}", *more, *given])
 
 
 def _print_end(study: Study, path: Path) -> None:
-    """What came out, where it lies, and the next commands."""
+    """Prints the results, where they are, and the next commands."""
     print(*summarize(study, path), sep="\n")
     print(f"Results: {path / 'results.json'}")
     page = shlex.join(["python", "-m", "experiments.report", f"--runs={path}", "--archive=none"])

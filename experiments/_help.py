@@ -1,4 +1,4 @@
-"""What ``--help`` says of a study, and what ``--print_config`` shows of a setting."""
+"""What ``--help`` says about a study, and what ``--print_config`` shows of a setting."""
 
 import dataclasses
 import importlib
@@ -20,14 +20,14 @@ _COLUMN = 26
 
 
 def usage(study: Study) -> str:
-    """What the study is, three commands, and all fields with their defaults and the names that they take."""
+    """What the study is, its commands, and all fields with their defaults and the names that they take."""
     command = f"python -m experiments.{study.name}"
     more = [f"{command} --config.num_seeds=10 --sweep=learning_rate=1e-3,3e-3 --workdir=runs/sweep"]
     more += [f"{command} --resume --workdir=runs/sweep"]
     if study.build is None:
         more = [f"{command} --print_config", f"{command} --resume --workdir=runs/{study.name}"]
     about = (config_module(study).__doc__ or "").strip()
-    about = re.sub(r"(?<=\S) {2,}(?=--)", " \\\\\n        ", about)  # Where its source has a command on two lines.
+    about = re.sub(r"(?<=\S) {2,}(?=--)", " \\\\\n        ", about)  # Where the source breaks a command into two lines.
     described, hints = _descriptions(study.config), get_type_hints(study.config)
     lines = []
     for field in dataclasses.fields(study.config):
@@ -46,7 +46,7 @@ def config_module(study: Study) -> ModuleType:
 
 
 def show_setting(study: Study, config: Any, sweep: Mapping[str, Sequence[Any]]) -> str:
-    """All fields of a config, those that are swept with their values, and how many runs they make.
+    """All fields of a config, swept fields with all their values, and the number of runs.
 
     Raises:
         ConfigError: one of the settings cannot be used.
@@ -66,7 +66,7 @@ def show_setting(study: Study, config: Any, sweep: Mapping[str, Sequence[Any]]) 
 
 
 def _descriptions(schema: type[Any]) -> dict[str, str]:
-    """Of each field; pydantic keeps it in the class that defines the field."""
+    """The description of each field; pydantic keeps it in the class that defines the field."""
     return {
         name: " ".join(field.description.split())
         for base in reversed(schema.__mro__)

@@ -1,4 +1,4 @@
-"""A binary as one of several processes that train together: their flags, how they meet, and what is said of a loss."""
+"""A binary as one of several processes that train together: its flags, how they meet, what it says if one is lost."""
 
 import logging
 import os
@@ -17,10 +17,10 @@ flags.disclaim_key_flags()
 
 _LOST = (
     "a process of this job has been lost, or not been found at the coordinator; "
-    "nothing that was saved is lost: start all of them again, with --resume"
+    "nothing that was saved is lost: start all processes again, with --resume"
 )
 _SIGNS_OF_LOSS = re.compile("Gloo|NCCL|heartbeat|[Bb]arrier|Coordination|Socket closed")
-"""What JAX's errors say where another process does not answer."""
+"""Words in JAX's errors where another process does not answer."""
 _WHO = ("coordinator", "num_processes", "process_id")
 _WATCH = 'trap "" INT TERM; read -r goodbye || echo "error: $0: $1" >&2'
 _watchers: list[subprocess.Popen[bytes]] = []
@@ -36,12 +36,12 @@ def define_flags() -> None:
     flags.DEFINE_bool(
         "distributed",
         False,
-        "This is one of several processes that train together: those that Slurm, Open MPI, Kubernetes or Cloud TPU has "
-        "started, or those that the next three flags tell. Another number of them can resume the runs.",
+        "This is one of several processes that train together, started by Slurm, Open MPI, Kubernetes or Cloud TPU, or "
+        "described by the next three flags. Another number of processes can resume the runs.",
     )
-    flags.DEFINE_string("coordinator", None, "HOST:PORT, free, on the machine of process 0.")
+    flags.DEFINE_string("coordinator", None, "HOST:PORT on the machine of process 0; the port must be free.")
     flags.DEFINE_integer("num_processes", None, "How many processes there are.", lower_bound=1)
-    flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.", lower_bound=0)
+    flags.DEFINE_integer("process_id", None, "Which of the processes this is, from 0.", lower_bound=0)
 
 
 def join() -> None:
@@ -89,9 +89,9 @@ def lost_process_message(error: BaseException | None) -> str | None:
 
 
 def leave(code: int) -> NoReturn:
-    """Ends this process and waits for nothing: neither for others, as JAX does at a regular end, nor for threads.
+    """Ends this process without waiting for threads or for other processes; at a regular end, JAX waits for these.
 
-    Threads of Orbax may wait minutes for what a full disk has kept others from.
+    Threads of Orbax may wait for minutes if a full disk has stopped others.
     """
     say_goodbye()
     sys.stdout.flush()
@@ -104,7 +104,7 @@ def _short(error: BaseException | None) -> str:
 
 
 def say_goodbye() -> None:
-    """Tells the watching process, where there is one, that this one ends on its own account."""
+    """Tells the watching process, where there is one, that this one ends on purpose."""
     for watcher in _watchers:
         watcher.communicate(b"goodbye\n")
     _watchers.clear()

@@ -4,10 +4,10 @@ Both layers compute the same ``S X W``, and the gradients of half the sum of its
 ``W``: one has ``S`` as a matrix ``[N, N]``, the other as a list of edges. At the largest size a GAT layer of one head
 is measured too. In ``metrics.jsonl`` a run is a layer, its `step` is the number of nodes, and
 
-- `predicted_bytes` is the formula's: the matrix or the edges, and the layer's arrays ``[N, H]`` and ``[E, H]``;
+- `predicted_bytes` is by the formula: the matrix or the edges, and the layer's arrays ``[N, H]`` and ``[E, H]``;
 - `planned_bytes` is what XLA's buffers take together: arguments, outputs and temporaries;
 - `process_bytes` is the peak of the process's resident memory so far; the sparse layers come first;
-- `seconds` is the median over runs after one to warm up, `load` the machine's load average beforehand.
+- `seconds` is the median over calls after one to warm up, `load` the machine's load average beforehand.
 """
 
 import functools
@@ -41,13 +41,14 @@ from jaxrnn.study.study import Measured, Study, each
 from jaxrnn.training.signals import Interrupted, catch_signals
 
 MARGIN = 1.2
-"""Times the formula's bytes have to be free: a graph is made and a program is compiled as well."""
+"""This factor times the formula's bytes must be free, since a graph is made and a program is compiled as well."""
 
 
 class Layer(NamedTuple):
     """A layer: its label and colour, ``apply(S, X, *parameters)``, and the shapes of its parameters from H.
 
-    It is expected to hold so many arrays ``[N, H]`` and ``[E, H]`` at once, as counted in XLA's plan for a CPU.
+    It is expected to hold `node_arrays` arrays ``[N, H]`` and `edge_arrays` arrays ``[E, H]`` at once, as counted in
+    XLA's plan for a CPU.
     """
 
     label: str
@@ -71,7 +72,7 @@ LAYERS = {
 
 
 def predict_bytes(config: Config, name: str, num_nodes: int) -> int:
-    """Bytes of a layer by its formula: ``4 N^2``, or 12 an edge for weight and ends, and its arrays of float32."""
+    """Bytes of a layer by the formula: ``4 N^2``, or 12 per edge for its weight and ends, and its float32 arrays."""
     layer, num_edges = LAYERS[name], (config.mean_degree + 1) * num_nodes  # With the self-loops.
     structure = 4 * num_nodes**2 if name == DENSE else 12 * num_edges
     return structure + 4 * config.hidden_size * (layer.node_arrays * num_nodes + layer.edge_arrays * num_edges)
@@ -90,7 +91,7 @@ def make_operands(config: Config, name: str, num_nodes: int) -> tuple[int, tuple
 
 @jax.jit(static_argnums=1)
 def _matrix(edges: graph.GraphsTuple, num_nodes: int) -> Array:
-    """``S [N, N]``, filled in place: with a copy on the host the largest ones would not fit."""
+    """``S [N, N]``, filled in place, since the largest ones would not fit with a copy on the host."""
     return jnp.zeros((num_nodes, num_nodes)).at[edges.receivers, edges.senders].set(edges.edges)
 
 
@@ -139,7 +140,7 @@ def measure(config: Config, directory: RunDirectory) -> list[dict[str, Any]]:
 
 
 def measure_layer(config: Config, name: str, num_nodes: int) -> dict[str, float]:
-    """What a layer takes at a size."""
+    """The memory and time that a layer takes at a size."""
     num_edges, operands = jax.block_until_ready(make_operands(config, name, num_nodes))
     program, load = compile_layer(name, operands), os.getloadavg()[0]
     plan = program.memory_analysis()
@@ -160,7 +161,7 @@ def list_sizes(config: Config) -> list[int]:
 
 
 def available_bytes() -> int:
-    """Memory that a program may still take: the device's, or of a CPU the system's."""
+    """Memory that a program may still take, of the device or, on a CPU, of the system."""
     if stats := jax.devices()[0].memory_stats():  # None on a CPU.
         return stats["bytes_limit"] - stats["bytes_in_use"]
     return 1024 * int(re.findall(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text())[0])
@@ -170,9 +171,9 @@ def available_bytes() -> int:
 
 
 def find_crossing(nodes: NDArray, values: NDArray, others: NDArray) -> float | None:
-    """From where on `values` exceed `others`; None where the last does not.
+    """The number of nodes from which on `values` exceed `others`; None if the last value does not.
 
-    Both are ``[k]`` and taken as straight between the `nodes`, all in logarithms.
+    Both are ``[k]`` and are interpolated linearly between the `nodes`, all in logarithms.
     """
     gaps = np.log(values / others)
     if gaps[-1] <= 0 or (gaps > 0).all():
@@ -183,7 +184,7 @@ def find_crossing(nodes: NDArray, values: NDArray, others: NDArray) -> float | N
 
 
 def _crossing(one: Measured, metric: str) -> float | None:
-    """From how many nodes on the dense layer takes more."""
+    """The number of nodes from which on the dense layer takes more."""
     dense, sparse = one.curves[DENSE], one.curves[SPARSE]
     nodes, i, j = np.intersect1d(dense.steps, sparse.steps, return_indices=True)
     return find_crossing(nodes, dense.metrics[metric][i], sparse.metrics[metric][j])
@@ -199,7 +200,7 @@ def _summary(one: Measured) -> list[str]:
         said.append(f"The dense GCN layer takes more {name} than the sparse one {where}.")
     for row in one.rows:
         last = {metric: values[-1] for metric, values in one.curves[row.run].metrics.items()}
-        peak = last.get("process_bytes", np.nan)  # The archive has it of the sparse layers alone.
+        peak = last.get("process_bytes", np.nan)  # The archive has it for the sparse layers only.
         until_then = f"; the peak of the process until then was {format_bytes(peak)}" if np.isfinite(peak) else ""
         beyond = f" No further: {row.beyond}." if row.beyond else ""
         taken = f"{row.nodes} nodes and {last['edges']:.0f} edges: {format_bytes(last['planned_bytes'])}"
@@ -239,7 +240,7 @@ def _table(one: Measured) -> list[Table]:
     loads = np.concatenate([one.curves[name].metrics["load"] for name in LAYERS])
     caption = (
         f"A layer of {one.config.hidden_size} features, forward and backward, on random graphs of "
-        f"{one.config.mean_degree} edges a node and self-loops, float32; source {one.source}; load before a "
+        f"{one.config.mean_degree} edges per node and self-loops, float32; source {one.source}; load before a "
         f"measurement {loads.min():.1f} to {loads.max():.1f}; times are medians"
     )
     return [Table(caption, ("layer", "nodes", "edges", "formula", "XLA's buffers", "ms"), rows)]

@@ -2,8 +2,8 @@
 
     python -m experiments.palindrome --config=configs/palindrome.py --workdir=DIR
 
-The study `formal` with the paper's task and its claims. What was published, and the thresholds by which claims are
-judged, were fixed before the runs.
+This is the study `formal` with the paper's task and its claims. The published values, and the thresholds by which
+claims are judged, were fixed before the runs.
 """
 
 import heapq
@@ -31,7 +31,7 @@ from jaxrnn.training.definition import ConfigError
 HORIZON = 3000
 ACCURATE = 0.995  # A run with this test accuracy prints as the paper's 1.00.
 PATIENCE = 5  # (e): evaluations without a new minimum.
-CORES = 2  # That the runs which end are counted on.
+CORES = 2  # In the table of runs that end.
 
 TABLED: Sequence[Setting] = [{"cell": cell, "digits": n} for cell in ("lstm", "peephole") for n in (10, 20)]
 LSTM_10, LSTM_20, PEEPHOLE_10, PEEPHOLE_20 = TABLED
@@ -46,7 +46,7 @@ PUBLISHED_MEANS = (320, 1540, 440, 540)
 def check(config: Config) -> None:
     """Refuses other tasks, which the paper's claims are not about, and what `experiments.formal` refuses."""
     if config.task != "palindrome":
-        raise ConfigError("task", config.task, "is not the paper's; other tasks go with python -m experiments.formal")
+        raise ConfigError("task", config.task, "is not the paper's; for other tasks, use python -m experiments.formal")
     formal.check(config)
 
 
@@ -64,7 +64,7 @@ def _stopped_early(run: Run) -> float | None:
 
 
 def _of_losses(measure: Callable[[ArrayLike], float | None]) -> Callable[[Run], float | None]:
-    """What a function of all losses gives; None of a run without a whole curve."""
+    """Applies a function to all losses of a run; gives None for a run without a whole curve."""
     return lambda run: measure(run.curve.metrics["loss"]) if run.curve else None
 
 
@@ -78,7 +78,7 @@ drop = Mean("evaluations from loss 0.5 to 0.05", _of_losses(stats.plateau_drop),
 
 
 def _longest_wait(arm: Arm) -> str:
-    """Of the converged runs, in evaluations: median and maximum."""
+    """The median and maximum of the converged runs' longest waits, in evaluations."""
     curves = [run.curve for run in arm.runs if run.curve and early.value(run) is not None]
     waits = [stats.longest_wait(curve.metrics["loss"]) for curve in curves]
     return f"{np.median(waits):g}, {max(waits)}" if waits else NONE
@@ -159,7 +159,7 @@ def _steps_and_accuracy(arm: Arm | None, seeds: Sequence[int]) -> list[str]:
 
 
 def _endings(evidence: Evidence) -> list[Table]:
-    """What it saves that runs which have ended make room for others, by the finishing times of the arms."""
+    """What is saved if runs that have ended make room for others, from the finishing times of the arms."""
     rows = []
     for title, arm in evidence.rows(TABLED):
         if arm:
@@ -176,7 +176,7 @@ def _endings(evidence: Evidence) -> list[Table]:
 
 
 def steps_on_cores(counts: Sequence[int], cores: int) -> tuple[int, int]:
-    """The time until all runs have ended, in their order: each next one on the first free core, or in groups."""
+    """The time until all runs have ended: each starts in order on the first free core, or they run in groups."""
     ends = [0] * cores
     for count in counts:
         heapq.heapreplace(ends, ends[0] + count)
@@ -184,7 +184,7 @@ def steps_on_cores(counts: Sequence[int], cores: int) -> tuple[int, int]:
 
 
 def steps_in_a_program(counts: Sequence[int]) -> tuple[int, int]:
-    """Steps of all places of one program until all runs have ended: shrinking by powers of two, or not at all."""
+    """Steps of all places in one program until all runs have ended; it shrinks by powers of two, or not at all."""
     ends, left = np.sort(counts), np.arange(len(counts), 0, -1)
     sizes = np.minimum(len(ends), 2 ** np.ceil(np.log2(left)).astype(int))
     return int(sizes @ np.diff(ends, prepend=0)), len(ends) * int(ends[-1])

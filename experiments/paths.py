@@ -36,7 +36,7 @@ from jaxrnn.training.stop import stop_when_loss_below
 
 _TASK = TASKS["palindrome"]
 _MOST_DIGITS = 12
-"""Of which all palindromes are listed: a million."""
+"""The most digits of which all palindromes are listed: a million of them."""
 _TEST_BATCH = 1000
 
 
@@ -45,9 +45,9 @@ _TEST_BATCH = 1000
 
 @functools.cache
 def suffixes(digits: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """What the last tokens of a palindrome can be, ``[length, n]``, and its probability with each label, ``[n, 2]``.
+    """The possible last tokens of a palindrome, ``[length, n]``, and their probabilities with each label, ``[n, 2]``.
 
-    They are listed, not drawn: ``9^ceil(digits / 2)`` halves, each in both directions.
+    They are listed, not sampled: ``9^ceil(digits / 2)`` halves, each in both directions.
     """
     tokens, labels = palindrome.enumerate_all(digits)
     seen, index = np.unique(tokens[-length:].T, axis=0, return_inverse=True)
@@ -65,7 +65,7 @@ def bayes_accuracy(digits: int, length: int) -> float:
 
 
 def check(config: Config) -> None:
-    """Refuses a bound that cannot be listed."""
+    """Refuses numbers of digits for which the bound cannot be listed."""
     if config.readout == "last" and config.digits > _MOST_DIGITS:
         reason = f"the bound of readout=last is listed for {_MOST_DIGITS} digits at most; readout=max needs none"
         raise ConfigError("digits", config.digits, reason)
@@ -74,8 +74,8 @@ def check(config: Config) -> None:
 def build_model(config: Any) -> SequenceClassifier | PathClassifier:
     """The model of a config: a `Config`, or what `jaxrnn.load` returns.
 
-    With readout=last it is the recurrent classifier of the last `depth` tokens: to the last node, and to no other, this
-    is the graph network of so many layers with the same weights (see `tied_layers`).
+    With readout=last it is the recurrent classifier of the last `depth` tokens. For the last node, and for no other,
+    this is the graph network of `depth` layers with the same weights (see `tied_layers`).
     """
     vocabulary_size, num_classes = _TASK.symbols(config.digits)
     if config.readout == "max":
@@ -118,7 +118,7 @@ def build(config: Config) -> Training:
         accuracy = jnp.take_along_axis(weights, called[:, None], axis=1).sum()
         return {"test_accuracy": accuracy, "bayes_accuracy": jnp.float32(bound)}
 
-    # Of an undirected path, any node sees whether a pad stands beside it: the first bit is known.
+    # On an undirected path, any node sees whether a pad stands beside it, so that the first bit is known.
     bound = bayes_accuracy(config.digits, depth) if is_last else 1.0
     data: PyTree = ()
     if is_last:
@@ -152,7 +152,7 @@ def exact_statements(num_steps: int, hidden_size: int, depth: int) -> dict[str, 
     """Largest differences, in float64, relative to the largest number, between recurrent and graph networks on a path.
 
     ``linear``: the states of a linear RNN, and the graph filter with taps ``W_x W_h^k``; ``linear_rows``: the same with
-    `depth` taps, in the rows that these make exact; ``tied``: the states of an RNN, and the layers of a graph network
+    `depth` taps, in the rows where these are exact; ``tied``: the states of an RNN, and the layers of a graph network
     with its weights, as many as there are steps; ``tied_rows``: the same with `depth` layers; ``last``: the last node
     after `depth` layers, and an RNN that reads the last `depth` inputs.
     """
@@ -184,7 +184,7 @@ def exact_statements(num_steps: int, hidden_size: int, depth: int) -> dict[str, 
 
 
 def _seconds(num_steps: int, hidden_size: int, batch_size: int) -> dict[str, float]:
-    """Seconds of an RNN, and of the graph network of as many layers as steps, forward on a batch."""
+    """Seconds of a forward pass on a batch, for an RNN and for the graph network with as many layers as steps."""
     cell, rng = CELLS["rnn"], np.random.default_rng(0)
     params = cell.init(jax.random.key(0), hidden_size, hidden_size, INITIALIZERS["torch"])
     xs = jnp.asarray(rng.normal(size=(num_steps, batch_size, hidden_size)), jnp.float32)
@@ -238,7 +238,7 @@ def _label(setting: Setting) -> str:
 
 
 def _normalize(setting: dict[str, Any]) -> dict[str, Any]:
-    """No cell is read with readout=max."""
+    """Without the cell, which readout=max does not use."""
     return setting | {"cell": Config().cell} if setting["readout"] == "max" else setting
 
 
@@ -292,7 +292,7 @@ def _figure(evidence: Evidence) -> list[Figure]:
 
 
 def _exact(evidence: Evidence) -> list[Block]:
-    """The exact statements, of the first directory that has them."""
+    """The exact statements, from the first directory that has them."""
     for directory in evidence.directories:
         if (file := directory.path / EXACT).exists():
             found = json.loads(file.read_text())

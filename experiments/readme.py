@@ -17,14 +17,14 @@ from jaxrnn.study.study import Study
 README, DOCS = _cli.ROOT / "README.md", _cli.ROOT / "docs"
 FOUND, SPEED = DOCS / "studies.md", DOCS / "speed.md"
 FIGURES = {"survival": "survival", "gradients": "gradients_decay", "text": "text_training"}
-"""Pictures by their files in `docs`, each a figure of the page."""
+"""Figures of the page, by their files in `docs`."""
 WRITTEN, MODEL = "The paper's unfinished sentences", "grimm"
-"""How the caption of what the character model writes begins, and of which model it is shown."""
+"""How the caption of the character model's texts begins, and the model whose texts are shown."""
 VERDICTS = ("holds", "does not hold", "undecided")
 
 
 def renewed() -> dict[Path, str]:
-    """The files that hold results, by path: pages with what stands between their marks renewed, pictures as SVG."""
+    """The files that hold results, by path: pages with the text between their marks renewed, and figures as SVG."""
     studies = find_studies()
     sections = make_sections(studies, read([], ARCHIVE))
     brief = {one.title.removeprefix("In brief: "): one.blocks for one in sections[0].blocks if isinstance(one, Section)}
@@ -68,7 +68,7 @@ def _texts(title: str, brief: dict[str, Sequence[Block]]) -> list[str]:
 
 
 def _plain(block: Block) -> str:
-    """Without links into the page, and without the column of sources; a figure has a file of its own."""
+    """A block without links into the page or a column of sources; empty for a figure, which has a file of its own."""
     if isinstance(block, Table):
         kept = [i for i, column in enumerate(block.columns) if column != "source"]
         rows = [[row[i] for i in kept] for row in block.rows]

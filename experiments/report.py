@@ -1,11 +1,11 @@
-"""Run directories to tables, figures, verdicts and one page.
+"""Turns run directories into tables, figures, verdicts and one page.
 
     python -m experiments.report --runs=runs --out=report
     python -m experiments.report --runs=runs/sweep --runs=runs/lstm10 --out=report
     python -m experiments.report
 
-The page shows what the reader's own runs say of each other, and what the archive says of each study's claims. It finds
-every study in this package by its `STUDY`.
+The page compares the reader's own runs, and shows what the archive says about each study's claims. Every study in this
+package is found by its `STUDY`.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ def read(runs: Sequence[Path], archive: Path | None) -> list[tuple[Directory, So
     found: dict[Path, tuple[Directory, Source]] = {}
     for root, source in roots:
         path, here = root.resolve(), Path.cwd()
-        # Relative paths read better on the page, and say nothing of this machine.
+        # Relative paths read better on the page, and say nothing about this machine.
         for directory in read_directories(path.relative_to(here) if path.is_relative_to(here) else root):
             found.setdefault(directory.path.resolve(), (directory, source))
     return list(found.values())
@@ -54,8 +54,8 @@ def read(runs: Sequence[Path], archive: Path | None) -> list[tuple[Directory, So
 def report(runs: Sequence[Path], archive: Path | None, out: Path, reference: str = "", watch: int = 0) -> None:
     """Writes the page, and prints its summary.
 
-    If `watch` is not 0, it first renews the page after so many seconds, again and again, until all runs have ended or
-    Ctrl-C is pressed; a browser that shows the page follows.
+    If `watch` is not 0, it first renews the page every `watch` seconds until all runs have ended or Ctrl-C is pressed.
+    A browser that shows the page follows.
 
     Raises:
         RunError: there is nothing to report, or the page cannot be written.
@@ -99,16 +99,16 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_list("runs", "runs", "Directories that hold run directories, or are one.")
+    flags.DEFINE_list("runs", "runs", "Run directories, or directories that hold some.")
     flags.DEFINE_string("archive", str(ARCHIVE), f"Directory of the archived results; {NO_ARCHIVE}: your runs alone.")
     flags.DEFINE_string(
         "reference",
         "",
-        "A part of the name of the arm that others are compared with; by default the first of the directory whose "
-        "config is nearest its defaults, in the order of its sweep.",
+        "A part of the name of the arm that others are compared with; by default the first arm in the sweep of the "
+        "directory whose config is nearest to its defaults.",
     )
     flags.DEFINE_string("out", "report", "Directory for report.html, report.md and the figures.")
     flags.DEFINE_integer(
-        "watch", 0, "Renew the page every so many seconds, until all runs have ended or Ctrl-C.", lower_bound=0
+        "watch", 0, "Seconds between renewals of the page, until all runs have ended or Ctrl-C.", lower_bound=0
     )
     _cli.run(main)

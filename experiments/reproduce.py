@@ -4,7 +4,7 @@
     python -m experiments.reproduce --preset=paper --workdir=runs/paper
     python -m experiments.report --runs=runs/paper
 
-Started again, it goes on where it was; what is complete is not run again.
+If started again, it goes on where it stopped; what is complete is not run again.
 """
 
 import dataclasses
@@ -68,7 +68,7 @@ def preset_runs(preset: str) -> Iterator[tuple[str, Study, Any]]:
     sizes: dict[str, Any] = {"hidden_size": 32, "digits": 4, "batch_size": 64, "train_steps": 300, "num_seeds": 2}
     yield "gradients", gradients.STUDY, configs.gradients.Config(cells=cells, **sizes)
     yield "gcn_karate", nodes.STUDY, configs.nodes.Config()
-    # Where all validation nodes stay right, patience has no end.
+    # Patience has no end if all validation nodes stay right.
     yield "gat_karate", nodes.STUDY, dataclasses.replace(configs.nodes.GAT, max_steps=299)
     yield "paths", paths.STUDY, configs.paths.Config(digits=4, depth=8, max_steps=300, num_seeds=2)
     sizes = {

@@ -1,4 +1,4 @@
-"""All runs below directories: what sets them apart, how far they are, what they say.
+"""Lists all runs below directories: what sets them apart, how far they are, and their results.
 
     python -m experiments.runs runs
     python -m experiments.runs runs --sort=value
@@ -8,7 +8,7 @@
     python -m experiments.runs runs/lstm runs/gru --archive=results
     python -m experiments.runs runs --free
 
-A row is an arm of a run directory. The same in Python, also with a row for each run or evaluation: `jaxrnn.runs`.
+A row is an arm of a run directory. `jaxrnn.runs` gives the same in Python, also with a row for each run or evaluation.
 """
 
 import csv
@@ -57,7 +57,7 @@ def main(*directories: str) -> None:
 
 
 def show(roots: Sequence[Path], sort: str = "", only_best: bool = False, form: str = "") -> None:
-    """Prints a row for each arm, or what is best, as text, "csv" or "json"."""
+    """Prints a row for each arm, or for the best ones, as text, "csv" or "json"."""
     entries = _sorted(find_entries(roots), sort)
     groups = _best_first(entries) if only_best else []
     if form:
@@ -69,7 +69,7 @@ def show(roots: Sequence[Path], sort: str = "", only_best: bool = False, form: s
 
 
 def _write(rows: Sequence[Row], form: str) -> None:
-    """As JSON, or as CSV, where a cell that is no number or text is JSON."""
+    """Prints rows as JSON, or as CSV, where a cell that is neither a number nor a text is JSON."""
     if form == "json":
         print(json.dumps(rows, indent=1))
         return
@@ -81,7 +81,7 @@ def _write(rows: Sequence[Row], form: str) -> None:
 
 
 def _sorted(entries: list[Entry], column: str) -> list[Entry]:
-    """By a column, downwards behind a minus; rows that have nothing there come last."""
+    """Sorts by a column, in descending order after a minus; rows without a value there come last."""
     name = column.removeprefix("-")
     if not name or not entries:
         return entries
@@ -99,7 +99,7 @@ def _sorted(entries: list[Entry], column: str) -> list[Entry]:
 
 
 def _print_arms(entries: Sequence[Entry]) -> None:
-    """The table, and below it what the values are."""
+    """Prints the table, and below it what the values are."""
     fields = dict.fromkeys(
         name
         for study in dict.fromkeys(entry.study for entry in entries)
@@ -173,7 +173,7 @@ def _rank(entry: Entry) -> float:
 
 
 def _about_best(group: Sequence[Entry]) -> list[str]:
-    """What it is, where it lies, and how to go on with it."""
+    """What the best arm is, where it is, and how to go on with it."""
     best, study, quantity = group[0], group[0].study, group[0].quantity
     others = f"the best of {len(group)} arms" if len(group) > 1 else "the only complete arm"
     assert study and quantity
@@ -217,7 +217,7 @@ def show_differences(a: Path, b: Path, form: str = "") -> None:
 
 
 def archive_all(roots: Sequence[Path], destination: Path) -> None:
-    """Copies complete runs: a run directory to a place of its name; those below a directory keep their places."""
+    """Copies complete runs: a run directory keeps its name, and those below a directory keep their places in it."""
     copies: dict[Path, Path] = {}
     for root in roots:
         for path in find_directories(root):
@@ -248,7 +248,7 @@ def free_all(roots: Sequence[Path]) -> None:
 
 
 def _complete(paths: Iterable[Path]) -> list[Path]:
-    """Those whose runs are complete; the others are named, and left as they are."""
+    """The directories whose runs are complete; the others are named, and left as they are."""
     by_status = {path: status(path) for path in paths}
     complete = [path for path, found in by_status.items() if found == "complete"]
     if not complete:
@@ -261,11 +261,13 @@ def _complete(paths: Iterable[Path]) -> list[Path]:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("sort", "", "Column to sort by, one of --csv; -COLUMN sorts downwards.")
-    flags.DEFINE_bool("best", False, "Only the best arm of each problem, and how to go on with it.")
-    flags.DEFINE_bool("diff", False, "Settings, versions and results that differ between two run directories.")
-    flags.DEFINE_bool("csv", False, "All columns as CSV.")
-    flags.DEFINE_bool("json", False, "All columns as JSON.")
-    flags.DEFINE_string("archive", None, "Copies complete runs there, without checkpoints, host, command and folders.")
-    flags.DEFINE_bool("free", False, "Deletes the checkpoints of complete runs; results stay.")
+    flags.DEFINE_string("sort", "", "Sort by a column of --csv; -COLUMN sorts in descending order.")
+    flags.DEFINE_bool("best", False, "Show only the best arm of each problem, and how to go on with it.")
+    flags.DEFINE_bool("diff", False, "Show settings, versions and results that differ between two run directories.")
+    flags.DEFINE_bool("csv", False, "Show all columns as CSV.")
+    flags.DEFINE_bool("json", False, "Show all columns as JSON.")
+    flags.DEFINE_string(
+        "archive", None, "Copy complete runs to this directory, without checkpoints, host, command and folders."
+    )
+    flags.DEFINE_bool("free", False, "Delete the checkpoints of complete runs; results stay.")
     _cli.run(main, takes_arguments=True)

@@ -1,4 +1,4 @@
-"""Writes with a trained character model, forecasts on a graph, predicts for or builds molecules, or recommends.
+"""Writes text with a trained character model, forecasts on a graph, predicts for or builds molecules, or recommends.
 
 python -m experiments.sample --workdir=runs/grimm --prompt="Once upon"
 python -m experiments.sample --workdir=runs/grimm --prompt_file=chapter.txt --length=2000
@@ -6,18 +6,18 @@ python -m experiments.sample --workdir=runs/grimm --num=5 --length=300 --tempera
 python -m experiments.sample --workdir=runs/grimm --run_seed=2 --greedy --json
 python -m experiments.sample --workdir=runs/mine --signals=recent.csv --json
 
-The texts are a function of --seed, and the same for any --num.
+The texts are a function of --seed; the first ones are the same for any --num.
 
 python -m experiments.sample --workdir=runs/esol --run=model=weave --smiles=CCO --smiles=c1ccccc1
 python -m experiments.sample --workdir=runs/esol --smiles_file=FILE --json
 
-Runs of experiments.molecules predict together: the mean, and the standard deviation over them.
+Runs of experiments.molecules predict together: a prediction is the mean over them, with the standard deviation.
 
 python -m experiments.sample --workdir=runs/ranking --run=model=lightgcn --user=user3 --user=user7 --top_k=10 --json
 python -m experiments.sample --workdir=runs/qed --num=5 --seed=1
 python -m experiments.sample --workdir=runs/qed --start="c1ccccc1" --json
 
-Runs of experiments.generate build molecules, with --start from a given one; a line has SMILES and rewards.
+Runs of experiments.generate build molecules, from a given one with --start; a line has the SMILES and the rewards.
 """
 
 import itertools
@@ -88,7 +88,7 @@ def _prompts(config: Config, characters: str, key: jax.Array) -> list[np.ndarray
 
 
 def _predict() -> None:
-    """A line for each molecule of ``--smiles`` and ``--smiles_file``, whose lines begin with one."""
+    """Prints a line for each molecule of ``--smiles`` and of ``--smiles_file``, whose lines begin with one."""
     path, texts, file = _cli.workdir(), list(flags.FLAGS.smiles or ()), flags.FLAGS.smiles_file
     if file:
         if (raw := read_if_there(expand(file))) is None:
@@ -99,7 +99,7 @@ def _predict() -> None:
 
 
 def sample() -> None:
-    """Reads the flags, and does what the study of the directory does."""
+    """Reads the flags, and does what fits the study of the directory."""
     study = str(read_config(_cli.workdir()).get("study"))
     do, needed, read = _OF_STUDY.get(study, _OF_STUDY["text"])
     for flag in itertools.chain(*(one[1] + one[2] for one in _OF_STUDY.values())):
@@ -112,7 +112,7 @@ def sample() -> None:
 
 
 def _build() -> None:
-    """A line for each molecule that a policy builds."""
+    """Prints a line for each molecule that a policy builds."""
     values = flags.FLAGS
     start = "C" if values.start is None else values.start
     try:
@@ -127,14 +127,14 @@ def _build() -> None:
 
 
 def _write() -> None:
-    """The texts."""
+    """Prints the texts."""
     if flags.FLAGS.start is not None and len(flags.FLAGS.start) != 1:
         raise UsageError(f"--start={flags.FLAGS.start}: should be one character")
     choose, tau = _choice()
     config, model, params, characters, _ = restore(_cli.workdir(), _cli.chosen_run(), _cli.chosen_step())
     start_key, draw_key = jax.random.split(jax.random.key(flags.FLAGS.seed))
     starts = _prompts(config, characters, start_key)
-    # One key a text, by its number: the first texts are the same for any --num.
+    # One key per text, by its number: the first texts are the same for any --num.
     keys = jax.vmap(jax.random.fold_in, (None, 0))(draw_key, np.arange(len(starts)))
     with jax.default_matmul_precision(config.precision):
         tokens = np.asarray(continuations(model, params, starts, keys, choose, flags.FLAGS.length))
@@ -150,7 +150,7 @@ def _write() -> None:
 
 
 def _forecast() -> None:
-    """Forecasts what comes behind the last row of ``--signals``, by the mean of all chosen runs."""
+    """Forecasts what comes after the last row of ``--signals``, by the mean of all chosen runs."""
     if flags.FLAGS.step is not None:
         raise UsageError(f"--step={flags.FLAGS.step}: leave it out; forecasts are of the weights that were chosen")
     rows = forecast_next(_cli.workdir(), _cli.chosen_run(), expand(flags.FLAGS.signals))
@@ -162,7 +162,7 @@ def _forecast() -> None:
 
 
 def _recommend() -> None:
-    """A line for each ``--user``: the items by the mean of all chosen runs, the best first."""
+    """Prints a line for each ``--user``: the items by the mean of all chosen runs, the best first."""
     values = flags.FLAGS
     if values.step is not None:
         raise UsageError(f"--step={values.step}: leave it out; lists are by the weights that were chosen")
@@ -179,11 +179,11 @@ _OF_STUDY: dict[str, tuple[Callable[[], None], tuple[str, ...], tuple[str, ...]]
     "molecules": (_predict, ("smiles", "smiles_file"), ()),
     "recommend": (_recommend, ("user",), ("top_k",)),
 }
-"""By study, what is done, the flags of which one is needed, and others that it reads besides those of all."""
+"""By study: what is done, the flags of which one is needed, and others that are read besides the common ones."""
 
 if __name__ == "__main__":
-    flags.DEFINE_string("workdir", None, "Directory of runs that write, predict or build, or of imported weights.")
-    flags.DEFINE_string("signals", None, "CSV file whose last rows are read: forecasts what comes next, node by node.")
+    flags.DEFINE_string("workdir", None, "Directory of the runs to use, or of imported weights.")
+    flags.DEFINE_string("signals", None, "CSV file whose last rows are read; forecasts what comes next, node by node.")
     flags.DEFINE_multi_string("smiles", None, "A molecule to predict for; may be given several times.")
     flags.DEFINE_string("smiles_file", None, "A file whose lines begin with the SMILES of a molecule to predict for.")
     flags.DEFINE_multi_string("user", None, "A user to recommend items to; may be given several times.")
@@ -193,11 +193,11 @@ if __name__ == "__main__":
     flags.DEFINE_string(
         "prompt_file",
         None,
-        "File with the text to continue, in the encoding of the model's text and without the line end behind it; - is "
+        "File with the text to continue, in the encoding of the model's text; a line end after it is left out. - is "
         "the standard input.",
     )
     flags.mark_flags_as_mutual_exclusive(["prompt", "start", "prompt_file"])
-    flags.DEFINE_integer("length", 120, "Characters of a text, its prompt included.", lower_bound=1)
+    flags.DEFINE_integer("length", 120, "Characters of a text, including its prompt.", lower_bound=1)
     flags.DEFINE_integer("num", 1, "Texts for each prompt, or molecules.", lower_bound=1)
     flags.DEFINE_bool("greedy", None, "Always take the most likely character.")
     flags.DEFINE_float("tau", None, "Multiplies the logits, as in Soons (2020): larger is less random; 1 by default.")
@@ -205,7 +205,7 @@ if __name__ == "__main__":
     flags.DEFINE_integer(
         "top_k",
         None,
-        "Draw from so many most likely characters only; or how many items, 20 by default.",
+        "Draw only from this many most likely characters; or the number of items, 20 by default.",
         lower_bound=1,
     )
     flags.DEFINE_float("top_p", None, "Draw from the most likely characters that together have this probability.")
@@ -217,13 +217,13 @@ if __name__ == "__main__":
         flags.mark_flags_as_mutual_exclusive(["greedy", *others])
     flags.DEFINE_string("stop", None, "End a text before this string.")
     flags.DEFINE_bool("skip_unknown", False, "Drop characters of a prompt that the model does not know.")
-    # Of larger numbers JAX takes these bits alone, so that two seeds would be the same.
+    # JAX takes only these bits of larger numbers, so that two seeds would be the same.
     bounds = {"lower_bound": -(2**31), "upper_bound": 2**31 - 1}
-    flags.DEFINE_integer("seed", 0, "The texts, or the molecules, are a function of it.", **bounds)
+    flags.DEFINE_integer("seed", 0, "Seed of the texts or molecules, which are a function of it.", **bounds)
     _cli.define_chosen_run()
     _cli.define_step()
     _cli.define_data_dir()
     flags.DEFINE_bool(
-        "json", False, "One object a line: prompt, text, tau (null: greedy) and seed; or what is predicted."
+        "json", False, "Print a JSON object per line: prompt, text, tau (null: greedy) and seed; or what is predicted."
     )
     _cli.run(sample)

@@ -1,4 +1,4 @@
-"""Weights of a character model from and to PyTorch: `nn.Embedding`, `nn.LSTM` or `nn.GRU` or `nn.RNN`, `nn.Linear`.
+"""Weights of a character model from and to PyTorch: `nn.Embedding`, `nn.LSTM`, `nn.GRU` or `nn.RNN`, and `nn.Linear`.
 
     python -m experiments.torch_weights --state_dict=model.pt --text=book.txt --encoding=latin-1 --workdir=runs/imported
     python -m experiments.torch_weights --state_dict=model.safetensors --text=book.txt --workdir=runs/imported
@@ -47,9 +47,9 @@ _SAFETENSORS = ".safetensors"
 _SHOWN = 100_000
 """Characters of the text on which an imported model is measured."""
 _CELLS = {4: ("lstm",), 3: ("gru",), 1: ("rnn", "relu_rnn")}
-"""By the number of gates, the cells that PyTorch has layers of."""
+"""The cells for which PyTorch has layers, by the number of gates."""
 _MOST_NAMES = 12
-"""Tensors that an error lists."""
+"""The most tensors that an error lists."""
 
 
 class WeightsError(RunError):
@@ -64,12 +64,12 @@ class Checkpoint(NamedTuple):
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """What a file holds that ``torch.save`` wrote, or a ``.safetensors``; no code in the file is run.
+    """Reads a file that ``torch.save`` wrote, or a ``.safetensors``; no code in the file is run.
 
     The file holds ``model.state_dict()``, or a checkpoint that has it under ``state_dict``, ``model_state_dict`` or
     ``model``, and perhaps the characters under ``chars``, ``vocab``, ``vocabulary`` or ``characters``: a text, a list,
-    or a dict from or to indices; safetensors has them in its metadata, the last two as JSON. Floating point becomes
-    float32: exact from float16 and bfloat16, rounded from float64.
+    or a dict from or to indices. A ``.safetensors`` has them in its metadata, a list or dict as JSON. Floating-point
+    tensors become float32, exactly from float16 and bfloat16, and rounded from float64.
 
     Raises:
         WeightsError: if PyTorch is missing, or the file is not there, is damaged or holds something else.
@@ -88,7 +88,7 @@ def _decode_safetensors(path: Path, raw: bytes) -> tuple[dict[str, np.ndarray], 
         tensors, metadata = safetensors.decode(raw)
     except ValueError as error:
         raise WeightsError(f"{path}: damaged, or not of the format safetensors: {error}") from error
-    # Of tensors that are tied, the file has one, and says which the others are.
+    # Of tied tensors, the file has one, and says which the others are.
     tensors |= {name: tensors[kept] for name, kept in metadata.items() if kept in tensors}
     with np.errstate(over="ignore"):
         floating = [name for name, tensor in tensors.items() if jnp.issubdtype(tensor.dtype, jnp.floating)]
@@ -96,11 +96,11 @@ def _decode_safetensors(path: Path, raw: bytes) -> tuple[dict[str, np.ndarray], 
 
 
 def _unpickle(path: Path, raw: bytes) -> tuple[dict[str, np.ndarray], Mapping[str, Any]]:
-    """The same of a file that ``torch.save`` wrote."""
+    """The same for a file that ``torch.save`` wrote."""
     torch = _torch()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # PyTorch warns of formats that it then reads or refuses.
+            warnings.simplefilter("ignore")  # PyTorch warns about formats that it then reads or refuses.
             content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
         wrapped = [content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
         flat = [one for one in wrapped if all(isinstance(tensor, torch.Tensor) for tensor in one.values())]
@@ -174,11 +174,11 @@ def write_state_dict(path: Path, state: Mapping[str, np.ndarray]) -> None:
 def import_weights(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The character language model's parameters from a PyTorch state dict.
 
-    The recurrent layers have PyTorch's own names (``weight_ih_l0`` and so on) after any one prefix. Biases that are not
-    there are zero. The number of rows, 4H, 3H or H, tells an LSTM, a GRU and an RNN. The linear layer is the matrix
-    ``*.weight`` that has a vector ``*.bias``, or, without one, the last matrix whose name does not say ``emb``; the
-    embedding is the other matrix. A single matrix ``[V, H]`` that is no linear layer is both: tied weights. A model
-    without an embedding reads characters as one-hot vectors: the identity embeds them.
+    The recurrent layers have PyTorch's own names (``weight_ih_l0`` and so on) after any one prefix. Missing biases
+    are zero. The number of rows, 4H, 3H or H, tells an LSTM, a GRU and an RNN apart. The linear layer is the matrix
+    ``*.weight`` that has a vector ``*.bias``, or, without one, the last matrix whose name does not contain ``emb``; the
+    embedding is the other matrix. A single matrix ``[V, H]`` that is not a linear layer is both (tied weights). A model
+    without an embedding reads characters as one-hot vectors, so that the identity embeds them.
 
     Args:
         state: arrays by name: the embedding ``[V, D]``, the linear layer ``[V, H]`` and ``[V]``, and for layer ``k``
@@ -186,8 +186,8 @@ def import_weights(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
     Returns:
         ``{"embedding": [V, D], "layer_0": {"w_x": [D, GH], "w_h": [H, GH], "b": [GH]}, "layer_1": ...,
-        "head": {"kernel": [H, V], "bias": [V]}}``, float32 copies; ``b`` is ``bias_ih + bias_hh``, but for the
-        candidate of a GRU, whose ``bias_hh [H]`` is ``b_n``.
+        "head": {"kernel": [H, V], "bias": [V]}}``, float32 copies; ``b`` is ``bias_ih + bias_hh``, except for
+        the candidate of a GRU, whose ``bias_hh [H]`` is ``b_n``.
 
     Raises:
         WeightsError: for tensors that are missing or left over, other layers (bidirectional, projected), shapes that do
@@ -204,7 +204,7 @@ def import_weights(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     else:
         kernels = [name for name in rest if "emb" not in name.lower()][-1:]
     embeddings = [name for name in rest if name not in biases + kernels]
-    kernels = kernels or embeddings  # Of tied weights, some files have one.
+    kernels = kernels or embeddings  # Some files have tied weights only once.
 
     shapes: dict[str, tuple[int, ...]] = {}
     if len(embeddings) <= len(kernels) == 1 and all(state[name].ndim == 2 for name in embeddings + kernels):
@@ -237,7 +237,7 @@ def import_weights(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def cells_of(params: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names in `CELLS` that what `import_weights` gave may be of: no tensor tells tanh from relu."""
+    """The names in `CELLS` of the cells that imported parameters may be of; no tensor tells tanh from relu."""
     hidden_size, columns = params["layer_0"]["w_h"].shape
     return _CELLS[columns // hidden_size]
 
@@ -269,12 +269,12 @@ def export_weights(params: Mapping[str, Any], cell: str) -> dict[str, np.ndarray
             f"{layer_name}.bias_hh_l{k}": of_state,
         }
     state |= {"head.weight": params["head"]["kernel"].T, "head.bias": params["head"]["bias"]}
-    # As rows: a transposed array is not contiguous.
+    # In row order, since a transposed array is not contiguous.
     return {name: np.array(array, np.float32, order="C") for name, array in state.items()}
 
 
 def _torch() -> Any:
-    """PyTorch, which is optional here: type checking does without it, too."""
+    """Imports PyTorch, which is optional here, also for type checking."""
     try:
         return importlib.import_module("torch")
     except ImportError as error:
@@ -289,8 +289,8 @@ def run_directory(
 ) -> tuple[str, float]:
     """Writes a run directory that `experiments.sample` can use.
 
-    The vocabulary is `characters` in their order; by default, the sorted ones of the text. Of the cells that the
-    weights may be of, the model has the one that needs fewer bits.
+    The vocabulary is `characters` in their order, by default the sorted characters of the text. If the weights may be
+    of several cells, the model has the one that needs the fewest bits.
 
     Returns:
         The cell, and the bits per character that the model needs for the beginning of the text.
@@ -344,7 +344,7 @@ def main() -> None:
         if given.vocabulary:
             characters = read_vocabulary(expand(given.vocabulary), size)
         cell, bits = run_directory(params, given.text, given.encoding, workdir, characters)
-        print(f"Imported as {cell}: {bits:.2f} bits a character on {given.text}; guessing needs {np.log2(size):.2f}")
+        print(f"Imported as {cell}: {bits:.2f} bits per character on {given.text}; guessing needs {np.log2(size):.2f}")
         if bits > np.log2(size):
             order = "its vocabulary has another order, which --vocabulary=FILE gives" if not characters else ""
             reason = order or "it was trained on another text, or the vocabulary has another order"
@@ -358,16 +358,16 @@ def main() -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_string("workdir", None, "Directory of the run: created by an import, read by an export.")
-    flags.DEFINE_string("state_dict", None, "To import: of torch.save(model.state_dict(), FILE), or a .safetensors.")
+    flags.DEFINE_string("state_dict", None, "File to import: torch.save(model.state_dict(), FILE) or a .safetensors.")
     flags.DEFINE_string("text", None, "The text that the model was trained on: pydoc, a book's name or a file.")
-    flags.DEFINE_string("encoding", "utf-8", "Of the text.")
+    flags.DEFINE_string("encoding", "utf-8", "Encoding of the text.")
     flags.DEFINE_string(
         "vocabulary",
         None,
         "File with the characters in the model's order, as they are or as a .json list or dict; by default what the "
         "checkpoint has under chars or vocab, else the text's in sorted order.",
     )
-    flags.DEFINE_string("export", None, "File to write the weights of a run to, or a .safetensors; must not exist.")
+    flags.DEFINE_string("export", None, "File to write a run's weights to, or a .safetensors; it must not exist.")
     _cli.define_chosen_run()
     _cli.define_step()
     _cli.define_data_dir()

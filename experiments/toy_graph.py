@@ -1,6 +1,6 @@
 """A graph of six nodes, its matrix, and a feature that spreads layer by layer (Soons 2020, Question 3.2).
 
-The layers are GCN layers with the identity for weights and no activation: it would change nothing, since no value is
+The layers are GCN layers with the identity as weights and no activation, which would change nothing, since no value is
 negative. A node has a value once a layer has brought it one.
 """
 
@@ -24,7 +24,7 @@ from jaxrnn.study.study import Measured, Study, each
 
 SOURCE, TARGET = "C", "E"
 PUBLISHED_LAYERS = 4
-"""Until E is reached from C (Soons 2020, Question 3.2b)."""
+"""Layers until E is reached from C (Soons 2020, Question 3.2b)."""
 PUBLISHED_MATRIX = "110011 110100 001100 011101 100010 100101"
 """A + I, rows and columns A to F (Soons 2020, Question 3.2a)."""
 # From C at the left: x is the distance, so that a layer reaches one column more.
@@ -32,7 +32,7 @@ _PLACES = {"C": (0, 0), "D": (1, 0), "B": (2, 0.6), "F": (2, -0.6), "A": (3, 0),
 
 
 class Spread(BaseModel):
-    """The row of ``results.json``: A + I, and after which layer each node has a value first; None if it never has."""
+    """The row of ``results.json``: A + I, and the layer after which each node first has a value, or None."""
 
     run: str
     seed: int
@@ -46,7 +46,7 @@ def make_matrix() -> NDArray[np.int64]:
 
 
 def spread(source: str, num_layers: int) -> NDArray[np.float32]:
-    """The nodes' feature before and after each of the layers, ``[num_layers + 1, 6]``; at first 1 at `source`."""
+    """The nodes' feature before and after each of the layers, ``[num_layers + 1, 6]``; first 1 at `source` alone."""
     edges = graph.normalize(graph.build(*toy(), len(TOY_NODES)))
     xs = [jnp.array([[node == source] for node in TOY_NODES], jnp.float32)]
     for _ in range(num_layers):
@@ -55,7 +55,7 @@ def spread(source: str, num_layers: int) -> NDArray[np.float32]:
 
 
 def find_first_layers(values: NDArray) -> dict[str, int | None]:
-    """From values ``[layers, 6]``, after which layer each node has one first; None where it never has."""
+    """The layer after which each node first has a value, or None, from values ``[layers, 6]``."""
     reached = zip(TOY_NODES, (values != 0).T, strict=True)
     return {node: int(layers.argmax()) if layers.any() else None for node, layers in reached}
 

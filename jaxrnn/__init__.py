@@ -2,12 +2,12 @@
 
 ========================  ==============================================================================================
 `CELLS`                   the recurrent cells by name, as pure functions
-`unroll`                  a cell over time
-`Training`, `Run`         what is trained: a record of pure functions; one seed under one setting
+`unroll`                  runs a cell over time
+`Training`, `Run`         what is trained, as a record of pure functions; one seed under one setting
 `train`                   trains a `Training`, many runs at once, in memory or in a directory
 `load`                    a trained run's config, model and parameters
 `runs`                    all runs below directories, as a table
-`use_all_cores`           each core of a CPU trains a run; before the first array of JAX
+`use_all_cores`           lets each core of a CPU train a run; call it before the first array of JAX
 `jaxrnn.nn`               Flax modules and models, losses; `jaxrnn.graph` has graph layers, `jaxrnn.data` tasks and data
 `jaxrnn.study.stats`      estimates with intervals, and comparisons of arms
 ========================  ==============================================================================================
@@ -48,12 +48,12 @@ __all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> Any:
-    """What is behind the front door, imported with all that it takes when it is first used."""
+    """Imports a public name, and all that it needs, when the name is first used."""
     if name not in _HOMES:
         raise AttributeError(f"module 'jaxrnn' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
-    """What there is, also before it is imported."""
+    """The public names, including those that are not imported yet."""
     return ["__doc__", "__version__", *__all__]

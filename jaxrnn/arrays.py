@@ -1,4 +1,4 @@
-"""Type aliases, what precision sums and indices need, and the axis letters that array names carry as a suffix.
+"""Type aliases, the precision that sums and indices need, and the axis letters used as suffixes of array names.
 
 =======  ==========================  =======  ===========================
 letter   axis                        letter   axis
@@ -31,10 +31,10 @@ Initializer = Callable[[Key, str, tuple[int, ...], int], Array]
 
 
 def at_least_float32(x: Array) -> Array:
-    """Numbers in float32 where they have less: sums of many stop growing in bfloat16, and overflow in float16."""
+    """Casts lower precision to float32, because long sums stop growing in bfloat16 and overflow in float16."""
     return x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize < 4 else x
 
 
 def wide(indices: Array) -> Array:
-    """Integers that can count the rows of any table, which bytes cannot."""
+    """Casts small integers to int32, which can index the rows of any table; bytes cannot."""
     return indices.astype(jnp.int32) if indices.dtype.itemsize < 4 else indices

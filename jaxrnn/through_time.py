@@ -1,4 +1,4 @@
-"""Gradients through time: of each carry, and of the recurrent matrix step by step (Soons 2020, Question 1.1).
+"""Gradients through time: for each carry, and for the recurrent matrix step by step (Soons 2020, Question 1.1).
 
 A step maps the carry ``s_{t-1}`` to ``s_t``; the carry is all that one step hands to the next, such as ``h`` and ``c``.
 The loss depends on the last hidden state alone. Everything here is plain autodiff of `Cell.step`.
@@ -22,7 +22,7 @@ Loss = Callable[[Array], Array]
 
 
 def gates(cell: Cell, params: PyTree, xs: Array) -> dict[str, Array]:
-    """The activations of the cell's gates over inputs ``xs [T, *batch, D]``: by name ``[T, *batch, H]``."""
+    """The activations of the cell's gates over inputs ``xs [T, *batch, D]``, by name, each ``[T, *batch, H]``."""
 
     def step(carry: PyTree, z: Array) -> tuple[PyTree, dict[str, Array]]:
         carry, _, activations = cell.step(params, carry, z)
@@ -35,8 +35,8 @@ def gates(cell: Cell, params: PyTree, xs: Array) -> dict[str, Array]:
 def carry_gradients(cell: Cell, params: PyTree, xs: Array, loss: Loss) -> PyTree:
     """``dL/ds_t``, the gradient with respect to the carry that each step hands on, over inputs ``xs [T, *batch, D]``.
 
-    It is a carry of fields ``[T, *batch, ...]``. In the last carry, only the field ``h`` has a gradient. Each field's
-    gradient holds the other fields fixed: the one of ``c_t`` leaves out the path through ``h_t``.
+    The result is a carry with fields ``[T, *batch, ...]``. In the last carry, only the field ``h`` has a gradient. Each
+    field's gradient holds the other fields fixed, so that of ``c_t`` leaves out the path through ``h_t``.
     """
     zs = cell.project(params, xs)
     start = _start(cell, params, zs)
@@ -58,8 +58,8 @@ class Terms(NamedTuple):
 
     Attributes:
         total: the sum, ``[H, U]``.
-        shares: what each adds along the sum, ``<term_i, total> / |total|^2``; ``[T]``, together 1, or all 0 where the
-            sum is.
+        shares: what each term adds along the sum, ``<term_i, total> / |total|^2``, ``[T]``. They add up to 1, or are
+            all 0 if the sum is 0.
     """
 
     total: Array
@@ -67,7 +67,7 @@ class Terms(NamedTuple):
 
 
 def weight_of(cell: Cell) -> Callable[[PyTree], Array] | None:
-    """``weight(params) -> W [H, U]``, the recurrent matrix of a cell that has one."""
+    """``weight(params) -> W [H, U]``, the cell's recurrent matrix; None if it has none."""
     if isinstance(cell, ProductCell) and not isinstance(cell.product, MatrixProduct):
         return None
     return getattr(cell, "weight", None)
@@ -76,8 +76,9 @@ def weight_of(cell: Cell) -> Callable[[PyTree], Array] | None:
 def weight_gradient_terms(cell: Cell, params: PyTree, xs: Array, loss: Loss) -> Terms:
     """The sum of Question 1.1b, from the Jacobians of the steps, for one sequence ``xs [T, D]``.
 
-    ``dL/dW = sum_i dL/ds_T (prod_{j=i+1..T} ds_j/ds_{j-1}) ds_i/dW``, the last factor being that of a step whose carry
-    is given. Jacobians are stored whole, ``[T, n, n]`` for a carry of n numbers: this is for plots, not for training.
+    ``dL/dW = sum_i dL/ds_T (prod_{j=i+1..T} ds_j/ds_{j-1}) ds_i/dW``, where the last factor holds the carry before
+    the step fixed. The Jacobians are stored in full, ``[T, n, n]`` for a carry of n numbers, so this is for plots, not
+    for training.
     """
     weight = weight_of(cell)
     if weight is None:
@@ -92,7 +93,7 @@ def weight_gradient_terms(cell: Cell, params: PyTree, xs: Array, loss: Loss) -> 
     last, before = jax.lax.scan(lambda s, z: (step(params, s, z), s), start, zs)
     jacobians = jax.lax.map(lambda at: jax.jacrev(step, argnums=1)(params, *at), (before, zs))
     d_last = jax.grad(lambda s: loss(unravel(s).h))(last)
-    # d_after[i] is dL/ds_T times the Jacobians of the steps behind i.
+    # d_after[i] is dL/ds_T times the Jacobians of the steps after i.
     _, d_after = jax.lax.scan(lambda d, jacobian: (d @ jacobian, d), d_last, jacobians, reverse=True)
 
     def term(at: tuple[Array, Array, Array]) -> Array:
@@ -118,7 +119,7 @@ def euclidean_norm(x: Array, axes: Sequence[int]) -> Array:
 def decay_rate(norms: ArrayLike) -> float | None:
     """The factor by which norms ``[T]`` change from one distance to the next: ``exp`` of the slope of their logarithm.
 
-    By least squares over the norms that are not zero; None where there are fewer than two.
+    The slope is fitted by least squares to the nonzero norms. Returns None if there are fewer than two.
     """
     norms = np.asarray(norms, np.float64)
     (distances,) = np.nonzero(norms)
@@ -128,5 +129,5 @@ def decay_rate(norms: ArrayLike) -> float | None:
 
 
 def _start(cell: Cell, params: PyTree, zs: Array) -> Any:
-    """The carry before projected inputs ``[T, *batch, Z]``."""
+    """The carry before the first of the projected inputs ``[T, *batch, Z]``."""
     return cell.reach(cell.start(params, zs.shape[1:-1], zs.dtype), len(zs))

@@ -17,7 +17,7 @@ from jaxrnn.study.page import table_markdown
 
 
 def main(names: Sequence[str], repeats: int, out: Path | None) -> None:
-    """Prints a table for each comparison of the suites, and writes all so far after each.
+    """Prints a table for each comparison of the suites, and after each writes all results so far.
 
     Raises:
         RunError: `out` cannot be written.
@@ -30,7 +30,7 @@ def main(names: Sequence[str], repeats: int, out: Path | None) -> None:
         for comparison in itertools.chain.from_iterable(SUITES[name]() for name in names):
             measured.append(measure(comparison, product, repeats))
             print(table_markdown(make_table(measured[-1], used)), end="\n\n", flush=True)
-            if out is not None:  # After each: the next comparison may need more memory, or time, than there is.
+            if out is not None:  # Now, because the next comparison may need more memory or time than there is.
                 write(out, {"suites": list(names), "repeats": repeats, **used}, measured)
         for table in geometric_means(measured):
             print(table_markdown(table))
@@ -45,7 +45,7 @@ def _main() -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_multi_enum("suite", list(SUITES), list(SUITES), "What to compare; may be given several times.")
-    flags.DEFINE_integer("repeats", 5, "Turns that count, after one to warm up.", lower_bound=1)
+    flags.DEFINE_integer("repeats", 5, "Timed turns, after one warm-up turn.", lower_bound=1)
     flags.DEFINE_string("out", None, "Directory for benchmark.json and benchmark.md.")
     _cli.define_data_dir()
     _cli.run(_main)

@@ -23,7 +23,7 @@ GATES: tuple[Kind, ...] = ("time", "node", "edge")
 
 
 class Sizes(NamedTuple):
-    """Nodes, batch, steps, units, and taps of a filter."""
+    """Numbers of nodes, sequences in a batch, steps, hidden units, and taps of a filter."""
 
     num_nodes: int
     batch_size: int
@@ -36,7 +36,7 @@ _TRAFFIC, _KSTEP = Sizes(207, 64, 12, 64, 1), Sizes(80, 100, 5, 20, 5)
 
 
 def graph_recurrent(traffic: Sizes = _TRAFFIC, kstep: Sizes = _KSTEP) -> Iterator[Comparison]:
-    """A step of gradient descent of T-GCN (Zhao et al. 2019) and of GRNNs (Ruiz et al. 2020), one feature a node."""
+    """A step of gradient descent of T-GCN (Zhao et al. 2020) and of GRNNs (Ruiz et al. 2020), one feature per node."""
     shift, xs = _problem(traffic)
     flops, cell = _flops(traffic, 3, traffic.hidden_size), graph_gru_cho(1)
     variants = [_ours(cell, "tgcn", (shift,), xs, traffic, flops)]
@@ -53,7 +53,7 @@ def graph_recurrent(traffic: Sizes = _TRAFFIC, kstep: Sizes = _KSTEP) -> Iterato
     variants = [_ours(graph_cell(rnn, kstep.num_taps), "grnn", shift, xs, kstep, flops)]
     if peers.version("torch"):
         variants.append(_torch(GRNN_TORCH, "grnn", grnn_layer, shift, xs, kstep, flops))
-    for kind in GATES:  # Three recurrences: of the state, and of what each gate reads.
+    for kind in GATES:  # Three recurrences: that of the state, and one for each of two gates.
         variants.append(_ours(gated_cell(kind, kstep.num_taps), kind, shift, xs, kstep, 3 * flops))
     yield Comparison("grnn", f"A GRNN step, {_title(kstep)}", variants, "step", "the products with weights")
 
@@ -63,12 +63,12 @@ def _title(sizes: Sizes) -> str:
 
 
 def _flops(sizes: Sizes, gates: int, rows: int) -> int:
-    """Of the recurrent products, forward and twice backward."""
+    """FLOPs of the recurrent products, once forward and twice backward."""
     return 6 * sizes.num_steps * sizes.num_nodes * sizes.batch_size * rows * gates * sizes.hidden_size
 
 
 def _problem(sizes: Sizes) -> tuple[np.ndarray, Array]:
-    """A symmetric shift ``[N, N]`` of some ten edges a node, normalised, and inputs ``[T, N, B, 1]``."""
+    """A normalised symmetric shift ``[N, N]`` of about ten edges per node, and inputs ``[T, N, B, 1]``."""
     rng = np.random.default_rng(0)
     edges = np.triu(rng.random((sizes.num_nodes, sizes.num_nodes)) < min(1, 10 / sizes.num_nodes), 1)
     shift = (edges + edges.T + np.eye(sizes.num_nodes)).astype(np.float32)
@@ -119,8 +119,8 @@ def _weights(torch: Any, device: Any, hidden_size: int, *shapes: Sequence[int]) 
 
 
 def _tgcn2(torch: Any, shift: Any, sizes: Sizes) -> tuple[Layer, Any]:
-    """It convolves the inputs alone, and not the state."""
-    # The package asks for a class of a package that it does not need.
+    """The layer TGCN2, which convolves the inputs but not the state."""
+    # The package imports a class from a package that it does not need.
     stub: Any = types.ModuleType("torch_sparse")
     stub.SparseTensor = importlib.import_module("torch_geometric.typing").SparseTensor
     sys.modules.setdefault("torch_sparse", stub)
@@ -131,7 +131,7 @@ def _tgcn2(torch: Any, shift: Any, sizes: Sizes) -> tuple[Layer, Any]:
 
 
 def tgcn_layer(torch: Any, shift: Any, sizes: Sizes) -> tuple[Layer, Any]:
-    """``A [x, h] W`` for the gates, and once more for the candidate, nodes leading in the product with A."""
+    """``A [x, h] W`` for the gates, and once more for the candidate; nodes are the first axis in the product with A."""
     width, size = 1 + sizes.hidden_size, sizes.hidden_size
     shapes = (width, 2 * size), (2 * size,), (width, size), (size,)
     w_gates, b_gates, w_candidate, b_candidate = weights = _weights(torch, shift.device, size, *shapes)

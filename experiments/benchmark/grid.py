@@ -1,4 +1,4 @@
-"""The suites ``grid`` and ``cells``: layers on dense inputs, as others call them, in one jitted call and in a chunk."""
+"""The suites ``grid`` and ``cells``: layers on dense inputs, as in other libraries, in one jitted call and a chunk."""
 
 import dataclasses
 import importlib
@@ -19,9 +19,9 @@ from jaxrnn.recurrence import unroll
 from jaxrnn.study.page import Table
 
 KEY = "grid"
-"""What the keys of its comparisons begin with."""
+"""The prefix of the keys of this suite's comparisons."""
 PRODUCTS = "jaxrnn, its products alone"
-"""What bounds the cell: the same scan and gradient, with a mean in place of its gates."""
+"""A bound for the cell: the same scan and gradient, with a mean in place of its gates."""
 _FLAX: Mapping[str, Sequence[type[Any]]] = {
     "lstm": (nn.OptimizedLSTMCell, nn.LSTMCell),
     "gru": (nn.GRUCell,),
@@ -38,7 +38,7 @@ _TORCH = ("lstm", "gru", "rnn")
 
 
 class Sizes(NamedTuple):
-    """Steps, batch, inputs and hidden units."""
+    """Numbers of steps, sequences in a batch, inputs and hidden units."""
 
     num_steps: int
     batch_size: int
@@ -61,13 +61,13 @@ SIZES = tuple(
     )
 )
 _EVERY = Sizes(128, 32, 128, 128)
-"""Of the suite of all cells."""
+"""The sizes of the suite ``cells``."""
 
 
 def grid(
     all_sizes: Sequence[Sizes] = SIZES, names: Sequence[str] = ("lstm", "gru", "rnn", "peephole")
 ) -> Iterator[Comparison]:
-    """Each cell by size: forward, the gradient of parameters and inputs, and steps of gradient descent in a chunk."""
+    """Each cell at each size: forward, the gradient of parameters and inputs, and gradient descent steps in a chunk."""
     for sizes in all_sizes:
         xs = jax.random.normal(jax.random.key(0), (sizes.num_steps, sizes.batch_size, sizes.input_size))
         variants = [variant for cell in names for variant in _variants(cell, sizes, xs)]
@@ -75,7 +75,7 @@ def grid(
 
 
 def cells(sizes: Sizes = _EVERY, names: Sequence[str] = tuple(CELLS)) -> Iterator[Comparison]:
-    """A step of gradient descent of every cell, beside the same cell of others where there is one."""
+    """A step of gradient descent of every cell, beside the same cell in other libraries where there is one."""
     xs = jax.random.normal(jax.random.key(0), (sizes.num_steps, sizes.batch_size, sizes.input_size))
     variants = [variant for cell in names for variant in _variants(cell, sizes, xs, (STEP,))]
     yield Comparison("cells", _title(sizes), variants, "step", "all products")
@@ -86,7 +86,7 @@ def _title(sizes: Sizes) -> str:
 
 
 def geometric_means(measured: Sequence[Mapping[str, Any]]) -> list[Table]:
-    """By cell and work, the time of the fastest peer at each size, ours being 1; no table if the grid is not there."""
+    """The fastest peers' times relative to ours, over sizes, by cell and work; no table without the grid."""
     ratios: dict[str, list[float]] = {}
     for comparison in measured:
         if comparison["key"].startswith(KEY):
@@ -138,7 +138,7 @@ def _variants(
 
 
 def _products_alone(name: str) -> ProductCell:
-    """A cell with the parameters and products of another one, and next to no other work."""
+    """A cell with the parameters and products of the named one, and almost no other work."""
     cell = cast(ProductCell, CELLS[name])
 
     def pointwise(params: PyTree, carry: Any, z: Array, u: Array) -> tuple[Any, Array, dict[str, Array]]:
@@ -150,10 +150,10 @@ def _products_alone(name: str) -> ProductCell:
 
 
 def _memax(cell: str, sizes: Sizes) -> tuple[Callable[[PyTree, Array], Array], PyTree]:
-    """The layer of memax over a batch; its parameters are the arrays of an Equinox module."""
+    """The memax layer, mapped over a batch; its parameters are the arrays of an Equinox module."""
     equinox = importlib.import_module("equinox")
     module, kind = _MEMAX[cell].rsplit(".", 1)
-    # Of an LRU, the size of its outputs stands beside that of its state.
+    # An LRU takes the size of its outputs besides that of its state.
     widths = [sizes.hidden_size] * (2 if kind == "LRU" else 1)
     layer = getattr(importlib.import_module(f"memax.equinox.{module}"), kind)(*widths, key=jax.random.key(0))
     params, rest = equinox.partition(layer, equinox.is_inexact_array)

@@ -1,4 +1,4 @@
-"""Variants of the same work that take turns under a clock, and the large matrix product that sets their limit."""
+"""Times variants of the same work in turn, beside the large matrix product that sets their limit."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,17 +15,17 @@ from jaxrnn.training.trainer import Status, make_trainer
 
 PRECISION: Literal["highest"] = "highest"
 ENDLESS = 2**31 - 2
-"""Steps of a run: a run that has ended would do no work."""
+"""The steps of a run; there are so many because a run that has ended would do no work."""
 OURS = "jaxrnn"
 """The variant that the others of its group are compared with."""
 FORWARD, GRADIENT, STEP = "forward", "gradient", "step in a chunk"
 """The work of a layer alone: its outputs, the gradient of parameters and inputs, or a step of gradient descent."""
 CHUNK_STEPS = 4
-"""Steps of gradient descent in a call."""
+"""Steps of gradient descent per call."""
 _SHORT_SECONDS = 0.1
-"""What runs before a longer call is a small part of it."""
+"""What ran before a call longer than this hardly affects its time."""
 _QUEUED = 10
-"""Products that the device has at once, so that none waits for Python."""
+"""Products queued on the device at once, so that none waits for Python."""
 
 
 class Variant(NamedTuple):
@@ -34,8 +34,8 @@ class Variant(NamedTuple):
     Attributes:
         step: one call, which returns when the device is done.
         steps_per_call: training steps, or characters, in a call.
-        flops: of the matrix products of a step that count towards the limit.
-        compile_seconds: to trace and compile; None where nothing is compiled.
+        flops: FLOPs of a step's matrix products that count towards the limit.
+        compile_seconds: seconds to trace and compile; None where nothing is compiled.
     """
 
     name: str
@@ -66,15 +66,16 @@ class Comparison(NamedTuple):
 def measure(
     comparison: Comparison, product: Variant, repeats: int, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, Any]:
-    """Times variants in turn A B C A B C ..., `repeats` times after a turn to warm up.
+    """Times variants in turn, A B C A B C ..., `repeats` times after a warm-up turn.
 
-    In each turn the last is `product`, whose rate is the limit of the others. A short call comes after one that is not
-    timed: threads of the library before it, which may spin for work, and its data in the caches would cost this one.
+    Each turn ends with `product`, whose rate is the limit of the others. A short call is preceded by an untimed one:
+    otherwise the previous library's threads, which may spin for work, and its data in the caches would slow the call.
 
     Returns:
-        What ``benchmark.json`` has of it: its key, title, unit and counted products, "rate", the median of the product
-        in FLOP/s, and "rows", one a variant, the product's last. A row has the seconds of a step or character in each
-        turn, the median ratio to `OURS` (above 1 is slower), the median share of the limit, and the seconds to compile.
+        The comparison's record in ``benchmark.json``: its key, title, unit and counted products, "rate", the product's
+        median rate in FLOP/s, and "rows", one per variant, the product's last. A row has the seconds of a step or
+        character in each turn, the median ratio to `OURS` (above 1 is slower), the median share of the limit, and the
+        seconds to compile.
     """
 
     def seconds(variant: Variant) -> float:
@@ -131,7 +132,7 @@ def training_variant(
         nonlocal state, end
         state, _ = jax.block_until_ready(chunk(data, state, end))
         end = end + training.chunk_steps
-        assert (np.asarray(state.status) == Status.RUNNING).all()  # Else it would not have done all its work.
+        assert (np.asarray(state.status) == Status.RUNNING).all()  # Otherwise it did not do all its work.
 
     return Variant(name, group, step, training.chunk_steps * num_runs, flops, compile_seconds)
 

@@ -1,4 +1,4 @@
-"""The suite of molecules: a step of the neural fingerprint, beside the same network of PyTorch Geometric's parts."""
+"""The suite ``molecules``: a step of the neural fingerprint, and the same network built from PyTorch Geometric."""
 
 import dataclasses
 import importlib
@@ -18,18 +18,18 @@ from jaxrnn.data.molecule_sets import PropertySet
 
 AT_HAND = f"{peers.PYG}, batches made before"
 _BONDS = 6
-"""Features of the bonds of an atom."""
+"""The number of features of an atom's bonds."""
 _ESOL = Config(dataset="esol")
 
 
 def molecules(config: Config = _ESOL) -> Iterator[Comparison]:
-    """The molecule study's training step with its fingerprint; batches are drawn and put together within it.
+    """The molecule study's training step with its fingerprint, which includes drawing and assembling the batch.
 
-    The molecules are found or fetched as in the study; without RDKit there is nothing to read them.
+    The molecules are found or fetched as in the study. Without RDKit, which reads them, there is no comparison.
     """
     if not peers.version("rdkit"):
         return
-    # The validation, after as many steps, is never reached.
+    # The first evaluation, after so many steps, is never reached.
     config = dataclasses.replace(config, precision=PRECISION, max_steps=ENDLESS, eval_every=2**31 - 1)
     found = properties.load(config)
     flops = fingerprint_flops(config, found)
@@ -42,11 +42,11 @@ def molecules(config: Config = _ESOL) -> Iterator[Comparison]:
     )
     title += f"{own.num_layers} layers of {own.hidden_size}, fingerprint {own.fingerprint_size}, "
     title += f"{config.chunk_steps} steps a call"
-    yield Comparison("molecules", title, variants, "step", "all products, of padding none,")
+    yield Comparison("molecules", title, variants, "step", "all products, without padding,")
 
 
 def fingerprint_flops(config: Config, found: PropertySet) -> int:
-    """Of one step's products of a mean batch: forward, and backward twice, but once where features need no gradient."""
+    """FLOPs of a step's products of a mean batch: forward, and twice backward, once where features need no gradient."""
     own, inputs = properties.usual(config), data.fingerprint_features(found.molecules).shape[1] - _BONDS
     first = inputs * own.fingerprint_size + (2 * inputs + _BONDS) * own.hidden_size
     further = own.num_layers * own.hidden_size * own.fingerprint_size
@@ -71,7 +71,7 @@ def torch_fingerprint(torch: Any, own: Usual, num_features: int) -> Any:
 
 
 def torch_predictions(torch: Any, model: Any, batch: Any) -> Any:
-    """Standardised predictions ``[B]`` in training, of a batch of `torch_graphs`; degrees as in its ``MFConv``."""
+    """Standardised predictions ``[B]`` in training for a batch of `torch_graphs`; degrees are as in ``MFConv``."""
     pyg: Any = importlib.import_module("torch_geometric.nn")
     add, a, layer = pyg.SimpleConv(aggr="sum"), batch.x, 0
     written = model["write_0"](a).softmax(-1)
@@ -93,7 +93,7 @@ def _normalized(torch: Any, x: Any) -> Any:
 
 
 def torch_graphs(torch: Any, found: PropertySet) -> list[Any]:
-    """The molecules as PyTorch Geometric has them, with standardised targets."""
+    """The molecules as graphs of PyTorch Geometric, with standardised targets."""
     graph: Any = importlib.import_module("torch_geometric.data").Data
     molecules = found.molecules
     features = torch.tensor(np.asarray(data.fingerprint_features(molecules), np.float32))
@@ -110,7 +110,7 @@ def torch_graphs(torch: Any, found: PropertySet) -> list[Any]:
 
 
 def torch_fingerprints(name: str, config: Config, found: PropertySet, flops: int) -> Variant:
-    """The study's step: with a ``DataLoader`` that makes each batch, or (`AT_HAND`) with an epoch's made before."""
+    """The study's step, with a ``DataLoader`` that makes each batch or (`AT_HAND`) an epoch's batches made before."""
     torch = peers.load_torch()
     load: Any = importlib.import_module("torch_geometric.loader").DataLoader
     loader = load(torch_graphs(torch, found), config.batch_size, shuffle=True, drop_last=True)

@@ -31,20 +31,20 @@ TORCH_CALLS, PYG = "PyTorch, a call a character", "PyTorch Geometric"
 
 
 class Embedding(nn.Module):
-    """`nn.Embed` with our gradient, a product: on a GPU its own, a scatter, would dominate the step."""
+    """`nn.Embed` with our gradient, a product; its own gradient, a scatter, would dominate the step on a GPU."""
 
     vocabulary_size: int
     embedding_size: int
 
     @nn.compact
     def __call__(self, tokens_tb: Array) -> Array:
-        """``[T, B, D]``."""
+        """The embeddings ``[T, B, D]``."""
         shape = (self.vocabulary_size, self.embedding_size)
         return lookup(self.param("embedding", nn.initializers.normal(1.0), shape), tokens_tb)
 
 
 class FlaxCharLM(nn.Module):
-    """`jaxrnn.nn.text.CharLM` of Flax's own layers, without dropout and without state from window to window."""
+    """`jaxrnn.nn.text.CharLM` built from Flax's own layers, without dropout and without state between windows."""
 
     config: configs.text.Config
     num_characters: int
@@ -87,18 +87,18 @@ def load_torch() -> Any:
     """PyTorch, with threads and precision set."""
     torch: Any = importlib.import_module("torch")
     torch.set_num_threads(num_cores())
-    torch.backends.cudnn.allow_tf32 = False  # PyTorch's default for products, but not in its recurrent layers.
+    torch.backends.cudnn.allow_tf32 = False  # PyTorch's default for products, but not for its recurrent layers.
     return torch
 
 
 def torch_device(torch: Any) -> str:
-    """A GPU where there is one."""
-    # Not as PyTorch's default device, which would slow down every call.
+    """The GPU if there is one, else the CPU."""
+    # Not set as PyTorch's default device, which would slow down every call.
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def eager_variant(name: str, group: str, config: Any, flops: int, train: Callable[[], Any]) -> Variant:
-    """As many training steps as a chunk has, run eagerly; each returns a number on the device."""
+    """Eager training, as many steps per call as a chunk has; each call of `train` returns a number on the device."""
 
     def step() -> None:
         for _ in range(config.chunk_steps):
@@ -109,7 +109,7 @@ def eager_variant(name: str, group: str, config: Any, flops: int, train: Callabl
 
 
 def _trainer(torch: Any, config: Any, model: Any, loss: Callable[[], Any]) -> Callable[[], Any]:
-    """A training step of Adam; each call of `loss` is that of another batch."""
+    """A training step with Adam; each call of `loss` computes the loss of another batch."""
     parameters = list(model.parameters())
     optimizer = torch.optim.Adam(parameters, lr=config.learning_rate)
 
@@ -162,7 +162,7 @@ Each weight's name is a gate and a role: ``x [D, H]``, ``h [H, H]`` or ``b [H]``
 
 
 def torch_classifier(name: str, config: Config, flops: int) -> Variant:
-    """The palindrome study's step, with batches drawn before; the layer is ``nn.LSTM``, or a loop by its name."""
+    """The palindrome study's step, on batches drawn beforehand; by `name`, the layer is ``nn.LSTM`` or a loop."""
     torch, task, size = load_torch(), TASKS[config.task], config.hidden_size
     ours, (names, loop) = formal.build_model(config), LOOPS[config.cell]
     width = ours.embedding_size
@@ -188,7 +188,7 @@ def torch_classifier(name: str, config: Config, flops: int) -> Variant:
 
 
 def torch_layer(name: str, xs: Any, hidden_size: int, flops: int, work: str = GRADIENT) -> Variant:
-    """``nn.LSTM``, ``nn.GRU`` or ``nn.RNN`` on dense inputs ``[T, B, D]``, and its work as in `layer_variant`."""
+    """``nn.LSTM``, ``nn.GRU`` or ``nn.RNN`` on dense inputs ``[T, B, D]``; `work` is as in `layer_variant`."""
     torch = load_torch()
     layer = getattr(torch.nn, name.upper())(xs.shape[-1], hidden_size).to(torch_device(torch))
     inputs = torch.tensor(xs, device=torch_device(torch), requires_grad=work == GRADIENT)
@@ -226,7 +226,7 @@ def torch_logits(model: Any, tokens_tb: Any, state: Any = None) -> tuple[Any, An
 
 
 def torch_continuations(torch: Any, model: Any, start_b: Any, length: int) -> Any:
-    """Tokens ``[length, B]`` from the first of each text on, drawn at tau = 1, one call a character."""
+    """Tokens ``[length, B]``: the first of each text, and others drawn at tau = 1 with one call per character."""
     with torch.inference_mode():
         tokens, state = [start_b], None
         for _ in range(length - 1):
@@ -236,7 +236,7 @@ def torch_continuations(torch: Any, model: Any, start_b: Any, length: int) -> An
 
 
 def torch_text(config: configs.text.Config, tokens: np.ndarray, num_characters: int, flops: int) -> Variant:
-    """The character LSTM's step, with windows at random offsets; bfloat16 is PyTorch's autocast."""
+    """The character LSTM's step, with windows at random offsets; bfloat16 uses PyTorch's autocast."""
     torch = load_torch()
     is_low = config.compute_dtype == "bfloat16"
     model = torch_char_lm(torch, config, num_characters)
@@ -257,7 +257,7 @@ def torch_text(config: configs.text.Config, tokens: np.ndarray, num_characters: 
 def torch_sampling(
     config: configs.text.Config, num_characters: int, batch_size: int, length: int, flops: int
 ) -> Variant:
-    """Texts of the character LSTM."""
+    """The generation of texts by the character LSTM."""
     torch = load_torch()
     model = torch_char_lm(torch, config, num_characters)
     (start_b,) = _tensors(torch, np.zeros(batch_size))
@@ -269,7 +269,7 @@ def torch_sampling(
 
 
 def torch_node_classifier(torch: Any, config: configs.nodes.Config, num_features: int, num_classes: int) -> Any:
-    """The two layers, of PyTorch Geometric."""
+    """The two layers of the GCN or GAT, from PyTorch Geometric."""
     pyg: Any = importlib.import_module("torch_geometric.nn")
     hidden = config.hidden_size
     if config.model == "gcn":
@@ -285,7 +285,7 @@ def torch_node_classifier(torch: Any, config: configs.nodes.Config, num_features
 
 
 def torch_node_logits(torch: Any, config: configs.nodes.Config, model: Any, x: Any, ends: Any) -> Any:
-    """Logits ``[N, C]`` of features ``x [N, D]`` and the edges' senders and receivers ``[2, E]``."""
+    """Logits ``[N, C]`` from features ``x [N, D]`` and the edges' senders and receivers ``[2, E]``."""
     first, second = model
     dropout = torch.nn.functional.dropout
     activate = torch.relu if config.model == "gcn" else torch.nn.functional.elu
@@ -294,7 +294,7 @@ def torch_node_logits(torch: Any, config: configs.nodes.Config, model: Any, x: A
 
 
 def torch_nodes(config: configs.nodes.Config, task: NodeTask, flops: int) -> Variant:
-    """The node classification study's epoch, with dense features; unlike ours, its GAT drops no projected features."""
+    """The node classification study's epoch, on dense features; unlike ours, its GAT drops no projected features."""
     torch = load_torch()
     device, cross_entropy = torch_device(torch), torch.nn.functional.cross_entropy
     x = torch.tensor(row_normalize(task.features).toarray(), dtype=torch.float32, device=device)

@@ -1,4 +1,4 @@
-"""The suite ``scan``: long sequences of dense inputs, by linear cells and by others, in a single jitted call."""
+"""The suite ``scan``: long sequences of dense inputs through linear and other cells, in a single jitted call."""
 
 import dataclasses
 import importlib
@@ -64,7 +64,7 @@ def _unroll(cell: Cell) -> Callable[[PyTree, Array], Array]:
 
 
 def memax_scan(cell: Any) -> Callable[[PyTree, Array], Array]:
-    """The same recurrence by memax's scan, which adds its start, zeros here, in front of the sequence."""
+    """The same recurrence by memax's scan, which puts a start, here with a state of 0, in front of the sequence."""
     semigroup_scan = importlib.import_module("memax.linen.scans").semigroup_scan
 
     def compose(before: tuple[Array, Array], after: tuple[Array, Array]) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""The archived benchmarks beside each other: what peers take where ours takes 1."""
+"""Tables of the archived benchmarks: the time that each peer takes, relative to ours."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,12 +15,12 @@ from jaxrnn.study.format import NONE
 from jaxrnn.study.page import Table
 
 MACHINES = {"benchmark": "AMD Milan", "benchmark_avx512": "Intel Xeon with AVX-512"}
-"""The archived benchmarks by directory; each is of 2 cores."""
+"""The machine of each archived benchmark, by directory; each benchmark ran on 2 cores."""
 GRID = "benchmark_grid"
 
 
 class Work(NamedTuple):
-    """Rows of the table: a comparison by its key, a group in it, our variant, whose time is 1, and its peers."""
+    """Rows of the table: a comparison's key, a group in it, our variant (whose time counts as 1) and its peers."""
 
     name: str
     key: str
@@ -36,7 +36,7 @@ WORKS = (
     Work("palindrome training step, LSTM (T=81, batch 256, hidden 256)", "recurrent", "lstm", OURS, _PEERS),
     Work("the same, padding not shared and the batch not divided", "recurrent", "lstm", PLAIN, _PEERS),
     Work("palindrome training step, the paper's peephole", "recurrent", "peephole", OURS, (TORCH_LOOP,)),
-    # Only in the archive: no suite measures these two any more.
+    # These two are only in the archive; no suite measures them any more.
     Work(_MEAN_RUNS, "tables", "all arms", OURS, _LOOP),
     Work(_SAME, "tables", "all arms", _ALONE, _LOOP),
     Work("a small one (T=41, batch 32, hidden 32), a seed on each core", "seeds_small", "lstm", OURS, _LSTM),
@@ -50,7 +50,7 @@ WORKS = (
 
 
 def speed_table(archive: Path) -> Table:
-    """What the peers take on each machine."""
+    """The times of the peers on each machine, relative to ours."""
     records = [json.loads((archive / name / "benchmark.json").read_text()) for name in MACHINES]
     machines = [{one["key"]: one["rows"] for one in record["comparisons"]} for record in records]
     rows = [
@@ -63,7 +63,7 @@ def speed_table(archive: Path) -> Table:
 
 
 def grid_tables(archive: Path) -> list[Table]:
-    """Geometric means over the grid of dense inputs, as `grid.geometric_means` gives them."""
+    """Geometric means over the grid of dense inputs, as `grid.geometric_means` returns them."""
     return geometric_means(json.loads((archive / GRID / "benchmark.json").read_text())["comparisons"])
 
 

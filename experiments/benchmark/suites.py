@@ -1,4 +1,4 @@
-"""The suites: each yields comparisons of our programs with those of peers, and counts their products."""
+"""The suites, each of which yields comparisons of our programs with those of peers and counts their products."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,9 +28,9 @@ from jaxrnn.nn.text import CharLM
 from jaxrnn.training.placement import ONE_RUN, make_plan
 
 NOT_SHARED, PLAIN = "jaxrnn, padding not shared", "jaxrnn, the batch not divided either"
-"""Without what placement does to a batch on a CPU."""
+"""Variants without what placement does to a batch on a CPU."""
 LOW = "jaxrnn, bfloat16"
-"""Products alone; the limit is still that of float32."""
+"""Only the products are in bfloat16; the limit is still that of float32."""
 _RECURRENT = Config(digits=20, chunk_steps=4)
 _RECURRENT_GATES = {"lstm": 4, "peephole": 3}
 _SEEDS = {
@@ -39,15 +39,15 @@ _SEEDS = {
 }
 """A problem that overhead dominates, and one that products dominate."""
 _TEXT = configs.text.Config(chunk_steps=20)
-_RECURRENT_PRODUCTS = "the recurrent products, of padding too,"
-_CHARACTER_PRODUCTS = "all products but those of the first layer's inputs, which are a table here,"
+_RECURRENT_PRODUCTS = "the recurrent products, padding included,"
+_CHARACTER_PRODUCTS = "all products except those of the first layer's inputs, which are a table here,"
 
 
 # --- Palindromes ------------------------------------------------------------------------------------------------------
 
 
 def recurrent(config: Config = _RECURRENT) -> Iterator[Comparison]:
-    """The palindrome study's training step (Soons 2020, Tables 1 and 2), of the LSTM and of the peephole LSTM."""
+    """The palindrome study's training step (Soons 2020, Tables 1 and 2) with the LSTM and the peephole LSTM."""
     lstm, peephole = (_endless(dataclasses.replace(config, cell=cell)) for cell in ("lstm", "peephole"))
     model, training, flops = formal.build_model(lstm), formal.build(lstm), recurrent_flops(lstm)
     plan = make_plan(training, 1)
@@ -68,7 +68,7 @@ def recurrent(config: Config = _RECURRENT) -> Iterator[Comparison]:
 
 
 def seeds(problems: Mapping[str, Config] = _SEEDS, numbers: Sequence[int] = ()) -> Iterator[Comparison]:
-    """The palindrome step by the number of seeds in a program, of a small problem and of a large one."""
+    """The palindrome step of a small and of a large problem, by the number of seeds in a program."""
     numbers = numbers or ((1, 2, 4, 8, 16) if jax.default_backend() == "cpu" else (1, 8, 32, 128))
     for key, sizes in problems.items():
         config, flops = _endless(sizes), recurrent_flops(sizes)
@@ -83,12 +83,12 @@ def seeds(problems: Mapping[str, Config] = _SEEDS, numbers: Sequence[int] = ()) 
 
 
 def in_a_program(number: int) -> str:
-    """The name of the variant with another number of seeds than the default."""
+    """The name of a variant with a number of seeds other than the default."""
     return f"jaxrnn, {number} in a program"
 
 
 def recurrent_flops(config: Config) -> int:
-    """``3 * 2 T B H U`` of one training step: the recurrent product ``[B, H] [H, U]``, forward and twice backward."""
+    """``3 * 2 T B H U`` for a training step: the recurrent product ``[B, H] [H, U]``, forward and twice backward."""
     columns = _RECURRENT_GATES[config.cell] * config.hidden_size
     return 6 * TASKS[config.task].input_length(config.digits) * config.batch_size * config.hidden_size * columns
 
@@ -115,7 +115,7 @@ def _palindromes(name: str, config: Config, num_seeds: int) -> Variant:
 def text_training(config: configs.text.Config = _TEXT, num_characters: int = 87) -> Iterator[Comparison]:
     """The character LSTM's training step (Soons 2020, Table 3), on windows of a random text as long as a short book.
 
-    Each call maps the chunk's 120 MB anew, some 0.1 s of page faults on a CPU, which few steps would not hide.
+    Each call maps the chunk's 120 MB anew. On a CPU, these are some 0.1 s of page faults, which few steps cannot hide.
     """
     config = dataclasses.replace(config, precision=PRECISION, max_steps=ENDLESS)
     tokens = np.random.default_rng(0).integers(num_characters, size=500_000, dtype=np.uint8)
@@ -140,9 +140,9 @@ def sampling(
     length: int = 120,
     batch_sizes: Sequence[int] = (1, 64),
 ) -> Iterator[Comparison]:
-    """Texts from the character LSTM, tau = 1, each from its first character on.
+    """The generation of texts by the character LSTM at tau = 1, each from its first character.
 
-    One text at a time reads every weight for every character: memory, not arithmetic, is its limit.
+    A single text reads every weight for every character, so its limit is memory, not arithmetic.
     """
     model = text.build_model(config, "".join(map(chr, range(num_characters))))
     flops = 2 * products_per_character(config, num_characters)
@@ -160,7 +160,7 @@ def _text_sizes(config: configs.text.Config, num_characters: int) -> str:
 
 
 def products_per_character(config: configs.text.Config, num_characters: int) -> int:
-    """Multiply-adds of the LSTM's matrix products of one character, forward, except for the first layer's input.
+    """Multiply-adds of the LSTM's matrix products for one character, forward, except for the first layer's input.
 
     That input is one of V characters, so its product can be read from a table.
     """
@@ -205,12 +205,12 @@ def graphs(dataset: str = "cora", chunk_steps: int = 20) -> Iterator[Comparison]
             variants.append(peers.torch_nodes(config, task, flops))
     title = f"Node classification, {dataset}, an epoch, validation included, N={num_nodes}, D={num_features} "
     title += f"({task.features.nnz / num_nodes:.0f} not zero), E={len(task.edges.senders)}, {chunk_steps} a call"
-    counted = "all products without those with zeros"
+    counted = "all products except those with zeros"
     yield Comparison("graphs", title, variants, "epoch", counted)
 
 
 def graph_flops(config: configs.nodes.Config, task: NodeTask) -> int:
-    """Of one epoch's products of entries that are not zero: a step forward and backward, and validation forward."""
+    """FLOPs of an epoch's products of nonzero entries: a step forward and backward, and validation forward."""
     num_nodes, num_edges = len(task.labels), len(task.edges.senders) + len(task.labels)
     hidden = config.hidden_size * (config.num_heads if config.model == "gat" else 1)
     outputs = task.num_classes * (config.num_output_heads if config.model == "gat" else 1)

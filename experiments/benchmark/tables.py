@@ -1,4 +1,4 @@
-"""What was measured, as tables and JSON."""
+"""Writes what was measured as tables and JSON."""
 
 import json
 import os
@@ -31,14 +31,14 @@ def settings() -> dict[str, Any]:
 
 
 def make_table(measured: Mapping[str, Any], used: Mapping[str, Any]) -> Table:
-    """A comparison, as `measure` gives it, for people to read; `used` are the `settings`."""
+    """The table of a comparison, as `measure` returns it; `used` are the `settings`."""
     unit, known, on = measured["unit"], used["versions"], used["device"]
     packages = ", ".join(f"{name} {known[name] or 'not installed'}" for name in ("jax", "flax", *_PEERS))
     caption = (
         f"{measured['title']}; {used['precision']}; {on['count']} x {on['kind']}, {used['threads']} CPU threads, "
         f"load before the start {used['load']}; {packages}. "
         f"The limit: {measured['counted']} alone at the last row's {measured['rate'] / 1e9:.4g} GFLOP/s. "
-        "Times are medians over turns; ratio and share are medians of what was taken in the same turn."
+        "Times are medians over turns; ratio and share are medians of values within the same turn."
     )
     columns = ("group", "variant", f"ms a {unit}", "min to max", f"ratio to {OURS}", "share of the limit", "compile, s")
     return Table(caption, columns, [_cells(row) for row in measured["rows"]])

@@ -1,6 +1,6 @@
-"""Forecasts that need no training: what a network has to be better than.
+"""Forecasts that need no training, which a network has to beat.
 
-They are fitted to the whole training part, the validation's tenth in it or not, as those who publish them do.
+They are fitted to the whole training part, even if its last tenth is the validation part, as in publications.
 """
 
 from collections.abc import Callable
@@ -13,12 +13,12 @@ from jaxrnn.data.windows import Windows, node_means
 from jaxrnn.nn.forecasters import normalized
 
 _RIDGE = 0.01
-"""Of the autoregressions, on scaled values."""
+"""The ridge penalty of the autoregressions, on scaled values."""
 _VAR_LAGS = 3
 
 
 def measure(problem: Problem) -> dict[str, dict[str, Any]]:
-    """By baseline, the errors of its forecasts of the test part, as ``results.json`` has them of a run."""
+    """By baseline, the errors of its forecasts of the test part, as ``results.json`` has them for a run."""
     test = problem.parts.test
     rows = _target_rows(problem, test)
     truth, counts = problem.values[rows], problem.seen[rows] & test.counts[..., None]
@@ -41,7 +41,7 @@ def forecasts(problem: Problem) -> dict[str, np.ndarray]:
 
 
 def _target_rows(problem: Problem, part: Windows) -> np.ndarray:
-    """The rows of targets ``[W, horizon]``; beyond the end, where none counts, the last."""
+    """The rows of targets ``[W, horizon]``; beyond the end, where no target counts, the last row."""
     rows = part.starts[:, None] + problem.protocol.input_length + np.arange(problem.horizon)
     return np.minimum(rows, len(problem.values) - 1)
 
@@ -80,7 +80,7 @@ def _shared_ar(problem: Problem) -> np.ndarray:
 
 
 def _graph_ar(problem: Problem) -> np.ndarray:
-    """With the rows of `x` and of ``A_hat x``: the linear model that sees what a graph network of one layer sees."""
+    """Autoregression on `x` and ``A_hat x``: the linear model that sees what a graph network of one layer sees."""
     scaled = problem.scaled.astype(np.float64)
     return _autoregression(problem, [scaled, scaled @ normalized(problem.signals.adjacency).T.astype(np.float64)])
 
@@ -92,7 +92,7 @@ def _own_ar(problem: Problem) -> np.ndarray:
 def _autoregression(problem: Problem, series: list[np.ndarray], *, is_shared: bool = True) -> np.ndarray:
     """Forecasts by least squares from the input rows of some `series` ``[time, N]`` and a constant.
 
-    Each horizon has coefficients of its own; all nodes share them or not.
+    Each horizon has its own coefficients; with `is_shared`, all nodes share them.
     """
     fitted, test = problem.parts.fitted, problem.parts.test
     num_nodes, horizon = problem.values.shape[1], problem.horizon
@@ -120,7 +120,7 @@ def _autoregression(problem: Problem, series: list[np.ndarray], *, is_shared: bo
 
 
 def _ridge_var(problem: Problem) -> np.ndarray:
-    """The change from the last row by ridge regression on the last rows of all nodes, in the data's units."""
+    """Forecasts the change from the last row by ridge regression on the last rows of all nodes, in the data's units."""
     lags = min(_VAR_LAGS, problem.protocol.input_length)
     values = problem.values.astype(np.float64)
 

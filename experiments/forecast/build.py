@@ -21,9 +21,9 @@ from jaxrnn.training.stop import stop_past_lowest
 
 _LOG = logging.getLogger("jaxrnn.forecast")
 _OF_PROTOCOL = ("input_length", "split", "scaling", "season")
-"""The fields that are the protocol's where they are 0 or empty."""
+"""The fields that take the protocol's value where they are 0 or empty."""
 _CACHED = 2**16
-"""Numbers of a hidden state of all nodes: as many as some of them leave room for in a core's cache."""
+"""The most numbers in a hidden state of all nodes, so that a core's cache holds several such states."""
 
 
 class Problem(NamedTuple):
@@ -32,7 +32,7 @@ class Problem(NamedTuple):
     Attributes:
         values: float32 `[time, N]`, without gaps, in the data's units.
         seen: bool `[time, N]`, false where a value is missing.
-        blocks: by test window and horizon, int `[W, horizon]`, the block of rows that its target lies in.
+        blocks: int `[W, horizon]`, the block of rows in which the target of a test window and horizon lies.
     """
 
     signals: Signals
@@ -51,7 +51,7 @@ class Problem(NamedTuple):
 
 
 def protocol_of(config: Any) -> Protocol:
-    """The data set's protocol, with what the config has of its own."""
+    """The data set's protocol, with the values that the config sets itself."""
     protocol = signals.load(config.dataset).protocol
     return protocol._replace(**{name: found for name in _OF_PROTOCOL if (found := getattr(config, name))})
 
@@ -87,7 +87,7 @@ def pose(config: Any) -> Problem:
 
 
 def describe_data(config: Config) -> dict[str, Any]:
-    """What ``config.json`` keeps of the data; nodes that do not change in training are named, once."""
+    """What ``config.json`` keeps of the data; a warning names nodes that do not change in training."""
     problem = pose(config)
     values = problem.signals.values
     flat = np.flatnonzero(windows.flat_nodes(values[: problem.parts.train_rows]))
@@ -117,13 +117,13 @@ def check(config: Config) -> None:
 
 
 def totals(errors: Any, counts: Any) -> tuple[Any, Any, Any]:
-    """Sums of squares, of magnitudes and of ones, `[W, horizon]`, of errors `[W, horizon, N]` where they count."""
+    """Sums over nodes of squares, magnitudes and ones, `[W, horizon]`, of errors `[W, horizon, N]` that count."""
     errors = errors * counts
     return (errors * errors).sum(-1), abs(errors).sum(-1), counts.sum(-1)
 
 
 def summary(squares: Any, magnitudes: Any, counts: Any, blocks: np.ndarray) -> dict[str, Any]:
-    """Errors of all horizons together and apart, and their sums by block, from `totals` and the windows' blocks."""
+    """Errors over all horizons together and for each, and sums by block, from `totals` and the windows' blocks."""
     is_in = (blocks[..., None] == np.arange(blocks.max() + 1)).astype(np.float32)
     by_block = {
         name: jnp.einsum("wh,whb->bh", values, is_in)
@@ -138,7 +138,7 @@ def summary(squares: Any, magnitudes: Any, counts: Any, blocks: np.ndarray) -> d
 
 
 def together(squares: Any, magnitudes: Any, counts: Any) -> dict[str, Any]:
-    """RMSE and MAE of all horizons together."""
+    """RMSE and MAE over all horizons together."""
     number = jnp.maximum(counts.sum(), 1)
     return {"rmse": jnp.sqrt(squares.sum() / number), "mae": magnitudes.sum() / number}
 
@@ -176,10 +176,10 @@ def predict(model: Forecaster, params: PyTree, data: PyTree, starts: Any, input_
 
 
 def core_parts(config: Config, num_nodes: int) -> int:
-    """Into how many parts a batch is divided so that the hidden states of a step stay in a core's cache.
+    """The number of parts of a batch with which the hidden states of a step stay in a core's cache.
 
     The LSTMs gain nothing: one takes the gradient of its products of all steps at once, the other's states are small.
-    Each part has a mean of its own: where values are missing, those of a part with fewer of them count a little more.
+    Each part has its own mean, so where values are missing, those of a part with fewer values count a little more.
     """
     size, parts = num_nodes * config.hidden_size, 1
     if config.model in ("graph_lstm", "tgc_lstm"):
@@ -212,7 +212,7 @@ def build(config: Config) -> Training:
         return losses.mean(found**2 if config.loss == "mse" else abs(found), counts), ({}, memory)
 
     def measure(params: PyTree, data: PyTree, name: str) -> tuple[Array, Array, Array]:
-        """`totals` of a part, in the data's units; windows are taken as many at once as in a step."""
+        """`totals` of a part, in the data's units; it takes as many windows at once as a step."""
         part = data[name]
         num, size = len(part.starts), min(config.batch_size, len(part.starts))
         batches = -(-num // size)

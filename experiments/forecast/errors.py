@@ -1,4 +1,4 @@
-"""Errors of forecasts as quantities, also beside baselines that have no seeds."""
+"""Errors of forecasts as quantities, which can also be compared with baselines that have no seeds."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from jaxrnn.study.stats import Comparison
 
 @dataclass(frozen=True)
 class ForecastError(Mean):
-    """RMSE or MAE of the test part, of all horizons together or of one.
+    """RMSE or MAE of the test part, over all horizons together or at one.
 
     Models are compared by pairs of seeds. Against a baseline without seeds, the model's seeds and the blocks of the
     test part are resampled, the blocks for both alike.
@@ -35,7 +35,7 @@ class ForecastError(Mean):
         return compare_on_blocks(self._sums(a), self._sums(b), self.measure == "rmse")
 
     def _sums(self, arm: Arm) -> tuple[NDArray, NDArray]:
-        """Sums of errors and their numbers by block, ``[S, blocks]``, of the runs that have a result."""
+        """Sums and counts of errors by block, ``[S, blocks]``, for the runs that have a result."""
         name = "squares" if self.measure == "rmse" else "magnitudes"
         rows = [run.result for run in arm.runs if self.value(run) is not None]
         of = slice(None) if self.horizon == 0 else slice(self.horizon - 1, self.horizon)
@@ -47,7 +47,7 @@ class ForecastError(Mean):
 
 
 def error_of(measure: str, horizon: int = 0) -> Any:
-    """The function that reads the error from a run; None where it has failed or has no such horizon."""
+    """The function that reads the error from a run, None where the run has failed or has no such horizon."""
 
     def value(run: Run) -> float | None:
         row = run.result or {}
@@ -60,7 +60,7 @@ def error_of(measure: str, horizon: int = 0) -> Any:
 
 
 def forecast_error(measure: str, horizon: int = 0, form: str = ".4g") -> ForecastError:
-    """The test error of all horizons, or of one."""
+    """The test error over all horizons, or at one."""
     at = f", horizon {horizon}" if horizon else ""
     name = f"test {measure.upper()}{at}"
     return ForecastError(

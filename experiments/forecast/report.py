@@ -26,7 +26,7 @@ from jaxrnn.study.study import ArmTable, Evidence, Study
 LOS: Setting = {"dataset": "los_loop"}
 JAPAN: Setting = {"dataset": "flu_japan", "horizon": 5}
 CHICKENPOX: Setting = {"dataset": "chickenpox", "horizon": 1}
-# Zhao et al. 2019: RMSE and MAE 15 minutes ahead, at the epoch that is best on the test part.
+# Zhao et al. 2020: RMSE and MAE 15 minutes ahead, at the epoch that is best on the test part.
 PUBLISHED = "5.126 / 3.180"
 
 rmse, mae = forecast_error("rmse"), forecast_error("mae")
@@ -50,7 +50,7 @@ SCHEME = ArmScheme(
 
 
 def _test_best(arm: Arm) -> dict[str, str]:
-    """T-GCN's protocol, which looks at the test part: the errors of the evaluation with the lowest test RMSE."""
+    """T-GCN's protocol, which looks at the test part: the errors at the evaluation with the lowest test RMSE."""
     values = [[at_best(f"test_{name}", "test_rmse", METRICS)(run) for run in arm.runs] for name in ("rmse", "mae")]
     if not arm.is_trained or None in values[0] + values[1]:
         return {}
@@ -81,7 +81,7 @@ def _by_horizon(arm: Arm) -> dict[str, str]:
 
 
 def _best(found: Found, problem: Setting) -> Arm | None:
-    """Of the models that see the graph, the one with the lowest mean validation RMSE."""
+    """The arm with the lowest mean validation RMSE among the models that see the graph."""
     arms = [arm for model in MODELS if model != "gru" and (arm := found.arm({**problem, "model": model}))]
     with_value = [(value, arm) for arm in arms if (value := validation.estimate(arm).value) is not None]
     return min(with_value, key=lambda one: one[0])[1] if with_value else None
@@ -162,7 +162,7 @@ CLAIMS = [
 
 
 def _horizon_figure(evidence: Evidence) -> list[Figure]:
-    """Errors against the horizon, a picture for each thing that is forecast."""
+    """Errors against the horizon, a figure for each problem."""
     problems: dict[str, list[Arm]] = {}
     for _, arm in evidence.rows():
         if arm and arm.setting["horizon"] > 1:
@@ -179,7 +179,7 @@ def _horizon_figure(evidence: Evidence) -> list[Figure]:
                     label = evidence.title(arm) if arm.is_trained else arm.setting["model"]
                     lines.append(plots.Line(label, colour, horizons, np.array(values, float), not arm.is_trained))
             panels[f"test {name.upper()}"] = lines
-        caption = "Test errors against the horizon: means over seeds, and in grey the baselines without training"
+        caption = "Test errors against the horizon: means over seeds; baselines without training are grey"
         alt = f"RMSE and MAE against the horizon: {'; '.join(arm.title for arm in arms)}"
         figures.append(
             Figure(f"forecast_horizon_{number}", plots.svg(forecast_plots.errors_by_horizon(panels)), caption, alt)
@@ -195,7 +195,7 @@ def _drawn(arm: Arm) -> Mapping[str, Any] | None:
 
 
 def _forecast_figures(evidence: Evidence) -> list[Figure]:
-    """Truth and forecast at three nodes, and errors on the graph, of each arm that was trained."""
+    """Truth and forecast at three nodes, and errors on the graph, for each trained arm."""
     figures = []
     for number, (title, arm) in enumerate(evidence.rows(lambda arm: arm.is_trained), start=1):
         drawn = _drawn(arm) if arm else None
@@ -217,9 +217,9 @@ def _forecast_figures(evidence: Evidence) -> list[Figure]:
         on_graph = forecast_plots.errors_on_graph(
             {title: drawn["rmse_by_node"]}, np.array(drawn["places"]), np.array(drawn["edges"], int).reshape(2, -1)
         )
-        caption = f"{title}: test RMSE of each node on the graph, of all horizons and seeds"
+        caption = f"{title}: test RMSE of each node on the graph, over all horizons and seeds"
         figures.append(
-            Figure(f"forecast_graph_{number}", plots.svg(on_graph), caption, f"{caption}; nodes near neighbours")
+            Figure(f"forecast_graph_{number}", plots.svg(on_graph), caption, f"{caption}; neighbours are close")
         )
     return figures
 
@@ -247,7 +247,7 @@ STUDY = Study(
     sections={
         "Errors": [
             ArmTable(
-                "Test errors of all horizons together, in the data's units; an arm without seeds needs no training",
+                "Test errors over all horizons together, in the data's units; an arm without seeds needs no training",
                 [rmse.cells, mae.cells, validation.cells, best_step.cells, _test_best],
             ),
             ArmTable("Test RMSE / MAE by horizon, means over seeds", [_by_horizon]),

@@ -26,7 +26,7 @@ FORECASTS, FIGURES = "forecast.csv", "forecast.json"
 _PROBLEM = ("horizon", "input_length", "split", "scaling", "season")
 """The fields that say, beside the data, what is forecast and what a baseline knows."""
 _MOST_ROWS = 300
-"""Of a node's truth and forecasts in a figure."""
+"""Rows of a node's truth and forecasts in a figure."""
 
 
 def finish(path: Path, rows: Sequence[Row]) -> None:
@@ -65,7 +65,7 @@ def finish(path: Path, rows: Sequence[Row]) -> None:
 
 
 def problem_of(setting: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
-    """What is forecast, by a setting and what ``config.json`` says of the data: of JSON's types."""
+    """What is forecast, from a setting and what ``config.json`` says of the data, in JSON's types."""
     fields = {"data": data["sha256"], **{name: setting[name] for name in _PROBLEM}}
     return {**fields, "split": list(fields["split"])}
 
@@ -98,7 +98,7 @@ def _lines(problem: Problem, forecasts: NDArray, values: list[Any]) -> list[list
 
 
 def _drawn(problem: Problem, forecasts: NDArray) -> dict[str, Any]:
-    """What figures show of a setting: errors by node, and forecasts of the nodes with lowest, median and highest."""
+    """What figures show of a setting: errors by node, and forecasts of those with least, median and largest error."""
     test, h = problem.parts.test, problem.horizon - 1
     rows = test.starts + problem.protocol.input_length + np.arange(problem.horizon)[:, None]
     rows = np.minimum(rows, len(problem.values) - 1).T

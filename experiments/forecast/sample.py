@@ -19,7 +19,7 @@ from jaxrnn.rundir.session import read_record
 
 
 def forecast_next(workdir: Path, runs: str | None, file: Path) -> list[dict[str, Any]]:
-    """By node, the forecasts of the rows behind the last one of a file of signals: mean and spread over seeds.
+    """By node, forecasts of the rows that follow the last row of a file of signals: mean and spread over seeds.
 
     Args:
         workdir: a directory of runs of experiments.forecast.
@@ -28,7 +28,7 @@ def forecast_next(workdir: Path, runs: str | None, file: Path) -> list[dict[str,
 
     Raises:
         RunError: as in `load_setting`, or the data have changed.
-        CheckpointError, DataError: as in `load_setting` and `read_signals`; or other nodes, or too few rows.
+        CheckpointError, DataError: as in `load_setting` and `read_signals`, or other nodes, or too few rows.
     """
     read_record(workdir, "forecast")
     found, params = load_setting(workdir, runs or "")
@@ -37,7 +37,7 @@ def forecast_next(workdir: Path, runs: str | None, file: Path) -> list[dict[str,
     if problem.signals.sha256 != found.data["sha256"]:
         raise RunError(f"{workdir}: the data set {config.dataset} is not what it was when the runs were trained")
     values = _read(file, problem.signals.names, problem.protocol.input_length)
-    # A value that is missing at the beginning is the mean of the training part.
+    # A value that is missing at the beginning becomes the mean of the training part.
     means = windows.node_means(problem.signals.values[: problem.parts.train_rows])[None]
     gapless = windows.filled(np.concatenate([means, values]), 1)[1:]
     recent = problem._replace(
@@ -73,5 +73,5 @@ def _read(file: Path, names: tuple[str, ...], length: int) -> np.ndarray:
     ]:
         raise DataError(f"{file}, line 1: its columns are not the nodes that the runs know: {', '.join(other[:5])}")
     if len(values) < length:
-        raise DataError(f"{file}: has {len(values)} rows, the models read {length}")
+        raise DataError(f"{file}: has {len(values)} rows, but the models read {length}")
     return values[:, [place_of[name] for name in names]]

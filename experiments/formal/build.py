@@ -1,4 +1,4 @@
-"""The training of a recurrent model on a task, at one length or at lengths that are drawn."""
+"""The training of a recurrent model on a task, at one length or at random lengths."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -25,13 +25,13 @@ from jaxrnn.training.stop import stop_when_loss_below
 
 _TEST_BATCH, _LONG_TEST_BATCH = 1000, 64
 _PLANNED_BATCHES = 100
-"""One batch in some hundred then does not fit the phases, and is slower."""
+"""Batches from which phases are planned; about one batch in a hundred then does not fit them, and is slower."""
 
 CHOICES: dict[str, Iterable[str]] = {"task": TASKS, "cell": CELLS, "initializer": INITIALIZERS}
 
 
 def check(config: Config) -> None:
-    """Refuses sizes that do not exist."""
+    """Refuses lengths that the task does not have or that contradict each other, and layers as `check_layers` does."""
     check_layers(config)
     smallest = TASKS[config.task].min_length
     if config.digits < smallest:
@@ -39,15 +39,15 @@ def check(config: Config) -> None:
     if config.shortest > config.digits:
         raise ConfigError("shortest", config.shortest, f"should be at most the longest, digits={config.digits}")
     if len({*config.test_lengths}) < len(config.test_lengths):
-        reason = "has a length twice; the values of a flag that is given several times are joined"
+        reason = "has a length twice; the values of a flag given several times are joined"
         raise ConfigError("test_lengths", config.test_lengths, reason)
 
 
 def check_layers(config: Any) -> None:
-    """Refuses what stands between layers where there is one, and dropout in a recurrence that has no product."""
+    """Refuses options between layers if there is one layer, and recurrent dropout in a cell without a product."""
     for field in ("dropout", "layer_norm"):
         if config.num_layers == 1 and getattr(config, field):
-            raise ConfigError(field, getattr(config, field), "stands between layers: num_layers should be 2 or more")
+            raise ConfigError(field, getattr(config, field), "acts between layers, so num_layers should be 2 or more")
     if config.recurrent_dropout and not isinstance(CELLS[config.cell], ProductCell):
         names = ", ".join(name for name, cell in CELLS.items() if isinstance(cell, ProductCell))
         raise ConfigError("recurrent_dropout", config.recurrent_dropout, f"should be 0, or the cell one of {names}")
@@ -74,12 +74,12 @@ def build_model(config: Any) -> SequenceClassifier:
 
 
 def tested_lengths(config: Any) -> list[int]:
-    """The lengths at which a trained model is tested: those that its task has."""
+    """The lengths at which a trained model is tested, without those too short for its task."""
     return [length for length in config.test_lengths if length >= TASKS[config.task].min_length]
 
 
 def build(config: Config, model: Any = None) -> Training:
-    """The training of a config, by default of its own model; another one is called as `SequenceClassifier` is."""
+    """The training of a config, by default with its own model; any other is called like a `SequenceClassifier`."""
     task, own = TASKS[config.task], build_model(config)
     model = model or own
     has_dropout = config.dropout > 0 or config.recurrent_dropout > 0
@@ -101,13 +101,13 @@ def build(config: Config, model: Any = None) -> Training:
         return _with_answers(task, key, config.batch_size, lengths, config.digits)
 
     def loss_on_own_core(rows: int) -> Loss:
-        """Sequences share their padding, which takes fewer rows."""
+        """The loss in phases, in which sequences share their padding, so that it takes fewer rows."""
         keys = jax.random.split(jax.random.key(0), _PLANNED_BATCHES)
         phases = plan_phases(jax.jit(jax.vmap(lambda key: task.sample(key, rows, config.digits)[0]))(keys))
         return _loss_of(own.clone(phases=phases if len(phases) > 1 else ()))
 
     def accuracy(params: PyTree, tokens_tn: Array, labels_n: Array) -> Array:
-        """In pieces: all at once would need a gigabyte."""
+        """Runs in batches, because all samples at once would need a gigabyte."""
 
         def logits(tokens_t: Array) -> Array:
             found: Array = model.apply({"params": params}, tokens_t[:, None])[0]
@@ -117,7 +117,7 @@ def build(config: Config, model: Any = None) -> Training:
         return losses.accuracy(jax.lax.map(logits, tokens_tn.T, batch_size=size), labels_n)
 
     def share_right(params: PyTree, key: Key, length: Length, longest: int) -> Array:
-        """Of all answers to new samples of a length."""
+        """The share of right answers to new samples of a length."""
 
         def of_row(row: tuple[Array, Array, Array]) -> Array:
             one = jax.tree.map(lambda x: x[:, None], row)
@@ -137,7 +137,7 @@ def build(config: Config, model: Any = None) -> Training:
             found["test_accuracy"] = share_right(params, key, config.digits, config.digits)
         lengths = np.array(tested_lengths(config), np.int32)
         if len(lengths):
-            # One program for all: a length is data, the longest one gives the shapes.
+            # One program for all lengths: a length is data, and the longest one sets the shapes.
             longest = int(lengths.max())
             keys = jax.vmap(lambda i: stream_key(seed, Stream.EVAL, 1 + i))(np.arange(len(lengths)))
             by_length = jax.lax.map(lambda one: share_right(params, one[0], one[1], longest), (keys, lengths))
@@ -164,7 +164,7 @@ def build(config: Config, model: Any = None) -> Training:
         stop=stop_when_loss_below(config.tolerance, config.patience),
         batch_size=config.batch_size,
         batch_axes=(1, 0) if has_one_answer else 1,
-        # The masks of dropout are then those of any placement.
+        # Dropout prevents a division, so that its masks are the same for any placement.
         core_parts=halves(config.batch_size) if has_one_answer and not has_dropout else 1,
         loss_on_own_core=loss_on_own_core if model is own and has_one_answer and not has_dropout else None,
     )
@@ -187,7 +187,7 @@ def _loss_of(model: nn.Module) -> Loss:
 def _with_answers(
     task: SequenceTask, key: Key, batch_size: int, length: Length, longest: int
 ) -> tuple[Array, Array, Array]:
-    """Inputs, and of all positions ``[T, B]`` the labels and weights: those of a sequence's answers add up to 1."""
+    """Inputs, and labels and weights of all positions ``[T, B]``; the weights of a sequence's answers add up to 1."""
     inputs, labels = task.sample(key, batch_size, length, longest)
     labels_tb, is_answer_tb = task.at_positions(labels, length, longest)
     return inputs, labels_tb, is_answer_tb / is_answer_tb.sum(axis=0)
@@ -196,8 +196,8 @@ def _with_answers(
 def _everywhere(model: Any, is_two_way: bool, params: PyTree, batch: tuple[Array, ...], **arguments: Any) -> Array:
     """Logits of all positions ``[T, B, C]``.
 
-    What is behind a sequence has no effect on what is before it: a mask, which takes time, is for models that also walk
-    backwards.
+    Positions after a sequence have no effect on those before, so only models that also walk backwards get a mask,
+    which takes time.
     """
     inputs, _, weights_tb = batch
     mask = jnp.cumsum(weights_tb[::-1], axis=0)[::-1] > 0 if is_two_way else None
@@ -208,7 +208,7 @@ def _everywhere(model: Any, is_two_way: bool, params: PyTree, batch: tuple[Array
 def _judge(logits_tbc: Array, batch: tuple[Array, ...]) -> tuple[Array, Array]:
     """The loss, and the share of right answers, as means over the sequences.
 
-    Of real labels the loss is the squared error, and an answer is right within `TOLERANCE`.
+    For real labels, the loss is the squared error, and an answer is right within `TOLERANCE`.
     """
     _, labels_tb, weights_tb = batch
     if jnp.issubdtype(labels_tb.dtype, jnp.floating):

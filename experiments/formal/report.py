@@ -23,7 +23,7 @@ from jaxrnn.study.quantities import Mean, Share, result
 from jaxrnn.study.study import ArmTable, Evidence, Study
 
 SOLVED, MOST, NEAR_CHANCE = 0.99, 0.5, 0.05
-"""A run has solved a task from this score on, a cell if more than this share of its runs have; and what is near."""
+"""The score with which a run solves a task, the share of runs above which a cell does, and what is near chance."""
 
 CELL_NAMES = {
     "rnn": "Vanilla RNN",
@@ -41,11 +41,11 @@ CELL_NAMES = {
     "slstm": "sLSTM",
     "stack_rnn": "Stack RNN",
 }
-"""Others go by their names in `CELLS`."""
+"""Names on the page; other cells go by their names in `CELLS`."""
 
 
 def name_arm(setting: Setting) -> str:
-    """An arm by its cell and problem."""
+    """The name of an arm, by its cell and problem."""
     cell = CELL_NAMES.get(setting["cell"], setting["cell"])
     if setting["shortest"]:
         return f"{cell}, {setting['task']} n={setting['shortest']}..{setting['digits']}"
@@ -64,7 +64,7 @@ def normalize(setting: dict[str, Any]) -> dict[str, Any]:
 
 
 def _accuracies(run: Run) -> dict[int, float]:
-    """By test length; empty for a run that has not been tested."""
+    """The accuracies by test length; empty for a run that has not been tested."""
     found = run.result or {}
     return dict(zip(found.get("lengths") or [], found.get("accuracy_by_length") or [], strict=True))
 
@@ -80,13 +80,13 @@ TEST_ACCURACY = Mean("mean test accuracy", result("test_accuracy", optional=True
 
 
 def chance(setting: Setting) -> float:
-    """The mean over the lengths of a score of what a guess without reading has."""
+    """The accuracy of a guess without reading, as a mean over the lengths of a score."""
     task = TASKS[setting["task"]]
     return float(np.mean([task.chance(length) for length in setting["test_lengths"] if length > setting["digits"]]))
 
 
 def verdict(arm: Arm) -> str:
-    """Whether a cell solves a task or is at chance, as far as its seeds say."""
+    """Whether a cell solves a task or is at chance, as far as its seeds show."""
     level = chance(arm.setting)
     if side_of(SOLVES.estimate(arm), MOST) == 1:
         return "solves"
@@ -145,7 +145,7 @@ CLAIMED: Sequence[Setting] = [
 
 
 def _by_cell(evidence: Evidence) -> dict[str, dict[str, Arm]]:
-    """Arms that have a score, by what they are apart from the task, and by task."""
+    """Arms that have a score, by their title without the task, and by task."""
     found: dict[str, dict[str, Arm]] = {}
     for title, arm in evidence.rows(lambda arm: SCORE.estimate(arm).value is not None):
         if arm:
@@ -166,8 +166,8 @@ def _table(evidence: Evidence) -> list[Table]:
         paths = sorted({path for arm in arms.values() for path in arm.paths})
         rows.append([cell, *cells, evidence.cite(paths)])
     caption = (
-        "Cells by tasks: mean score over seeds with its 95 % interval, the best seed's, and the verdict with the runs "
-        f"whose score is ≥ {SOLVED}"
+        "Cells by tasks: mean score over seeds with its 95 % interval, the best seed's score, and the verdict with the "
+        f"number of runs whose score is ≥ {SOLVED}"
     )
     return [Table(caption, ["cell", *tasks, "source"], rows)]
 
@@ -194,15 +194,15 @@ def _figure(evidence: Evidence) -> list[Figure]:
     if not panels:
         return []
     caption = (
-        "Accuracy against length: mean and one standard deviation over seeds. Left of the dotted line are the lengths "
-        "that were trained on; the grey line is the best guess without reading"
+        "Accuracy against length: mean and one standard deviation over seeds. Lengths left of the dotted line were "
+        "trained on; the grey line is the best guess without reading"
     )
-    alt = f"Accuracy against length, a panel a task: {', '.join(panels)}; cells: {', '.join(by_cell)}"
+    alt = f"Accuracy against length, one panel per task: {', '.join(panels)}; cells: {', '.join(by_cell)}"
     return [Figure("lengths", plots.svg(length_plots.accuracy_by_length(panels)), caption, alt)]
 
 
 def _accuracy_by_length(arm: Arm) -> Mapping[str, str]:
-    """By test length, the mean over seeds with its interval."""
+    """The mean over seeds with its interval, by test length."""
 
     def of_length(length: int) -> Mean:
         return Mean("", lambda run: _accuracies(run).get(length), within=(0, 1))
@@ -212,7 +212,7 @@ def _accuracy_by_length(arm: Arm) -> Mapping[str, str]:
 
 
 _BY_LENGTH = ArmTable(
-    "Test accuracy at other lengths than the one that was trained on; brackets are 95 % intervals over seeds",
+    "Test accuracy at lengths other than the training length; brackets are 95 % intervals over seeds",
     [_accuracy_by_length],
     lambda arm: not arm.setting["shortest"] and bool(arm.setting["test_lengths"]),
 )
@@ -240,11 +240,11 @@ STUDY = Study(
     pictures=[_table, _figure, _BY_LENGTH],
     sections={"Accuracy against length": [_figure, _BY_LENGTH]},
     note=(
-        f"The score is the mean accuracy over the test lengths beyond those that were trained on. A cell solves a task "
+        f"The score is the mean accuracy over the test lengths beyond the training lengths. A cell solves a task "
         f"if the 95 % interval of its share of runs with a score of at least {SOLVED} lies above {MOST}; it is at "
-        f"chance if the 95 % interval of its mean score lies within {NEAR_CHANCE} of what the best guess without "
-        "reading has. n is the size of a task (`shortest`, `digits`): a word's length, or a palindrome's digits. The "
-        "accuracy of the adding problem is the share of answers with an error below .04. Published scores of this "
+        f"chance if the 95 % interval of its mean score lies within {NEAR_CHANCE} of the accuracy of the best guess "
+        "without reading. n is the size of a task (`shortest`, `digits`): a word's length, or a palindrome's digits. "
+        "The accuracy of the adding problem is the share of answers with an error below .04. Published scores of this "
         "kind are often maxima over seeds and learning rates; here the mean and the best seed are both shown."
     ),
     tiny={"task": "reverse_string", "digits": 3, "shortest": 1, "test_lengths": (1, 4, 6), "hidden_size": 4}

@@ -26,9 +26,9 @@ WAYS = {
     training.ZINC: "ZINC at random",
     "chain": "chain of carbon",
 }
-"""What stands beside the policy."""
+"""The ways to find molecules beside the policy, with their titles."""
 PUBLISHED = {"qed": 0.948, "plogp": 7.98}
-"""The best of GCPN (You et al. 2018, Table 1)."""
+"""The best rewards of GCPN (You et al. 2018, Table 1)."""
 QED: Setting = {"reward": "qed"}
 PLOGP: Setting = {"reward": "plogp"}
 _DRAWN = 8
@@ -44,7 +44,7 @@ _KEYS = ("mean", "best", "unique", "new", "top")
 
 
 def beside(arm: Arm, keys: Sequence[str] = _KEYS) -> list[Arm]:
-    """The other ways to find molecules, with as many scored by the same runs; the chain needs one."""
+    """The other ways to find molecules, with as many scored in the same runs; the chain needs only one run."""
     found = []
     for way, title in WAYS.items():
         ended = [run for run in arm.runs if run.result and run.result.get("failed_at") is None]
@@ -56,7 +56,7 @@ def beside(arm: Arm, keys: Sequence[str] = _KEYS) -> list[Arm]:
 
 
 def _run_of(way: str, title: str, run: Run, keys: Sequence[str]) -> Run:
-    """The run as if this way had been the policy; without a result where it was not there."""
+    """The run as if this way had been the policy; without a result if the run did not have this way."""
     row: Mapping[str, Any] = run.result or {}
     own = {f"policy_{key}": row[f"{way}_{key}"] for key in keys if f"{way}_{key}" in row}
     if way == "chain" and "chain" in run.data:
@@ -65,7 +65,7 @@ def _run_of(way: str, title: str, run: Run, keys: Sequence[str]) -> Run:
 
 
 def baselines(arms: Sequence[Arm]) -> list[Arm]:
-    """What stands beside the arms: it depends on seeds and numbers of molecules, and not on the policy."""
+    """The other ways beside the arms, which depend on seeds and numbers of molecules but not on the policy."""
     found: dict[str, Arm] = {}
     for arm in (arm for arm in arms if arm.is_complete):
         same = [arm.setting[name] for name in ("reward", "calls", "batch_size", "max_atoms")]
@@ -79,7 +79,7 @@ def _trained(arm: Arm) -> bool:
 
 
 def _with_others(evidence: Evidence) -> list[Any]:
-    """A table with the policy and what stands beside it."""
+    """A table with the policy and the other ways."""
     rows = []
     for title, arm in evidence.rows(_trained):
         for name, one in [(title, arm), *((f"{title}: {_way(b)}", b) for b in beside(arm))] if arm else []:
@@ -90,7 +90,7 @@ def _with_others(evidence: Evidence) -> list[Any]:
             flat = sorted((x for top in tops for x in top if x is not None), reverse=True)[:3]
             cells["three best of all seeds"] = ", ".join(f"{x:.3f}" for x in flat) or NONE
             rows.append((name, one, cells))
-    caption = "The policy, and what finds molecules without it; each has as many scored in each seed"
+    caption = "The policy and the other ways to find molecules; each has as many molecules scored in each seed"
     return [evidence.table(caption, rows)] if rows else []
 
 
@@ -186,7 +186,7 @@ def _drawn(evidence: Evidence) -> list[Figure]:
             continue
         try:
             svg = draw(shown)
-        except DataError:  # Whoever only reads results may not have it.
+        except DataError:  # RDKit is not needed for reading results.
             return []
         caption = f"{title}: the best molecules of all seeds, with their rewards"
         figures.append(Figure(f"generate_drawn_{number}", svg, caption, "; ".join(map(": ".join, shown))))
@@ -237,8 +237,9 @@ STUDY = Study(
     },
     pictures=(_curves, _drawn),
     note=(
-        "Each seed has as many molecules scored of the policy, of untaught moves, of hill climbing with the same moves "
-        "and, where there is its file, of ZINC. All molecules are valid: moves that valences forbid are masked."
+        "Each seed has the same number of molecules scored from the policy, from untaught moves, from hill climbing "
+        "with the same moves and, where its file is available, from ZINC. All molecules are valid: moves that valences "
+        "forbid are masked."
     ),
     needs="rdkit",
     tiny={

@@ -25,19 +25,19 @@ def sample_molecules(
     begin: str = "C",
     is_greedy: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """Builds `num` molecules, each with its SMILES, its rewards and its number of atoms; the first of any `num` agree.
+    """Builds `num` molecules, each with its SMILES, its rewards and its number of atoms; a larger `num` appends more.
 
     Args:
-        workdir: of the runs.
-        run: which of them, as `jaxrnn.load` takes it.
-        step: of a saved checkpoint; the newest by default.
-        num: how many.
-        seed: the molecules are a function of it.
-        begin: SMILES of the molecule to go on from; a carbon atom by default.
-        is_greedy: always take the most likely move.
+        workdir: run directory.
+        run: which run, as in `jaxrnn.load`.
+        step: step of a saved checkpoint, or "best"; the newest by default.
+        num: number of molecules.
+        seed: seed that determines the molecules.
+        begin: SMILES of the molecule to start from; a carbon atom by default.
+        is_greedy: whether to always take the most likely move.
 
     Raises:
-        ValueError: there is no going on from `begin`; the message says why.
+        ValueError: nothing can be built from `begin`; the message says why.
         RunError, CheckpointError: as in `jaxrnn.load`.
         DataError: RDKit is not installed.
     """

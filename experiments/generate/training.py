@@ -1,4 +1,4 @@
-"""The training of a policy, with what else finds molecules beside it: each has as many of its molecules scored."""
+"""The training of a policy beside other ways to find molecules, each with the same number of molecules scored."""
 
 import functools
 import hashlib
@@ -22,26 +22,26 @@ from jaxrnn.nn.ppo import Taken, advantages, ppo_loss
 from jaxrnn.training.definition import Callback, ConfigError, Training
 
 LAST = 1000
-"""Molecules at the end, whose mean counts."""
+"""The number of last molecules whose mean counts."""
 BEST = 3
-"""Different molecules that are remembered, as the published table has them."""
+"""The number of different best molecules that are remembered, as in the published table."""
 MOLECULES = "molecules.jsonl"
-"""Where each molecule is written down that was among the best when it was scored."""
+"""The file of the molecules that were among the best when they were scored."""
 POLICY, RANDOM, CLIMB, ZINC = "policy", "random", "climb", "zinc"
 PATIENCE = 20
-"""Moves in a row that make a climber's molecule no better, after which it begins anew."""
+"""A climber starts again after more moves in a row without improvement than this."""
 UNITS = {"qed": 1.0, "plogp": 3.0}
-"""By which rewards are divided, so that values have the size of 1."""
+"""Units by which rewards are divided, so that values are of the order of 1."""
 
 
 class Climbers(NamedTuple):
-    """Hill climbing, B at a time: each keeps a random move where the reward does not fall.
+    """B hill climbers, each of which keeps a random move where the reward does not fall.
 
     Attributes:
         molecules: fields ``[B, ...]``.
-        rewards: float32 ``[B]``, of them.
+        rewards: float32 ``[B]``, of the molecules.
         refused: int32 ``[B]``, moves since the reward rose.
-        proposals: what is scored next.
+        proposals: the molecules that are scored next.
     """
 
     molecules: Building
@@ -51,20 +51,20 @@ class Climbers(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What a batch of molecules leaves to the updates after it, and to the next; of W ways to find molecules.
+    """What a batch of molecules leaves to its updates and to the next batch, for W ways to find molecules.
 
-    Arrays are JAX's, and NumPy's where the host has them.
+    Arrays are JAX's, and NumPy's on the host.
 
     Attributes:
-        episodes: of the policy.
-        random: of untaught moves.
-        climbers: of hill climbing.
+        episodes: the policy's episodes.
+        random: the molecules of untaught moves.
+        climbers: the hill climbers.
         scored: int32, how many molecules each way has had scored.
-        rewards: float32 ``[W, LAST]``, of the last ones; the batch at the end.
+        rewards: float32 ``[W, LAST]``, of the last molecules, those of the batch at the end.
         digests: int32 ``[W, LAST, 2]``, of their SMILES.
         is_new: bool ``[W, LAST]``, which of them ZINC does not have; all where there is no file.
-        best: float32 ``[W, BEST]``, the highest rewards of different molecules, falling.
-        best_digests: int32 ``[W, BEST, 2]``.
+        best: float32 ``[W, BEST]``, the highest rewards of different molecules, in falling order.
+        best_digests: int32 ``[W, BEST, 2]``, of their SMILES.
     """
 
     episodes: Episodes
@@ -79,7 +79,7 @@ class Memory(NamedTuple):
 
 
 def ways() -> tuple[str, ...]:
-    """The ways to find molecules, of which ZINC is one where its file is."""
+    """The ways to find molecules; ZINC is one of them where its file exists."""
     return (POLICY, RANDOM, CLIMB, *([ZINC] if zinc.load() else []))
 
 
@@ -92,7 +92,7 @@ def describe(config: Config) -> dict[str, Any]:
 
 
 def check(config: Config) -> None:
-    """Refuses numbers of molecules that are no whole batches."""
+    """Refuses numbers of molecules that are not whole batches."""
     if config.calls % config.batch_size:
         raise ConfigError("calls", config.calls, f"should be a multiple of batch_size={config.batch_size}")
 
@@ -104,7 +104,7 @@ def build_model(config: Any, data: Mapping[str, Any]) -> MoleculePolicy:
 
 
 def build_training(config: Config) -> Training:
-    """The training: the host scores a batch, then come the updates."""
+    """The training, in which the host scores each batch before its updates."""
     model, names, size = build_model(config, {}), ways(), config.batch_size
     begin = jax.tree.map(lambda x: jnp.stack([x] * size), building.methane(config.max_atoms))
     untaught = jax.vmap(building.untaught)
@@ -156,7 +156,7 @@ def build_training(config: Config) -> Training:
         return value, ({**of_ways(memory), **parts, "atoms": sizes.mean()}, memory)
 
     def of_ways(memory: Memory) -> dict[str, Array]:
-        """Of each way, the mean of the last molecules and the best so far."""
+        """For each way, the mean reward of the last molecules and the best so far."""
         is_there = jnp.isfinite(memory.rewards)
         means = jax.vmap(mean)(memory.rewards, is_there)
         found: dict[str, Array] = {}
@@ -192,9 +192,9 @@ def build_training(config: Config) -> Training:
 
 
 def climb(climbers: Climbers, rewards_b: Array, begin: Building, key: Key) -> Climbers:
-    """Keeps the proposals with rewards at least as high, and proposes what one more move makes of each molecule.
+    """Keeps the proposals with rewards at least as high, and proposes each molecule after one more move.
 
-    A climber that has not risen for long begins anew, and its first molecule counts whatever its reward is.
+    A climber that has not risen for long starts again, and its first molecule counts whatever its reward is.
     """
     rises, keeps = rewards_b > climbers.rewards, rewards_b >= climbers.rewards
     refused = jnp.where(rises, 0, climbers.refused + 1)
@@ -213,7 +213,7 @@ def climb(climbers: Climbers, rewards_b: Array, begin: Building, key: Key) -> Cl
 
 
 def unique_share(digests: Array, is_there: Array) -> Array:
-    """How many different ones there are among those that are there, as a share."""
+    """The share of different digests among those that are there."""
     digests = jnp.where(is_there[:, None], digests, 0)
     first, second = digests[jnp.lexsort((digests[:, 1], digests[:, 0], is_there))].T
     is_other = jnp.append(True, (first[1:] != first[:-1]) | (second[1:] != second[:-1]))

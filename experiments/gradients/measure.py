@@ -1,11 +1,11 @@
-"""What is measured of gradients: cells as initialised and as trained, in float64, on sequences of the palindrome study.
+"""Measures gradients of initialised and of trained cells, in float64, on sequences of the palindrome study.
 
 - ``metrics.jsonl``: steps are distances ``T - t``, and `h` and `c` are the norm of the loss's gradient with respect to
   that field of the carry after position ``t``, the root mean square over the sequences.
-- ``costs.jsonl``: steps are lengths T; median seconds of a forward pass and of one with its gradient, and the bytes
-  that XLA plans for either besides arguments and results.
+- ``costs.jsonl``: steps are lengths T; rows have the median seconds of a forward pass without and with its gradient,
+  and the bytes that XLA plans for each besides arguments and results.
 - ``gates.json``: the gates of some units over one sequence.
-- ``trained/``: the cells that were trained here, runs of the palindrome study.
+- ``trained/``: the cells that were trained here, as runs of the palindrome study.
 """
 
 import functools
@@ -51,14 +51,14 @@ from jaxrnn.training.signals import Interrupted, catch_signals
 
 COSTS, GATES = "costs.jsonl", "gates.json"
 RADIAL = ("rnn", "linear_rnn")
-"""Cells without gates: they are measured over the spectral radius, and not trained."""
+"""Cells without gates, which are measured at several spectral radii and not trained."""
 COST_LENGTHS = (25, 50, 100, 200, 400)
 NUM_UNITS = 24
 """Units whose gates are recorded."""
 
 
 class State(NamedTuple):
-    """A cell in a state, which is measured with several seeds; `source` is the directory that was given for it."""
+    """A cell in a state, which is measured with several seeds; `source` is the directory given for it."""
 
     cell: str
     state: Literal["initial", "trained"]
@@ -77,7 +77,7 @@ class Subject(NamedTuple):
 
 
 class Measurement(BaseModel):
-    """A row of ``results.json``: a subject's run, seed and state, and what was measured of it."""
+    """A row of ``results.json``: a subject's run, seed and state, and its measurements."""
 
     run: str
     seed: int
@@ -89,9 +89,9 @@ class Measurement(BaseModel):
     """T."""
     loss: FiniteFloat
     rates: dict[str, FiniteFloat | None]
-    """By field of the carry, the factor of its gradient's norm a step."""
+    """By field of the carry, the factor of its gradient's norm per step."""
     gradient_norm: FiniteFloat
-    """Of all parameters."""
+    """The norm of the gradient of all parameters."""
     clipped_norm: FiniteFloat
     head_error: FiniteFloat
     """Relative deviation of the head's gradient from ``h_T^T (softmax - y)``."""
@@ -99,11 +99,11 @@ class Measurement(BaseModel):
     """Relative deviation of the sum over steps from the recurrent matrix's gradient as training takes it; None for a
     cell without such a matrix."""
     sum_error_float32: float | None
-    """None where float32 overflows, too."""
+    """The same in float32; None also where that overflows."""
     shares: list[FiniteFloat]
-    """What each step adds along the recurrent matrix's gradient, the last step first; together 1, or none at all."""
+    """What each step adds along the recurrent matrix's gradient, last step first; the sum is 1, unless empty."""
     sizes: dict[str, int]
-    """Units of inputs, hidden and outputs, and the number of parameters of cell and head."""
+    """Numbers of inputs, hidden units and outputs, and of the parameters of cell and head."""
 
 
 # --- Subjects ---------------------------------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ def _init(setting: Setting, key: Key, radius: Array | None) -> PyTree:
 def _trained_subjects(config: Config, path: Path, pause: Callable[[], None]) -> Iterator[Subject]:
     """The trained cells: those in the given directories, then all other gated cells, trained below `path` first.
 
-    `pause` is called before a training, which does not know of signals that came before it.
+    `pause` is called before each training, which does not notice signals that came before it.
     """
     given = set()
     for directory in config.trained:
@@ -153,20 +153,20 @@ def _trained_subjects(config: Config, path: Path, pause: Callable[[], None]) -> 
 
 
 def _setting(config: Config, cell: str) -> Setting:
-    """The setting of the palindrome study for a cell of this study: fields with the same name are the same."""
+    """The setting of the palindrome study for a cell of this study; fields with the same name have the same value."""
     shared = {field.name: getattr(config, field.name) for field in fields(Setting) if hasattr(config, field.name)}
     return Setting(cell=cell, max_steps=config.train_steps, **shared)
 
 
 def _saved_setting(config: Config, directory: str) -> Setting:
-    """The setting of the runs in a directory that was given; refuses runs that cannot stand beside this study's."""
+    """The setting of the runs in a given directory; refuses runs that cannot be compared with this study's."""
     path = Path(directory)
     try:
         setting = session.saved_config(palindrome.STUDY, path)
     except (RunError, ConfigError) as error:
         raise ConfigError("trained", directory, str(error)) from error
     here = _setting(config, setting.cell)
-    # The loss has to be that of one last state, and gradients compare on the same sequences alone.
+    # The loss has to be that of one last state, and gradients are only comparable on the same sequences.
     names = ("bidirectional", "num_layers", "compute_dtype", "digits", "batch_size", "clip_norm")
     others = [f"{name}={value}" for name in names if (value := getattr(setting, name)) != getattr(here, name)]
     if setting.cell not in config.cells or others:
@@ -202,12 +202,13 @@ def _loss(head: PyTree, h: Array, labels: Array) -> Array:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _carry_norms(name: str, params: PyTree, tokens_tb: Array, labels_b: Array) -> dict[str, Array]:
-    """By field of the carry, ``[T]``: the norm of its gradient by distance from the end.
+    """By field of the carry, the norm ``[T]`` of its gradient by distance from the end.
 
-    The root mean square over sequences: a sequence whose label the model is sure of has next to no gradient.
+    It is the root mean square over sequences, because a sequence whose label the model is sure of has next to no
+    gradient.
     """
     cell_params, xs = _split_cell(name, params, tokens_tb)
-    # A sequence's own loss, whatever the size of the batch.
+    # Each sequence's own loss, whatever the size of the batch.
     found = carry_gradients(CELLS[name], cell_params, xs, lambda h: labels_b.size * _loss(params["head"], h, labels_b))
     norms = {field: euclidean_norm(d, range(1, d.ndim)) for field, d in found._asdict().items()}
     return {field: norm[::-1] / labels_b.size**0.5 for field, norm in norms.items()}
@@ -215,7 +216,7 @@ def _carry_norms(name: str, params: PyTree, tokens_tb: Array, labels_b: Array) -
 
 @functools.partial(jax.jit, static_argnums=0)
 def _whole_gradient(name: str, params: PyTree, tokens_tb: Array, labels_b: Array) -> tuple[Array, Array, Array, Array]:
-    """Losses ``[B]``, norm of the gradient of all parameters, and the head's, twice: the second from ``h_T`` alone.
+    """Losses ``[B]``, the norm of the whole gradient, and the head's gradient, twice: the second from ``h_T`` alone.
 
     ``dL/dW_ph = h_T^T (softmax(p) - y)``, averaged over the batch (Soons 2020, Question 1.1a).
     """
@@ -236,7 +237,7 @@ def _whole_gradient(name: str, params: PyTree, tokens_tb: Array, labels_b: Array
 
 @functools.partial(jax.jit, static_argnums=0)
 def _terms(name: str, params: PyTree, tokens_t: Array, label: Array) -> tuple[Terms, Array] | None:
-    """Of one sequence, the terms of the recurrent matrix's gradient, and that gradient as training takes it.
+    """The terms of the recurrent matrix's gradient for one sequence, and that gradient as training takes it.
 
     None for a cell without such a matrix.
     """
@@ -253,7 +254,7 @@ def _terms(name: str, params: PyTree, tokens_t: Array, label: Array) -> tuple[Te
 
 
 def _relative_error(found: ArrayLike, expected: ArrayLike) -> float:
-    """In float64 and in parts of the largest number, whose square may overflow; 0 where both are zero."""
+    """The relative error, in float64 and scaled by the largest number, whose square may overflow; 0 if both are 0."""
     found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
     largest = np.abs(expected).max() or 1.0
     return float(np.linalg.norm((found - expected) / largest) / (np.linalg.norm(expected / largest) or 1.0))
@@ -274,7 +275,7 @@ def _measure_subject(subject: Subject) -> tuple[dict[str, NDArray[np.float64]], 
         exact = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), params)
         norms = jax.device_get(_carry_norms(setting.cell, exact, tokens_tb, labels_b))
         loss_b, norm, *of_head = jax.device_get(_whole_gradient(setting.cell, exact, tokens_tb, labels_b))
-        worst = loss_b.argmax()  # Of a label that a model is sure of, float32 has no gradient.
+        worst = loss_b.argmax()  # Where a model is sure of the label, float32 has no gradient.
         one = tokens_tb[:, worst], labels_b[worst]
         in_64 = _terms(setting.cell, exact, *one)
     in_32 = _terms(setting.cell, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params), *one)
@@ -302,7 +303,7 @@ def _measure_subject(subject: Subject) -> tuple[dict[str, NDArray[np.float64]], 
 
 
 def _measure_gates(subject: Subject) -> dict[str, Any] | None:
-    """The gates of the units that change most over the first sequence; None for a cell without."""
+    """The gates of the units that change most over the first sequence; None for a cell without gates."""
     tokens_tb, _ = _draw_sequences(subject)
     cell_params, xs = _split_cell(subject.setting.cell, subject.params, tokens_tb[:, 0])
     found = jax.jit(gates, static_argnums=0)(CELLS[subject.setting.cell], cell_params, xs)
@@ -318,7 +319,7 @@ def _measure_gates(subject: Subject) -> dict[str, Any] | None:
 
 
 def _measure_costs(config: Config) -> Iterator[dict[str, Any]]:
-    """What the first cell with gates, or else the first, costs: a row for each length."""
+    """The costs of the first cell with gates, or else of the first cell: a row for each length."""
     name = next((cell for cell in config.cells if cell not in RADIAL), config.cells[0])
     cell, setting = CELLS[name], _setting(config, name)
     input_size = formal.build_model(setting).embedding_size
@@ -345,7 +346,7 @@ def measure(config: Config, directory: RunDirectory) -> list[dict[str, Any]]:
     """Trains the cells that are to be trained, measures everything, and returns the rows of ``results.json``.
 
     Raises:
-        Interrupted: by a signal; a training goes on from its last checkpoint, measuring begins anew.
+        Interrupted: by a signal; a training continues from its last checkpoint, and measuring starts again.
         RunError: a gradient is too large for float64.
     """
     with catch_signals() as interrupted:

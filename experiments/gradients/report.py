@@ -1,4 +1,4 @@
-"""What the page shows of gradients through time."""
+"""What the page shows about gradients through time."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf
@@ -39,7 +39,7 @@ class _Gates(BaseModel):
 
 
 def _by_state(rows: Iterable[Measurement]) -> dict[tuple[str, str], list[Measurement]]:
-    """By cell and state, in words."""
+    """Rows by cell and state, in words."""
     found: dict[tuple[str, str], list[Measurement]] = {}
     for row in rows:
         state = "as initialised" if row.state == "initial" else f"trained ({row.source})" if row.source else "trained"
@@ -60,7 +60,7 @@ def _title(cell: str) -> str:
 def _introduction(one: Measured) -> list[str]:
     return [
         f"{one.source}: the loss's gradient with respect to the carry at each of {one.rows[0].length} positions of "
-        f"{one.config.batch_size} palindromes, in float64; the root mean square over the palindromes."
+        f"{one.config.batch_size} palindromes, in float64, as the root mean square over the palindromes."
     ]
 
 
@@ -71,7 +71,7 @@ def _decay_figure(one: Measured) -> Iterator[Figure]:
     for (cell, state), rows in found.items():
         nth = [other for title, other in found if title == cell].index(state)
         for field in sorted(rows[0].rates, reverse=True):
-            # All from 1 on: how large the loss is says nothing of how far back its gradient reaches.
+            # All start at 1, because the size of the loss says nothing about how far back its gradient reaches.
             curves = [one.curves[row.run].metrics for row in rows]
             values = np.stack([curve[field] / curve["h"][0] for curve in curves])
             if (values > 0).all(axis=0).sum() > 1:
@@ -85,7 +85,7 @@ def _decay_figure(one: Measured) -> Iterator[Figure]:
             plots.svg(plots.decays(panels, *axes)),
             "How far back the gradient reaches: its norm against the distance from the end, relative to that of the "
             "last hidden state; lines: geometric mean over seeds, bands: all seeds",
-            "Norms of gradients on a logarithmic axis against the distance from the end, one panel a cell.",
+            "Norms of gradients on a logarithmic axis against the distance from the end, one panel per cell.",
         )
 
 
@@ -113,15 +113,15 @@ def _rate_table(one: Measured) -> list[Table]:
     )
     caption = (
         "Gradients through time. The factor is that of the norm from one distance to the next, by least squares of its "
-        "logarithm, and says much only where the line in the figure is straight: a trained cell may keep it over the "
-        "palindrome and lose it in the padding. Clipping scales all steps' terms alike, so it holds an explosion in "
-        "check and brings nothing back that has vanished. Brackets are 95 % intervals over seeds"
+        "logarithm. It says much only where the line in the figure is straight: a trained cell may keep the norm over "
+        "the palindrome and lose it in the padding. Clipping scales all steps' terms alike, so it holds an explosion "
+        "in check but does not bring back what has vanished. Brackets are 95 % intervals over seeds"
     )
     return [Table(caption, columns, table)]
 
 
 def _range(values: Sequence[float]) -> str:
-    """Numbers over many orders of magnitude: the lowest and the highest."""
+    """The lowest and the highest of numbers that span many orders of magnitude."""
     low, high = f"{min(values):.2g}", f"{max(values):.2g}"
     return low if low == high else f"{low} to {high}"
 
@@ -140,7 +140,7 @@ _IDENTITIES: Sequence[tuple[str, float, Callable[[Measurement], float | None]]] 
     ("the head's gradient is h_T^T (softmax - y), of the last state alone (1.1a)", 1e-10, lambda row: row.head_error),
     ("the linear RNN's factor a step is its spectral radius", 1e-6, _linear_error),
 )
-"""What has to be true, the allowed relative deviation, and the deviation of a row; None where it says nothing."""
+"""What has to be true, the allowed relative deviation, and the deviation of a row, None where it tests nothing."""
 
 
 def _judge(one: Measured) -> list[list[str]]:
@@ -156,7 +156,7 @@ def _judge(one: Measured) -> list[list[str]]:
 
 @each
 def _verdicts(one: Measured) -> list[str]:
-    beside = f" (source {one.source})" if one.suffix else ""  # More than one directory's are told apart.
+    beside = f" (source {one.source})" if one.suffix else ""  # To tell several directories apart.
     return ["\n".join(f"- {what}: **{verdict}**{beside}" for what, *_, verdict in _judge(one))]
 
 
@@ -170,23 +170,23 @@ def _identity_table(one: Measured) -> list[Table]:
 
 @each
 def _terms_figure(one: Measured) -> Iterator[Figure]:
-    """Of the first seed of each cell and state, where the cell has a recurrent matrix."""
+    """The steps' shares, for the first seed of each cell and state whose cell has a recurrent matrix."""
     found = _by_state(row for row in one.rows if row.shares)
     shares = {f"{cell}, {state}": rows[0].shares for (cell, state), rows in found.items()}
     if not shares:
         return
     caption = (
         "What each step adds to the gradient of the recurrent matrix (Question 1.1b), along that gradient, for the "
-        "sequence with the largest loss; all steps together are 1"
+        "sequence with the largest loss; the steps add up to 1"
     )
-    alt = "Bars of each step's share of the recurrent matrix's gradient, one panel a cell."
+    alt = "Bars of each step's share of the recurrent matrix's gradient, one panel per cell."
     svg = plots.svg(plots.shares_of_sum(shares, "T - i, steps before the end"))
     yield Figure(f"gradients_terms{one.suffix}", svg, caption, alt)
 
 
 @each
 def _gate_figure(one: Measured) -> Iterator[Block]:
-    """Of the first trained cell, or of the first cell."""
+    """The gates of the first trained cell, or of the first cell if none is trained."""
     path = one.directory.path / GATES
     try:
         found = TypeAdapter(list[_Gates]).validate_json(path.read_bytes())
@@ -201,7 +201,7 @@ def _gate_figure(one: Measured) -> Iterator[Block]:
             f"gradients_gates{one.suffix}",
             plots.svg(plots.heat_maps(panels, symbols)),
             f"Gates over one palindrome (Question 1.2a), {code(shown.run)}: the {len(next(iter(panels.values())))} "
-            "units that change most; a dot is padding",
+            "units that change most; a dot marks padding",
             "Activations of each gate, a row for each unit and a column for each symbol of the sequence.",
         )
 
@@ -221,7 +221,7 @@ def _parameter_table(one: Measured) -> list[Table]:
 
 @each
 def _cost_figure(one: Measured) -> Iterator[Block]:
-    """Of the one cell that was timed."""
+    """The cost of the one cell that was timed."""
     for cell, curve in read_curves(one.directory.path / COSTS).items():
         panels = {
             unit: [
@@ -234,7 +234,7 @@ def _cost_figure(one: Measured) -> Iterator[Block]:
         yield Figure(
             f"gradients_cost{one.suffix}",
             plots.svg(plots.scaling({unit: (lines, None) for unit, lines in panels.items()}, "length T")),
-            f"Time and memory of the {_title(cell)}'s forward pass and of one with its gradient against the length "
+            f"Time and memory of the {_title(cell)}'s forward pass, without and with its gradient, against the length "
             f"(Question 1.1c), batch {one.config.batch_size}; bytes are those of XLA's plan besides arguments and "
             f"results; load before a measurement {load.min():.1f} to {load.max():.1f}",
             "Seconds and bytes against the length of the sequence, on logarithmic axes.",

@@ -1,4 +1,4 @@
-"""The training and the test of both tasks; what is known of the best predictor is part of the test."""
+"""The training and the test of both tasks; the test includes the best predictor that is known."""
 
 import functools
 from collections.abc import Callable
@@ -18,9 +18,9 @@ from jaxrnn.training.seeds import Stream, stream_key
 
 LENGTHS = {"kstep": 10, "epidemic": 8}
 LARGER = 4
-"""Times as many nodes has the graph on which a model is tested besides."""
+"""The additional test is on a graph with this many times as many nodes."""
 PERTURBATIONS = (0.01, 0.03, 0.1)
-"""Spectral norms of what is added to the shift, whose own is 1."""
+"""Spectral norms of the perturbations that are added to the shift, whose own norm is 1."""
 _THRESHOLDS = np.linspace(0.02, 0.98, 49, dtype=np.float32)
 
 
@@ -31,7 +31,7 @@ def length_of(config: Any) -> int:
 
 @functools.cache
 def network(name: str) -> np.ndarray:
-    """As in `on_graphs.contact_network`."""
+    """`on_graphs.contact_network`, cached."""
     return on_graphs.contact_network(name)
 
 
@@ -58,7 +58,7 @@ def shift_of(config: Any, seed: Array | int) -> Array:
 
 
 def draw(config: Any, key: Key, num_nodes: int) -> PyTree:
-    """What is random in a batch."""
+    """Draws what is random in a batch."""
     sizes = length_of(config), num_nodes, config.batch_size
     if config.task == "kstep":
         return on_graphs.draw_diffusion(key, *sizes, config.temporal_correlation)
@@ -132,7 +132,7 @@ def _sums(config: Any, key: Key, of_batch: Callable[[Key], PyTree], num_batches:
 def _test_diffusion(
     config: Any, predict: Callable[..., Array], shift: Array, key: Key, num_batches: int | None = None
 ) -> dict[str, Array]:
-    """Relative errors: the mean over steps and nodes of ``|e| / |y|``, norms being over the sequences."""
+    """Relative errors: the mean over steps and nodes of ``|e| / |y|``, with norms over the sequences."""
     means = on_graphs.mean_diffusion(shift, length_of(config))
 
     def of_batch(key: Key) -> dict[str, Array]:
@@ -154,7 +154,7 @@ def _test_diffusion(
 
 
 def _test_epidemic(config: Any, predict: Callable[..., Array], shift: Array, key: Key) -> dict[str, Array]:
-    """F1 and Brier score on the last day that is seen; thresholds and the mean come from other sequences."""
+    """F1 and Brier score of what is predicted on the last day seen; thresholds and mean come from other sequences."""
     adjacency, thresholds = (shift != 0).astype(jnp.float32), jnp.asarray(_THRESHOLDS)[:, None, None]
 
     def of_batch(key: Key) -> dict[str, Any]:
@@ -201,7 +201,7 @@ def _test_epidemic(config: Any, predict: Callable[..., Array], shift: Array, key
 
 
 def _test_graph(config: Any, predict: Callable[..., Array], shift: Array, key: Key) -> dict[str, Array]:
-    """How outputs change when nodes are relabelled, relative to the largest one, and when the shift is perturbed."""
+    """How outputs change when nodes are relabelled, relative to the largest output, and when the shift is perturbed."""
     data_key, order_key, noise_key = jax.random.split(key, 3)
     xs = roll(config, shift, draw(config, data_key, len(shift)))[0][..., None]
     ys, order = predict(shift, xs), jax.random.permutation(order_key, len(shift))

@@ -22,9 +22,9 @@ _MOST_EDGES = 400
 
 
 def write_example(path: Path, rows: Sequence[Row]) -> None:
-    """Writes what the first run with gates, or that predicts an epidemic with memory and graph, does on a sequence.
+    """Writes what one run does on a sequence: the first GRNN, gated or not, on an epidemic, else the first gated one.
 
-    The file has the run, `places` of the nodes, some `edges`, `panels` of a value for each node by their titles, and
+    The file has the run, `places` of the nodes, some `edges`, `panels` by title with a value for each node, and
     `gates`, for each of the two the mean over the nodes at each step.
     """
     base = read_config(path)["config"]
@@ -70,7 +70,7 @@ def write_example(path: Path, rows: Sequence[Row]) -> None:
 
 
 def _gates(model: Any, params: Any, shift: Array, xs: Array) -> dict[str, Array]:
-    """Both gates ``[T, N]`` on one sequence ``[T, N, 1, 1]``; of edge gates the largest into each node."""
+    """Both gates ``[T, N]`` on one sequence ``[T, N, 1, 1]``; for edge gates, the largest into each node."""
     cell = model.cell
     fields = {name: params[name] for name in cell.params_type._fields if name in params}
     cell_params = cell.params_type(**fields, shift=shift)

@@ -29,7 +29,7 @@ NAMES = {"rnn": "RNN", "gnn": "GNN", "grnn": "GRNN"} | {
     "edge": "GRNN, edge gate",
 }
 FREE = tuple(model for model in MODELS if model not in SIZED)
-"""Models that are free of the number and the order of the nodes."""
+"""Models that do not depend on the number and the order of the nodes."""
 HOLM = "a to c"
 _NUM_TESTS = 7
 
@@ -47,7 +47,7 @@ def label(setting: Setting) -> str:
 
 
 def normalize(setting: dict[str, Any]) -> dict[str, Any]:
-    """The default length, and what the other task alone reads at its default; files are known by their names."""
+    """Fills in the length, resets fields that only the other task reads, and identifies files by name."""
     usual, task = Config(), setting["task"]
     unread = ("network",) if task == "kstep" else ("temporal_correlation", "num_nodes")
     found = setting | {name: getattr(usual, name) for name in unread}
@@ -56,7 +56,7 @@ def normalize(setting: dict[str, Any]) -> dict[str, Any]:
 
 
 def optional(key: str) -> Callable[[Run], float | None]:
-    """As `result`, of a key that one task alone has."""
+    """As `result`, for a key that only one task has."""
     return result(key, optional=True)
 
 
@@ -70,7 +70,7 @@ CONTACTS: Setting = {"task": "epidemic", "model": "grnn", "network": "contacts"}
 
 
 def means_of(*names: str) -> Callable[[Arm], str]:
-    """The means over seeds of what the test knows beside the model."""
+    """The means over seeds of values that the test reports beside the model's."""
 
     def cell(arm: Arm) -> str:
         rows = [run.result for run in arm.runs if run.result and run.result.get(names[0]) is not None]
@@ -83,7 +83,7 @@ def means_of(*names: str) -> Callable[[Arm], str]:
 
 
 def _either_gate() -> Part:
-    """The node or the edge gate, whichever shows it more clearly, its p-value doubled."""
+    """The node or the edge gate, whichever shows a gain more clearly, with its p-value doubled."""
     settings = {gate: kstep(gate, 40, 0.3) for gate in ("node", "edge")}
 
     def find(found: Found) -> Finding:
@@ -186,7 +186,7 @@ def _errors(evidence: Evidence) -> list[Figure]:
                 title = f"{names[other]} = {group[0].setting[other]:g}"
                 panels[title if title not in panels else f"{title} ({len(panels) + 1})"] = _error_lines(group, field)
         if panels:
-            caption = f"Relative RMSE against {axis}: means over seeds, and dashed what the best predictor has"
+            caption = f"Relative RMSE against {axis}: means over seeds; the dashed line is the best predictor"
             plot = plots.lines(panels, axis, "relative RMSE")
             figures.append(Figure(f"errors_{field}", plots.svg(plot), caption, caption))
     return figures
@@ -212,7 +212,7 @@ def _examples(evidence: Evidence) -> list[Figure]:
         example = json.loads(path.read_bytes())
         if example["panels"]:
             plot = plots.node_values(example["panels"], "", example["places"], np.array(example["edges"]))
-            caption = f"{example['run']}, one sequence on its graph, of which some edges are shown; darker is more"
+            caption = f"{example['run']}: one sequence on its graph, with some of the edges; darker is more"
             alt = f"A graph whose nodes are coloured: {'; '.join(example['panels'])}"
             figures.append(Figure(f"graph_{number}", plots.svg(plot), caption, alt))
         if example["gates"]:
@@ -295,16 +295,16 @@ STUDY = Study(
             _examples,
         ],
         "The graph": [
-            ArmTable("Relabelled nodes, relative to the largest output", [RELABELLING.cells]),
+            ArmTable("Change by relabelling nodes, relative to the largest output", [RELABELLING.cells]),
             _stability,
         ],
     },
     note=(
         "The share of the attainable is (mean - model) / (mean - best), of relative RMSE in the diffusion and of the "
-        "Brier score in the epidemic; mean is the mean of the targets, and best the best predictor: the conditional "
-        "mean given all inputs, which is linear in filtered inputs, or the share of infected in 150 simulations from "
-        "the true state. A seed is a graph, its data and its weights. T is the number of inputs, r_t the deviation of "
-        "the noise that all steps of a sequence share."
+        "Brier score in the epidemic. Here mean is the mean of the targets and best is the best predictor: the "
+        "conditional mean given all inputs, which is linear in filtered inputs, or the share of infected in 150 "
+        "simulations from the true state. A seed determines the data, the weights and, for `kstep`, the graph. T is "
+        "the number of inputs, r_t the deviation of the noise that all steps of a sequence share."
     ),
     tiny={"model": "time", "length": 3, "num_nodes": 10, "hidden_size": 3, "num_taps": 2, "batch_size": 4}
     | {"test_samples": 8, "max_steps": 12, "eval_every": 4, "chunk_steps": 4, "num_seeds": 2},

@@ -15,14 +15,14 @@ TREES = 200
 
 
 def predict(name: str, smiles: tuple[str, ...], targets: np.ndarray, parts: Parts, seed: int) -> np.ndarray:
-    """Of every molecule, ``[M]``, what a baseline that has seen the training part predicts.
+    """Predictions ``[M]`` for all molecules by a baseline that has seen the training part.
 
     Args:
         name: `mean`, `ridge` (its penalty is the best of `PENALTIES` in validation) or `forest`.
-        smiles: of the molecules.
+        smiles: SMILES of the molecules.
         targets: float ``[M]``.
-        parts: of the run.
-        seed: of the forest.
+        parts: parts of the run.
+        seed: seed of the forest.
 
     Raises:
         DataError: scikit-learn is not installed, for the forest.

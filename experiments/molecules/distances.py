@@ -22,7 +22,7 @@ from jaxrnn.training.stop import stop_past_lowest
 
 NETWORK, BASELINES = "network", ("table", "etkdg")
 PATHS = 9
-"""Bonds on a path, up to which errors are told apart; longer ones count as this."""
+"""The number of bonds on a path up to which errors are told apart; longer paths count as this."""
 _HIDDEN_SIZE, _NUM_LAYERS, _LEARNING_RATE = 64, 4, 1e-3
 
 
@@ -115,7 +115,7 @@ def _data(found: Geometries) -> dict[str, Any]:
 
 
 def test_errors(config: Any) -> Callable[[PyTree, int], tuple[np.ndarray, np.ndarray]]:
-    """``errors(params, seed)``: the molecules of a run's test part with a pair, and their mean absolute errors."""
+    """``errors(params, seed)``: the molecules with a pair in a run's test part, and their mean absolute errors."""
     found, model = load(config), build_model(config)
     order, data = molecule_sets.fixed_order(config.split, found.molecules), _data(found)
     apply = jax.jit(lambda params, inputs: model.apply({"params": params}, *inputs)[0])
@@ -148,7 +148,7 @@ def read_dense(found: molecules.Molecules) -> tuple[Array, Array, Array]:
 
 
 def _judges(predict: Callable[[PyTree, Array, PyTree], Array]) -> dict[str, Any]:
-    """`validate` and `test` of predicted distances, all pairs of all molecules alike."""
+    """`validate` and `test` of predicted distances, with all pairs of all molecules weighted alike."""
 
     def errors(params: PyTree, ids: Array, data: PyTree) -> tuple[Array, Array, Array]:
         found, mask = predict(params, ids, data), data["is_pair"][ids]
@@ -182,13 +182,13 @@ def _judges(predict: Callable[[PyTree, Array, PyTree], Array]) -> dict[str, Any]
 
 
 def _table(found: Geometries, parts: Parts, seed: int) -> np.ndarray:
-    """The median over the training part of each kind of pair; of a kind that it does not have, of the path's length.
+    """The training part's median for each kind of pair, or for the path length if it does not have the kind.
 
-    A kind is a path length, both elements and hybridizations, the bond, and whether a ring has both.
+    A kind is a path length, both elements and hybridizations, the bond, and whether both atoms are in one ring.
     """
     del seed
     first, second = np.triu_indices(found.positions.shape[1], 1)
-    # Element and hybridization alone of an atom's features; no order of the two.
+    # Only the element and hybridization of an atom's features, and no order of the two atoms.
     graphs = found.graphs
     features = graphs.atom_features
     hybridization = features[:, 64:69]
@@ -220,9 +220,9 @@ def _medians(keys: np.ndarray, values: np.ndarray) -> dict[int, float]:
 
 
 def _conformers(found: Geometries, parts: Parts, seed: int) -> np.ndarray:
-    """Distances in one conformer of RDKit's ETKDG, of the molecules that are validated and tested.
+    """Distances in one conformer of RDKit's ETKDG, for the molecules of the validation and test parts.
 
-    Where the embedding fails, random coordinates start it; a molecule that has none at all keeps distances of 0.
+    Where the embedding fails, it is tried again from random coordinates; without any, a molecule keeps distances of 0.
     """
     molecules.import_rdkit()
     from rdkit.Chem import AddHs, rdDistGeom

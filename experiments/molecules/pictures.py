@@ -1,4 +1,4 @@
-"""What is kept of the predictions of all runs, and what is drawn of it."""
+"""Keeps the predictions of all runs, and draws figures from them."""
 
 import functools
 import json
@@ -22,16 +22,16 @@ from jaxrnn.study.study import Evidence, Row
 
 PREDICTIONS, REFUSED = "predictions.json", "refused.json"
 _DRAWN = 4
-"""Molecules of each kind, the best and the worst."""
+"""Molecules that are drawn of each kind, the best and the worst."""
 
 
 def write_predictions(path: Path, rows: Sequence[Row]) -> None:
-    """Writes what each arm predicts of molecules that it did not see, and which molecules were refused.
+    """Writes what each arm predicts for molecules that it did not see, and which molecules were refused.
 
-    Of an arm, by the values of its swept fields, ``predictions.json`` has the molecules that were in the test part of a
-    run: their SMILES, what was `measured`, of how many `runs` they were, and the mean and the `deviation` of what these
-    runs predict; of distances, the mean absolute `error` in each molecule by its number. First come the names of all
-    runs. ``refused.json`` has lines and reasons.
+    ``predictions.json`` begins with the names of all runs. For each arm, by the values of its swept fields, it has the
+    molecules that were in the test part of a run: their SMILES, the `measured` value, how many `runs` tested them, and
+    the mean and the `deviation` of these runs' predictions; for distances, the mean absolute `error` in each molecule
+    by its number. ``refused.json`` has lines and reasons.
     """
     names = [row["run"] for row in rows if row["failed_at"] is None]
     file = path / PREDICTIONS
@@ -62,7 +62,7 @@ def write_predictions(path: Path, rows: Sequence[Row]) -> None:
 def _summary(
     smiles: np.ndarray, targets: np.ndarray, tested: Sequence[tuple[np.ndarray, np.ndarray]]
 ) -> dict[str, Any]:
-    """Of each molecule that was tested, over the runs."""
+    """The mean and the deviation over the runs, for each molecule that was tested."""
     count, total, squares = np.zeros(len(targets)), np.zeros(len(targets)), np.zeros(len(targets))
     for ids, predicted in tested:
         errors = predicted.astype(np.float64) - targets[ids]  # So that squares lose no digits.
@@ -78,7 +78,7 @@ def _summary(
 
 
 def _errors(tested: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
-    """Of each molecule that was tested, the mean over the runs."""
+    """The mean error over the runs, for each molecule that was tested."""
     ids, errors = (np.concatenate(parts) for parts in zip(*tested, strict=True))
     molecules_, of = np.unique(ids, return_inverse=True)
     means = np.bincount(of, errors) / np.bincount(of)
@@ -86,7 +86,7 @@ def _errors(tested: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
 
 
 def molecule_errors(arm: Arm) -> dict[int, float]:
-    """By molecule, the mean absolute error of the distances in it, over the runs of an arm; empty where not kept."""
+    """By molecule, the mean absolute error of its distances over the runs of an arm; empty where none is kept."""
     kept = _kept_of(arm)
     return dict(zip(kept["molecules"], kept["error"], strict=True)) if "error" in kept else {}
 
@@ -101,7 +101,7 @@ def _kept(evidence: Evidence) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def _kept_of(arm: Arm) -> Mapping[str, Any]:
-    """What the directory of an arm's first run has; empty where there is nothing."""
+    """What the directory of an arm's first run keeps of the arm's predictions; empty where there is nothing."""
     file = arm.runs[0].path / PREDICTIONS
     found = json.loads(file.read_bytes())["arms"] if file.exists() else {}
     kept: Mapping[str, Any] = found.get(arm_of(arm.runs[0].name), {})
@@ -109,7 +109,7 @@ def _kept_of(arm: Arm) -> Mapping[str, Any]:
 
 
 def predicted_against_measured(evidence: Evidence) -> list[Figure]:
-    """Of each molecule the mean over the runs that did not see it, with a standard deviation."""
+    """For each molecule, the mean over the runs that did not see it, with one standard deviation."""
     panels = [
         plots.Against(title, *(np.array(kept[name]) for name in ("measured", "predicted", "deviation")))
         for title, kept in _kept(evidence)
@@ -134,10 +134,10 @@ def best_and_worst(evidence: Evidence) -> list[Figure]:
         drawn = tuple(
             (kept["smiles"][i], f"{kept['predicted'][i]:.3g}, measured {kept['measured'][i]:.3g}") for i in chosen
         )
-        caption = f"{title}: the molecules that are predicted best, above, and worst, below"
+        caption = f"{title}: the molecules that are predicted best (above) and worst (below)"
         try:
             svg = draw(drawn)
-        except DataError:  # Whoever only reads results may not have it.
+        except DataError:  # RDKit is not needed for reading results.
             return []
         figures.append(Figure(f"molecules_drawn_{number}", svg, caption, "; ".join(map(": ".join, drawn))))
     return figures
@@ -145,7 +145,7 @@ def best_and_worst(evidence: Evidence) -> list[Figure]:
 
 @functools.cache
 def draw(shown: Sequence[tuple[str, str]]) -> str:
-    """SMILES with their legends, four in a row, as an SVG; a DataError where RDKit is not installed."""
+    """Draws SMILES with their legends, four in a row, as an SVG; raises DataError where RDKit is not installed."""
     molecules.import_rdkit()
     from rdkit.Chem import Draw
 

@@ -21,10 +21,10 @@ def arm_of(run: str) -> str:
 
 
 def predict(workdir: Path, part: str, smiles: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """A row for each molecule and arm, or of distances for each pair of its atoms, and for what is refused.
+    """A row for each molecule (for distances, each pair of its atoms) and arm, and for each refused molecule.
 
-    A row has the arm, the SMILES, and what is predicted: the mean over the runs, their standard deviation (None for a
-    single run), how many they are, and the unit; or a `reason`.
+    A row has the arm, the SMILES, and the prediction: the mean over the runs, their standard deviation (None for a
+    single run), the number of runs, and the unit. The row of a refused molecule has the SMILES and a `reason`.
 
     Raises:
         RunError, CheckpointError: as in `jaxrnn.load`, or there is no run that can predict.
@@ -49,7 +49,7 @@ def predict(workdir: Path, part: str, smiles: Sequence[str]) -> Iterator[dict[st
 
 
 def in_words(row: dict[str, Any]) -> str:
-    """A row of `predict` on a line."""
+    """A row of `predict` as a line of text."""
     if "reason" in row:
         return f"{row['smiles']}: refused: {row['reason']}"
     spread = "" if row["deviation"] is None else f" ± {row['deviation']:.2g} over {row['runs']} runs"

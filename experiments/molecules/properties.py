@@ -1,4 +1,4 @@
-"""Properties of molecules: the data of a config, the training of a model, and baselines that need none."""
+"""Properties of molecules: the data of a config, the training of a model, and baselines without training."""
 
 import functools
 import math
@@ -25,9 +25,9 @@ from jaxrnn.training.stop import stop_past_lowest
 
 
 class Usual(NamedTuple):
-    """What is usual of a model, where the config has a 0; the head is that of `head=network`.
+    """The usual values of a model, for fields that are 0 in the config; the head is that of `head=network`.
 
-    Runs are told apart by their configs: where results are archived, these may not change any more.
+    Runs are told apart by their configs, so these values must not change once results are archived.
     """
 
     hidden_size: int
@@ -45,18 +45,18 @@ USUAL = {
     "gcn": Usual(64, 3, 64, 2e-3, (100,)),
 }
 RATE_DECAY = 0.75
-"""Of the learning rate, in 1000 steps."""
+"""The factor of the learning rate per 1000 steps."""
 BASELINES = ("mean", "ridge", "forest")
 """Models that take no steps; see `experiments.molecules.baselines`."""
 
 
 def model_of(config: Any) -> str:
-    """The name of the model; by default that of the fingerprint."""
+    """The name of the model, by default the fingerprint."""
     return config.model or "fingerprint"
 
 
 def falling_adam(hyper: Mapping[str, Array]) -> optax.GradientTransformation:
-    """Adam with a rate that falls: what a constant one leaves of noise is averaged out."""
+    """Adam with a falling rate, which averages out the noise that a constant rate leaves."""
     return optax.adam(lambda step: hyper["learning_rate"] * RATE_DECAY ** (step / 1000))
 
 
@@ -90,7 +90,7 @@ def usual(config: Any) -> Usual:
 def describe(config: Config) -> dict[str, Any]:
     """What ``config.json`` keeps of the molecules: enough to predict without them.
 
-    The mean and the deviation of all targets are a change of units, the same for all runs.
+    The mean and the deviation are those of all targets: a change of units that is the same for all runs.
     """
     dataset = load(config)
     scale = {"mean": float(dataset.targets.mean()), "deviation": float(dataset.targets.std()) or 1.0}
@@ -196,7 +196,7 @@ def _stored(config: Config, dataset: PropertySet, order: np.ndarray) -> Training
 
 
 def test_predictor(config: Any, data: Mapping[str, Any]) -> Callable[[PyTree, int], tuple[np.ndarray, np.ndarray]]:
-    """``predict(params, seed)``: the molecules of a run's test part, and what it predicts of them."""
+    """``predict(params, seed)``: the molecules of a run's test part, and what it predicts for them."""
     dataset = load(config)
     order = molecule_sets.fixed_order(config.split, dataset.molecules)
     if model_of(config) not in BASELINES:
@@ -213,9 +213,9 @@ def test_predictor(config: Any, data: Mapping[str, Any]) -> Callable[[PyTree, in
 
 
 def next_ids(memory: PyTree, key: Key, batch_size: int) -> tuple[Array, PyTree]:
-    """The next molecules of the epoch, int ``[B]``; a new epoch has a new order, and what is left over waits.
+    """The next molecules of the epoch, int ``[B]``; each epoch has a new order and leaves out a last partial batch.
 
-    Where there are fewer molecules than a batch has, places stay empty.
+    Where there are fewer molecules than a batch holds, places stay empty.
     """
     count = len(memory["order"])
     steps = max(1, count // batch_size)
@@ -229,13 +229,13 @@ def next_ids(memory: PyTree, key: Key, batch_size: int) -> tuple[Array, PyTree]:
 
 
 def mean_square(params: PyTree) -> Array:
-    """Of the weights, without running means."""
+    """The mean square of the weights, without running means."""
     leaves = [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params) if not is_running(path)]
     return sum(jnp.sum(leaf**2) for leaf in leaves) / sum(leaf.size for leaf in leaves)
 
 
 def evaluator(model: Any, packed: Packed, batch_size: int) -> Callable[[PyTree, PyTree, Array], Array]:
-    """``evaluate(params, packed, ids) -> [n]``, whatever molecules are asked for: none is left out."""
+    """The function ``evaluate(params, packed, ids) -> [n]``, which leaves out no molecule, whichever are asked for."""
     sizes: Sizes = graph.plan_sizes(packed, batch_size, is_safe=True)
 
     def evaluate(params: PyTree, data: PyTree, ids_n: Array) -> Array:

@@ -27,7 +27,7 @@ from jaxrnn.training.definition import ConfigError, Training, check_one_of
 
 PROPERTY_MODELS = (*properties.USUAL, *properties.BASELINES)
 _FEWEST = 10
-"""Molecules: with fewer, a tenth is none."""
+"""The fewest molecules; a tenth of fewer is none."""
 MODELS = {"property": PROPERTY_MODELS, "distances": (distances.NETWORK, *distances.BASELINES)}
 
 
@@ -47,7 +47,7 @@ def describe(config: Config) -> dict[str, Any]:
 
 
 def check(config: Config) -> None:
-    """Refuses names that do not exist, columns that a file does not have, and molecules where they are fatal."""
+    """Refuses names that do not exist, columns that a file does not have, and refused molecules if they are fatal."""
     names = MODELS[config.task]
     if config.model:
         check_one_of("model", config.model, names)
@@ -69,7 +69,7 @@ def check(config: Config) -> None:
 
 @functools.cache
 def _warn(said: str) -> None:
-    """Once: a config is checked several times."""
+    """Warns once, because a config is checked several times."""
     logging.getLogger("jaxrnn").warning("%s; they are left out, and listed in refused.json", said)
 
 
@@ -79,7 +79,7 @@ def _load(config: Config) -> PropertySet | Geometries:
             raise ConfigError("target", config.target, f"should be the column of {config.dataset} that is learned")
         return properties.load(config)
     if config.dataset != geometries.NAME and not config.dataset.endswith(".npz"):
-        reason = f"has no places of atoms; take {geometries.NAME}, or an NPZ file with them"
+        reason = f"has no positions of atoms; take {geometries.NAME}, or an NPZ file with them"
         raise ConfigError("dataset", config.dataset, reason)
     if config.split == "scaffold":
         raise ConfigError("split", config.split, "should be random or folds for distances")
@@ -135,13 +135,13 @@ def _label(setting: Setting) -> str:
 
 
 def _normalize(setting: dict[str, Any]) -> dict[str, Any]:
-    """Files are known by their name, and the model by its own."""
+    """Identifies files by name, and makes the default model explicit."""
     model = setting["model"] or MODELS[setting["task"]][0]
     return {**setting, "dataset": setting["dataset"].rpartition("/")[2], "model": model}
 
 
 def _smaller_by_molecules(other: str) -> Part:
-    """The network's mean absolute error in a molecule is smaller, by molecules that both were tested on."""
+    """The network's mean absolute error in a molecule is smaller, over the molecules that both were tested on."""
 
     def find(found: Found) -> Finding:
         arms = [found.arm(GEOMETRY[model]) for model in (other, "network")]
@@ -158,7 +158,7 @@ def _smaller_by_molecules(other: str) -> Part:
 
 
 def _errors_by_path(evidence: Evidence) -> list[Figure]:
-    """How far predicted distances are off, by the bonds between the atoms."""
+    """How far predicted distances are off, by the number of bonds between the atoms."""
     bands = []
     for number, (title, arm) in enumerate(evidence.rows(lambda arm: arm.setting["task"] == "distances")):
         results = [run.result for run in arm.runs if run.result] if arm else []
@@ -170,7 +170,7 @@ def _errors_by_path(evidence: Evidence) -> list[Figure]:
         return []
     plot = plots.decays({"": bands}, "bonds between the atoms", "mean absolute error, Å")
     caption = (
-        "Distances: errors by the number of bonds on the shortest path; the band is from the best to the worst run"
+        "Distances: errors by the number of bonds on the shortest path; the band reaches from the best to the worst run"
     )
     alt = f"Errors of distances by path length: {'; '.join(band.label for band in bands)}"
     return [Figure("molecules_paths", plots.svg(plot), caption, alt)]
@@ -255,7 +255,7 @@ STUDY = Study(
         ),
     ],
     headline=ArmTable(
-        "Errors of the test; the published ones are mean squares over five folds (Duvenaud et al. 2015); brackets are "
+        "Test errors; the published ones are mean squares over five folds (Duvenaud et al. 2015); brackets are "
         "95 % intervals over seeds",
         [("published MSE", _published), mse.cells, rmse.cells, mae.cells],
         ARMS.is_paper,
@@ -264,7 +264,7 @@ STUDY = Study(
         "Errors": [
             ArmTable("Errors in the target's unit", [rmse.cells, mae.cells, validation.cells], _is_property),
             ArmTable(
-                "Errors of distances, and after alignment (RMSD), in Å",
+                "Errors of distances, and of positions after alignment (RMSD), in Å",
                 [rmse.cells, mae.cells, rmsd.cells],
                 lambda arm: not _is_property(arm),
             ),
@@ -279,8 +279,8 @@ STUDY = Study(
     pictures=PICTURES,
     note=(
         "Errors are in the target's unit. A seed is a random split (80, 10 and 10 % for training, validation and test) "
-        "and its weights, which are those with the lowest validation RMSE; with `split=scaffold` the split is the same "
-        "for all seeds, with `split=folds` there are five."
+        "and its weights, which are those with the lowest validation RMSE (of distances, the lowest MAE). With "
+        "`split=scaffold`, the split is the same for all seeds; with `split=folds`, there are five."
     ),
     needs="rdkit",
     tiny={

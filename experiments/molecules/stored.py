@@ -1,4 +1,4 @@
-"""Trainings that take no step: what is predicted without training, kept as the parameters of a run."""
+"""Trainings that change nothing; predictions made without training are kept as the parameters of a run."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,7 +16,7 @@ class Stored(nn.Module):
 
     @nn.compact
     def __call__(self, ids: Array) -> Array:
-        """Those of the molecules with these numbers."""
+        """The predictions for the molecules with these numbers."""
         return self.variables["params"]["predictions"][ids]
 
 
@@ -25,8 +25,8 @@ def stored_training(initial: Callable[[int], PyTree], shapes: Mapping[str, tuple
 
     Args:
         initial: as in `Training`.
-        shapes: of what it gives, by name.
-        parts: more of the fields of `Training`.
+        shapes: shapes of what `initial` returns, by name.
+        parts: further fields of `Training`.
     """
 
     def loss(params: PyTree, memory: PyTree, *_: Any) -> tuple[Array, Any]:

@@ -1,4 +1,4 @@
-"""Node classification: of graphs, and of digits and documents, which are made into one."""
+"""Node classification on graphs, and on digits and documents, which are made into graphs."""
 
 from experiments.nodes.build import build as build
 from experiments.nodes.build import build_model as build_model

@@ -1,7 +1,7 @@
-"""Classifiers that need no training by gradients: what a graph network has to be better than.
+"""Classifiers that need no training by gradients, which a graph network has to beat.
 
-Those of digits know the run's training nodes alone. Those of documents know the training documents, and those that are
-for validation too, as is usual.
+Those of digits know only the run's training nodes. Those of documents know the training and the validation documents,
+as is usual.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ NAMES = {
 }
 DIGITS, DOCUMENTS = tuple(NAMES)[:4], tuple(NAMES)[4:]
 _ALPHA = 0.95
-"""Of label spreading: the share that neighbours have."""
+"""The share that neighbours have in label spreading."""
 
 
 def names(dataset: str) -> tuple[str, ...]:
@@ -38,7 +38,7 @@ def names(dataset: str) -> tuple[str, ...]:
 
 
 def measure(config: Any, seeds: list[int]) -> dict[str, dict[str, dict[str, Any]]]:
-    """By baseline and seed (a text, as in JSON), its test accuracy; of documents also which of how many are wrong.
+    """Test accuracy by baseline and seed (a string, as in JSON); for documents also which of how many are wrong.
 
     Raises:
         DataError: scikit-learn is not installed.
@@ -60,7 +60,7 @@ def measure(config: Any, seeds: list[int]) -> dict[str, dict[str, dict[str, Any]
 
 
 Classify = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
-"""From nodes with known labels to the classes of others, by baseline; both are integers, places of nodes."""
+"""From nodes with known labels and other nodes, both as integer positions, to the others' classes by baseline."""
 
 
 def classifier(config: Any) -> Classify:
@@ -101,7 +101,7 @@ def _shift(task: NodeTask, *, self_loops: bool) -> "scipy.sparse.csr_array":
 def _classify_documents(config: Any) -> Classify:
     sklearn = _import_sklearn()
     corpus = documents.read(config.dataset)
-    # As Text GCN does, it counts in which documents a word is over those for the test, too.
+    # Like Text GCN, it counts the documents with a word over the test documents, too.
     x = sklearn.feature_extraction.text.TfidfTransformer().fit_transform(documents.counts(corpus))
 
     def classify(known: np.ndarray, others: np.ndarray) -> dict[str, np.ndarray]:

@@ -22,7 +22,7 @@ from jaxrnn.training.stop import stop_above_recent_mean, stop_without_progress
 
 MODELS = ("gcn", "gat")
 _MANY_EDGES = 10**6
-"""A GCN's graph with more is multiplied by rows: from there on the time of a product counts."""
+"""A GCN's graph with more edges is multiplied by rows, because the time of a product then matters."""
 NEIGHBOURS = Config().neighbours
 
 
@@ -42,7 +42,7 @@ def describe_task(config: Config) -> dict[str, Any]:
 
 
 def check(config: Config) -> None:
-    """Refuses names that do not exist, a split that the data do not have, and fields that they do not read."""
+    """Refuses names that do not exist, a split that the data do not have, and fields that would not be read."""
     for field in ("num_heads", "num_output_heads") if config.model == "gcn" else ():
         if getattr(config, field) > 1:
             raise ConfigError(field, getattr(config, field), "a gcn has no attention heads; a gat has")
@@ -51,7 +51,7 @@ def check(config: Config) -> None:
         check_one_of("dataset", config.dataset, nodes.NAMES)
     for field, default in CITATION_SIZES._asdict().items():
         if getattr(config, field) != default and not nodes.has_sizes(config.dataset, config.split):
-            reason = "only a random split of a file's graph has such a size; it goes with --config.split=random"
+            reason = "only a random split of a file's graph has such a size; give --config.split=random"
             raise ConfigError(field, getattr(config, field), reason)
     if config.dataset == knn.DIGITS:
         try:
@@ -62,7 +62,7 @@ def check(config: Config) -> None:
         raise ConfigError("neighbours", config.neighbours, "only digits have nearest neighbours")
     jax.eval_shape(lambda: draw_split(config, 0))
     if config.normalize_features and (load(config).features.data < 0).any():
-        reason = "some features are negative, and a row may sum to anything: give --config.normalize_features=False"
+        reason = "some features are negative, so a row may sum to anything; give --config.normalize_features=False"
         raise ConfigError("normalize_features", True, reason)
 
 
@@ -78,7 +78,7 @@ def _draw(dataset: str, split: str, sizes: SplitSizes, seed: Array | int) -> Spl
 
 
 def host_split(config: Any, seed: int) -> Split:
-    """The same, as NumPy arrays."""
+    """`draw_split` as NumPy arrays."""
     return Split(*map(np.asarray, draw_split(config, seed)))
 
 
@@ -88,7 +88,7 @@ def inputs(config: Any) -> tuple[Any, Any]:
     adjacency = graph.build(*task.edges, num_nodes=len(task.labels), weights=task.weights)
     try:
         adjacency = graph.normalize(adjacency)
-    except ValueError as error:  # Of edge weights.
+    except ValueError as error:  # From the edge weights.
         raise ConfigError("dataset", config.dataset, str(error)) from error
     is_large = len(adjacency.senders) > _MANY_EDGES and config.model == "gcn"
     return graph.by_rows(adjacency) if is_large else adjacency, graph.sparse_rows(features_of(config))
@@ -119,7 +119,7 @@ def build(config: Config) -> Training:
     adjacency, features = inputs(config)
 
     def penalty(params: PyTree) -> Array:
-        """The papers' codes decay the first layer of the GCN, and all of the GAT, biases too."""
+        """As in the papers' code, the first layer of the GCN decays, and all of the GAT, biases included."""
         decayed = params["layer_0"] if is_gcn else params
         return config.weight_decay * optax.tree.norm(decayed, squared=True) / 2
 
@@ -132,7 +132,7 @@ def build(config: Config) -> Training:
         logits, _ = model.apply({"params": params}, *data["inputs"])
         value = losses.cross_entropy(logits, data["labels"], split.validation)
         return {
-            # The GCN's code compares the loss with the penalty, the GAT's without.
+            # The loss that is compared includes the penalty in the GCN's code, but not in the GAT's.
             "validation_loss": value + penalty(params) if is_gcn else value,
             "validation_accuracy": losses.accuracy(logits, data["labels"], split.validation),
         }

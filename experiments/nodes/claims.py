@@ -20,7 +20,7 @@ from jaxrnn.study.quantities import Mean, result
 from jaxrnn.study.study import Row
 
 # Means of 100 runs on the public split, in percent, with the standard deviation where it is given (Kipf and Welling
-# 2017, Table 2; Velickovic et al. 2018, Table 2); of 10 runs (Yao, Mao and Luo 2019, Table 2).
+# 2017, Table 2; Velickovic et al. 2018, Table 2). For documents, of 10 runs (Yao, Mao and Luo 2019, Table 2).
 PUBLISHED = {
     ("gcn", "cora"): (81.5, None),
     ("gat", "cora"): (83.0, 0.7),
@@ -34,11 +34,11 @@ WITH_FIGURE: Sequence[Setting] = [{"model": model, "dataset": dataset} for model
 CITATIONS, TEXT_GCN = WITH_FIGURE[:-1], WITH_FIGURE[-1]
 GCN_CORA, GAT_CORA = CITATIONS[:2]
 LABELS = (1, 3, 5, 10, 20)
-"""Of each class of digits."""
+"""Numbers of labels of each class of digits."""
 
 
 def digits(model: str, labels: int) -> Setting:
-    """The arm with so many labels of each class of digits."""
+    """The arm with this many labels of each class of digits."""
     return {"model": model, "dataset": knn.DIGITS, "split": "random", "train_per_class": labels}
 
 
@@ -83,7 +83,7 @@ def _protocol(setting: Setting) -> Config:
 
 
 def _normalize(setting: dict[str, Any]) -> dict[str, Any]:
-    """Files are known by their name, and graphs that have random splits alone have them, whatever the config says."""
+    """Identifies files by name; graphs that have only random splits have them whatever the config says."""
     dataset = setting["dataset"]
     kind = documents.OWN if nodes.is_documents(dataset) else ""
     name = kind + dataset.removeprefix(kind).rpartition("/")[2].removesuffix(".txt" if kind else "")
@@ -103,9 +103,9 @@ SCHEME = ArmScheme(
 
 
 def baseline_arms(arms: Sequence[Arm]) -> list[Arm]:
-    """The baselines of what these arms classify, from the directories of those that are complete.
+    """The baselines of what these arms classify, from the directories of the complete ones.
 
-    Where splits are random, an arm has a run for each seed: with a graph network it shares the split.
+    Where splits are random, a baseline has a run for each seed, which shares its split with a graph network's run.
     """
     found: dict[str, Arm] = {}
     for arm in arms:
@@ -142,12 +142,12 @@ def untrained(arm: Arm) -> list[Run]:
 
 
 def gain_on_documents(arm: Arm, other: Arm) -> stats.Estimate:
-    """The first arm's mean accuracy minus that of a baseline, percentage points, over seeds and documents."""
+    """The first arm's mean accuracy minus that of a baseline, in percentage points, over seeds and documents."""
     files = {path: read(path / WRONG) for path in arm.paths}
     by_run = [files[run.path][run.name] for run in arm.runs if run.name in files[run.path]]
     baseline = other.runs[0].result or {}
     either = sorted({*baseline["wrong"], *(node for wrong in by_run for node in wrong)})
-    # Of the other documents none is gained or lost.
+    # No other document is gained or lost.
     gains = np.zeros((len(by_run), baseline["tested"]))
     for gain, wrong in zip(gains, by_run, strict=True):
         gain[: len(either)] = np.isin(either, baseline["wrong"]).astype(float) - np.isin(either, wrong)

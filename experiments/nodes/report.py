@@ -42,7 +42,7 @@ def _published_cell(arm: Arm) -> str:
 
 
 def _margin(arm: Arm) -> str:
-    """Where the published mean lies, seen from our interval."""
+    """Where the published mean lies relative to our interval."""
     mean, (published, _) = accuracy.estimate(arm), _published(arm)
     if published is None or mean.low is None or mean.high is None:
         return NONE
@@ -52,7 +52,7 @@ def _margin(arm: Arm) -> str:
 
 
 def _by_labels(evidence: Evidence) -> dict[str, dict[int, Arm]]:
-    """The arms of digits by what they are called without their labels a class, and by these."""
+    """The arms of digits, by their name without the labels per class, and by the labels per class."""
     found: dict[str, dict[int, Arm]] = {}
     for _, arm in evidence.rows(lambda arm: arm.setting["dataset"] == knn.DIGITS):
         if arm:
@@ -63,7 +63,7 @@ def _by_labels(evidence: Evidence) -> dict[str, dict[int, Arm]]:
 
 
 def _digits_table(evidence: Evidence) -> list[Table]:
-    """A row for each model, a column for each number of labels a class."""
+    """A row for each model, a column for each number of labels per class."""
     models = _by_labels(evidence)
     counts = sorted({count for arms in models.values() for count in arms})
     rows = [
@@ -82,7 +82,7 @@ def _digits_table(evidence: Evidence) -> list[Table]:
 
 
 def _documents_table(evidence: Evidence) -> list[Table]:
-    """Text GCN beside what knows no graph."""
+    """Text GCN beside baselines that know no graph."""
     rows = evidence.rows(lambda arm: nodes.is_documents(arm.setting["dataset"]))
     arms = [(name, arm) for name, arm in rows if arm]
     cells = []
@@ -103,7 +103,7 @@ def _documents_table(evidence: Evidence) -> list[Table]:
 
 
 def _labels_figure(evidence: Evidence) -> list[Figure]:
-    """Accuracies of digits against the labels a class."""
+    """Accuracies of digits against the labels per class."""
     lines = []
     for number, (name, arms) in enumerate(_by_labels(evidence).items()):
         means = {count: accuracy.estimate(arm).value for count, arm in sorted(arms.items())}
@@ -115,7 +115,7 @@ def _labels_figure(evidence: Evidence) -> list[Figure]:
     if not lines:
         return []
     plot = plots.lines({"": lines}, "labels a class", "test accuracy, %")
-    caption = "Digits: mean test accuracy against the labels a class; dashed is what needs no training"
+    caption = "Digits: mean test accuracy against the labels a class; dashed lines are baselines without training"
     return [Figure("digits_labels", plots.svg(plot), caption, f"{caption}: {'; '.join(one.label for one in lines)}")]
 
 
@@ -129,7 +129,7 @@ def _hidden_figures(evidence: Evidence) -> list[Figure]:
         if hidden and hidden["run"] in {run.name for run in arm.runs}:
             name = f"{own}, {hidden['run']} ({hidden['variance_share']:.0%})"
             points = plots.Points(name, *(hidden[key] for key in ("x", "y", "classes", "wrong")))
-            plot = plots.points_by_class([points], ring="test node, taken for another class")
+            plot = plots.points_by_class([points], ring="test node, classified wrongly")
             alt = f"Scatter plot of the nodes in the last hidden layer by class: {name}"
             figures.append(Figure(f"hidden_{number}", plots.svg(plot), caption, alt))
     return figures
@@ -189,7 +189,7 @@ STUDY: Study = Study(
             ),
             SeedCurves(
                 "epochs",
-                "Losses and accuracies of each run; those of the training with dropout",
+                "Losses and accuracies of each run; those of training are with dropout",
                 {name: name.replace("_", " ") for name in METRICS},
                 step="epoch",
             ),
@@ -198,10 +198,10 @@ STUDY: Study = Study(
         ],
     },
     note=(
-        "Accuracies are in percent, of the weights that the protocol chooses: the last ones for the GCN, those that "
-        "were best in validation for the GAT. Behind ± stands the standard deviation over runs. Where the split is "
-        "random, each seed has one of its own. Baselines of digits know the training nodes alone; those of documents "
-        "know the training documents, and those for validation too."
+        "Accuracies are in percent, with the weights that the protocol chooses: the last ones for the GCN, and those "
+        "that were best in validation for the GAT. The standard deviation over runs follows ±. Where the split is "
+        "random, each seed has its own. Baselines of digits know only the training nodes; those of documents know the "
+        "training and the validation documents."
     ),
     tiny={"max_steps": 12, "eval_every": 4, "chunk_steps": 4, "num_seeds": 2},
 )

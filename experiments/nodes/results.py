@@ -46,7 +46,7 @@ def finish(path: Path, rows: Sequence[Row]) -> None:
 
 
 def _forward(config: Any) -> Callable[[PyTree], tuple[np.ndarray, np.ndarray]]:
-    """From parameters to the logits and the hidden layer of each node."""
+    """The function from parameters to the logits and the hidden layer of each node."""
     model, given = build_model(config, load(config).num_classes), inputs(config)
     apply = jax.jit(model.apply)
 
@@ -61,9 +61,9 @@ def _forward(config: Any) -> Callable[[PyTree], tuple[np.ndarray, np.ndarray]]:
 def _hidden_layer(path: Path, rows: Sequence[Row]) -> dict[str, Any]:
     """The last hidden layer of the first run that has not failed, in two dimensions.
 
-    It is that of the chosen weights, at nodes with a label, 5000 at most. It has the run, the share of the variance
-    that its first two principal components have, `x` and `y` along them, `classes`, and `wrong`, the positions in these
-    lists of the test nodes that the run got wrong.
+    The layer is that of the chosen weights, at nodes with a label, 5000 at most. The file has the run, the share of the
+    variance in the first two principal components, `x` and `y` along them, `classes`, and `wrong`, the positions in
+    these lists of the test nodes that the run got wrong.
     """
     ended = [row for row in rows if row["failed_at"] is None]
     if not ended:
@@ -89,7 +89,7 @@ def _hidden_layer(path: Path, rows: Sequence[Row]) -> dict[str, Any]:
 def _measure_baselines(configs: Sequence[Any], seeds: Sequence[int]) -> list[dict[str, Any]]:
     """For each problem, its fields, and by baseline and seed what `baselines.measure` finds; none without scikit-learn.
 
-    A public split has one seed, 0: its baselines know no other.
+    Baselines of a public split, which does not depend on the seed, have only the seed 0.
     """
     problems: dict[str, tuple[Any, list[int]]] = {}
     for config, seed in zip(configs, seeds, strict=True):
@@ -114,7 +114,7 @@ def _is_random(config: Any) -> bool:
 
 
 def _wrong_documents(path: Path, rows: Sequence[Row], configs: Sequence[Any]) -> dict[str, list[int]]:
-    """By run, the documents for the test that it got wrong, where all runs have the same ones."""
+    """By run, the test documents that it got wrong; empty unless all runs have the same test documents."""
     if not all(nodes.is_documents(config.dataset) and not _is_random(config) for config in configs):
         return {}
     params, found = load_all(path), dict[str, list[int]]()
@@ -128,7 +128,7 @@ def _wrong_documents(path: Path, rows: Sequence[Row], configs: Sequence[Any]) ->
 
 
 def read(path: Path) -> Any:
-    """What a file of `finish` has; nothing where it is not there or damaged."""
+    """The content of a file that `finish` writes; empty where it is missing or damaged."""
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -136,5 +136,5 @@ def read(path: Path) -> Any:
 
 
 def problem_of(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a problem, of a setting of them all."""
+    """The fields of a problem, from all fields of a setting."""
     return {name: fields[name] for name in PROBLEM}

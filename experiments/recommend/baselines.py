@@ -1,6 +1,6 @@
-"""Recommendations that need no training: what a model has to be better than.
+"""Recommendations that need no training, which a model has to beat.
 
-They are fitted to the whole training part, the validation part in it.
+They are fitted to the whole training part, including the validation part.
 """
 
 from typing import Any
@@ -14,11 +14,11 @@ from experiments.recommend.build import Problem, arrays, rank_users, summary
 from jaxrnn.data.ratings import Pairs
 
 _SHRINKAGE, _ROUNDS = 5.0, 30
-"""Of the biases."""
+"""The shrinkage and the rounds of the biases."""
 
 
 def measure(config: Any, problem: Problem) -> dict[str, dict[str, Any]]:
-    """By baseline, what ``results.json`` has of a run of the config's task."""
+    """By baseline, what ``results.json`` has for a run of the config's task."""
     users = np.unique(problem.test.users)
     if config.task == "rating":
         found = {
@@ -41,7 +41,7 @@ def _ranked(table: np.ndarray, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def ratings(problem: Problem) -> dict[str, np.ndarray]:
-    """By baseline, the ratings of the test pairs: the mean, and what is added to it for the user and for the item."""
+    """By baseline, ratings of the test pairs: the mean, and the mean with the biases of the user and of the item."""
     known, test = problem.known, problem.test
     mean = known.ratings.mean(dtype=np.float64)
     of_user, of_item = biases(known, len(problem.data.users), len(problem.data.items))
@@ -52,7 +52,7 @@ def ratings(problem: Problem) -> dict[str, np.ndarray]:
 
 
 def biases(pairs: Pairs, num_users: int, num_items: int) -> tuple[np.ndarray, np.ndarray]:
-    """What users and items add to the mean rating: alternating means, shrunk, ``sum(r - mu - b_u) / (n_i + 5)``."""
+    """What users and items add to the mean rating: alternating shrunk means ``sum(r - mu - b_u) / (n_i + 5)``."""
     rest = pairs.ratings - pairs.ratings.mean(dtype=np.float64)
     of_user, of_item = np.zeros(num_users), np.zeros(num_items)
 
@@ -66,11 +66,11 @@ def biases(pairs: Pairs, num_users: int, num_items: int) -> tuple[np.ndarray, np
 
 
 def tables(problem: Problem) -> dict[str, np.ndarray]:
-    """By baseline, the scores of all items by all users, ``[users, items]``.
+    """By baseline, the scores of all items for all users, ``[users, items]``.
 
-    ``popularity`` is how many users took an item, ``friends`` how many of those to whom a user has a link, or if these
-    are as many how many users, and ``filter`` the closed form ``R S^T S`` of ``S = D_u^-1/2 R D_i^-1/2`` (Shen et al.
-    2021, its linear part).
+    ``popularity`` is the number of users who took an item. ``friends`` is the number of a user's linked users who took
+    it; among equal numbers, popularity decides. ``filter`` is the closed form ``R S^T S`` with
+    ``S = D_u^-1/2 R D_i^-1/2`` (Shen et al. 2021, its linear part).
     """
     known, sizes = problem.known, (len(problem.data.users), len(problem.data.items))
     taken = scipy.sparse.csr_array((np.ones(len(known.users)), (known.users, known.items)), shape=sizes)

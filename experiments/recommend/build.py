@@ -21,11 +21,11 @@ from jaxrnn.training.stop import StopRule, average_weights, never_stop, stop_pas
 
 MODELS = ("mf", "lightgcn", "gcmc")
 TOP = 20
-"""Items of a list whose recall and NDCG are measured."""
+"""Length of the lists whose recall and NDCG are measured."""
 _MOST_LEVELS = 50
 _SPLIT_SEED, _VALIDATION_SEED = 0, 1
 _BLOCKS = 100
-"""Groups of users whose errors are summed apart, to be resampled in comparisons."""
+"""Groups of users whose errors are summed separately, to be resampled in comparisons."""
 _USERS, _PAIRS = 64, 8192
 """Users and pairs that are measured at once."""
 
@@ -46,7 +46,7 @@ class Problem(NamedTuple):
 
     @property
     def known(self) -> Pairs:
-        """The training part with the validation part: what is not recommended in the test."""
+        """The training part with the validation part, whose items are not recommended in the test."""
         return Pairs(*(np.concatenate(both) for both in zip(self.train, self.validation, strict=True)))
 
 
@@ -66,11 +66,11 @@ def pose(config: Any) -> Problem:
         )
         if not (len(train.users) and len(test.users)):
             field = "split" if is_last else "test_fraction"
-            raise ConfigError(field, getattr(config, field), f"leaves a part without pairs of {len(data.train.users)}")
+            raise ConfigError(field, getattr(config, field), f"leaves a part empty (of {len(data.train.users)} pairs)")
     levels = np.unique(train.ratings)
     train, validation = ratings.split_random(train, config.validation, _VALIDATION_SEED)
     if config.validation and not (len(train.users) and len(validation.users)):
-        reason = f"leaves a part without pairs of {len(data.train.users)}; 0 takes the weights at the end"
+        reason = f"leaves a part empty (of {len(data.train.users)} pairs); 0 takes the weights at the end"
         raise ConfigError("validation", config.validation, reason)
     return Problem(data, train, validation, test, levels)
 
@@ -93,7 +93,7 @@ def check(config: Config) -> None:
         reason = f"is for at most {_MOST_LEVELS} different ratings, there are {len(problem.levels)}; mf takes any"
         raise ConfigError("model", "gcmc", reason)
     if config.task == "ranking" and not len(triplets.owned(problem.train, *_sizes(problem)).users):
-        raise DataError(f"{config.dataset}: every user has all items, there is nothing to recommend")
+        raise DataError(f"{config.dataset}: every user has all items, so there is nothing to recommend")
 
 
 def describe_data(config: Config) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def _sizes(problem: Problem) -> tuple[int, int]:
 
 
 def build_model(config: Any, data: Any) -> nn.Module:
-    """The model of a config, a `Config` or what `jaxrnn.load` returns, and of what `describe_data` says."""
+    """The model of a config, a `Config` or what `jaxrnn.load` returns, for data as `describe_data` describes it."""
     num_nodes, levels = data["users"] + data["items"], len(data["levels"])
     if config.model == "gcmc":
         kinds = levels + (config.trust > 0)
@@ -156,7 +156,7 @@ def arrays(config: Any, problem: Problem) -> dict[str, Any]:
 
 
 def predict(config: Any, model: Any, params: PyTree, data: PyTree, pairs: Pairs, key: Any = None) -> Array:
-    """Ratings ``[B]`` of pairs, or of gcmc logits ``[B, R]``; with a key, gcmc drops."""
+    """Ratings ``[B]`` of pairs, or logits ``[B, R]`` for gcmc, which applies dropout if there is a key."""
     items = jnp.asarray(data["item_nodes"])[pairs.items]
     if config.model == "mf":
         return model.apply({"params": params}, data["mean"], pairs.users, items)
@@ -165,21 +165,21 @@ def predict(config: Any, model: Any, params: PyTree, data: PyTree, pairs: Pairs,
 
 
 def expected(config: Any, found: Array, data: PyTree) -> Array:
-    """Ratings ``[B]`` from what `predict` gives."""
+    """Ratings ``[B]`` from what `predict` returns."""
     return jax.nn.softmax(found) @ data["levels"] if config.model == "gcmc" else found
 
 
 def scores(config: Any, model: Any, params: PyTree, data: PyTree, users: Array) -> Array:
-    """What orders the items for these users, ``[B, I]``: predicted ratings, or in the task of ranking products."""
+    """Scores ``[B, I]`` that order the items for these users: predicted ratings, or products in the ranking task."""
     if config.task == "ranking":
         return products(model, params, data)(users)
     grid: Any = jnp.meshgrid(users, jnp.arange(len(data["item_nodes"])), indexing="ij")
-    pairs = Pairs(users=grid[0].reshape(-1), items=grid[1].reshape(-1), ratings=grid[0])  # Whose ratings are not read.
+    pairs = Pairs(users=grid[0].reshape(-1), items=grid[1].reshape(-1), ratings=grid[0])  # The ratings are not read.
     return expected(config, predict(config, model, params, data, pairs), data).reshape(grid[0].shape)
 
 
 def products(model: Any, params: PyTree, data: PyTree) -> Callable[[Array], Array]:
-    """The function from users ``[B]`` to the products of what LightGCN learned of them and of all items, ``[B, I]``."""
+    """The function from users ``[B]`` to the products ``[B, I]`` of their and all items' embeddings in LightGCN."""
     _, final = model.apply({"params": params}, data.get("shift"))
     items = final[jnp.asarray(data["item_nodes"])]
     return lambda users: final[users] @ items.T
@@ -191,7 +191,7 @@ def products(model: Any, params: PyTree, data: PyTree) -> Callable[[Array], Arra
 def rank_users(make_scores: Callable[[Array], Array], data: PyTree, part: str) -> tuple[Array, Array]:
     """Recall and NDCG among the first `TOP` items of each user of a part, ``[U]``.
 
-    ``make_scores(users)`` gives scores ``[B, I]``; what is known of a user has none.
+    ``make_scores(users)`` returns scores ``[B, I]``; items that a user is known to have are left out.
     """
 
     def one(users: Array, known: Array, relevant: Array) -> tuple[Array, Array]:
@@ -203,7 +203,7 @@ def rank_users(make_scores: Callable[[Array], Array], data: PyTree, part: str) -
 
 
 def _in_blocks(function: Any, arguments: tuple[Any, ...], size: int) -> Any:
-    """A function of arrays that are as long as each other, a block after the other."""
+    """Applies a function to arrays of the same length, block by block."""
     length = len(arguments[0])
     size = min(size, length)
     rows = np.minimum(np.arange(-(-length // size) * size), length - 1).reshape(-1, size)
@@ -212,12 +212,12 @@ def _in_blocks(function: Any, arguments: tuple[Any, ...], size: int) -> Any:
 
 
 def summary(users: Any, values: dict[str, Any], users_of_part: Any) -> dict[str, Any]:
-    """Means over pairs or users, and sums and counts by groups of users, in which comparisons resample.
+    """Means over pairs or users, and sums and counts by groups of users, which comparisons resample.
 
     Args:
-        users: of each value, ``[n]``.
+        users: user of each value, ``[n]``.
         values: by name, ``[n]``; ``squares`` become a root mean square, ``rmse``.
-        users_of_part: the different ones, sorted.
+        users_of_part: the different users, sorted.
     """
     groups = min(_BLOCKS, len(users_of_part))
     group = jnp.searchsorted(jnp.asarray(users_of_part), users) % groups
@@ -233,7 +233,7 @@ def summary(users: Any, values: dict[str, Any], users_of_part: Any) -> dict[str,
 
 
 def stop_rule(config: Config) -> StopRule:
-    """With a validation part, the lowest error counts, else a mean of the weights, or the last ones."""
+    """With a validation part, the weights with the lowest error count; else a mean of weights, or the last ones."""
     if config.validation:
         return stop_past_lowest("validation_error", config.patience, config.eval_every)
     return average_weights(config.averaging) if config.averaging else never_stop()
@@ -256,7 +256,7 @@ def build(config: Config) -> Training:
         return jax.tree.map(lambda x: jnp.asarray(x)[chosen], data["train"])
 
     def decay(params: PyTree, *nodes: Any) -> Array:
-        """Half of the squared numbers of the nodes of a sample, mean over the samples."""
+        """Weight decay: half the squares of the parameters of a sample's nodes, as a mean over the samples."""
         rows = jax.tree.map(lambda x: [jnp.asarray(x)[of] for of in nodes], params)
         return config.weight_decay / 2 * optax.tree.norm(rows, squared=True) / len(nodes[0])
 
@@ -288,7 +288,7 @@ def build(config: Config) -> Training:
             recall, ndcg = rank_users(products(model, params, data), data, part)
             return {"recall": recall, "ndcg": ndcg}
         pairs = data[part]
-        if config.model == "gcmc":  # Its graph is passed once.
+        if config.model == "gcmc":  # Blocks would each pass over its whole graph.
             found = predict(config, model, params, data, pairs)
         else:
             found = _in_blocks(lambda *of: predict(config, model, params, data, Pairs(*of)), tuple(pairs), _PAIRS)

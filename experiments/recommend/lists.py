@@ -19,13 +19,13 @@ from jaxrnn.rundir.session import read_record
 def recommend(workdir: Path, runs: str | None, users: Sequence[str], top: int) -> list[dict[str, Any]]:
     """By user, the first `top` items that the user did not have in the training part, and their mean scores over runs.
 
-    Scores are predicted ratings, or in the task of ranking numbers that mean nothing but their order.
+    Scores are predicted ratings; in the ranking task, only their order has a meaning.
 
     Args:
         workdir: a directory of runs of experiments.recommend.
         runs: a part of the names of the runs to take; by default all.
         users: names, as the data have them.
-        top: how many.
+        top: number of items.
 
     Raises:
         RunError: as in `load_setting`, the data have changed, or there is no such user.

@@ -103,7 +103,7 @@ SCHEME = ArmScheme(
 
 
 def problem_of(setting: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
-    """What is measured, by a setting and what ``config.json`` says of the data."""
+    """What is measured, from a setting and what ``config.json`` says of the data."""
     return {"data": data["sha256"], **{name: setting[name] for name in _PROBLEM}}
 
 
@@ -135,7 +135,7 @@ def _is(task: str) -> Any:
 
 
 def _dots(evidence: Evidence) -> list[Figure]:
-    """Each run and the estimate of each arm, a picture for each task and data set."""
+    """Each run and the estimate of each arm, a figure for each task and data set."""
     problems = dict.fromkeys(
         (arm.setting["task"], arm.setting["dataset"]) for _, arm in evidence.rows() if arm and arm.is_trained
     )
@@ -220,8 +220,8 @@ STUDY = Study(
     },
     note=(
         f"Recall and NDCG count the first {TOP} items that a user did not have in training, and are means over users "
-        "with an item in the test part; items of the same score may come in any order, and both are means over these. "
-        "Baselines are fitted to the whole training part."
+        "with an item in the test part. Items with the same score may come in any order, and both are means over these "
+        "orders. Baselines are fitted to the whole training part."
     ),
     tiny={"hidden_size": 4, "batch_size": 16, "max_steps": 4, "eval_every": 2, "chunk_steps": 2, "num_seeds": 2},
 )

@@ -33,11 +33,11 @@ SAMPLES = "samples.jsonl"
 VALIDATION = "validation.jsonl"
 LENGTHS = (15, 30, 120)
 TAUS = (0.5, 1.0, 2.0)
-"""Of Soons (2020), Questions 2.1b and 2.1c."""
+"""As in Soons (2020), Questions 2.1b and 2.1c."""
 
 _SAMPLES_EACH = 5
 _TRAINING_CHARACTERS = 100_000
-"""The beginning of the training text is enough to say how well it is known."""
+"""This much of the training text, from its beginning, is enough to say how well the model knows it."""
 _DIVIDED_HIDDEN = 256
 
 
@@ -53,13 +53,13 @@ def load_corpus(config: Config) -> text.Corpus:
 
 
 def describe_corpus(config: Config) -> dict[str, Any]:
-    """What ``config.json`` keeps of the text: enough to sample without it, and to know it again."""
+    """What ``config.json`` keeps of the text: enough to sample without it, and to recognise it."""
     corpus = load_corpus(config)
     return {"sha256": corpus.sha256, "length": len(corpus.tokens), "characters": corpus.characters}
 
 
 def check(config: Config) -> None:
-    """Refuses a text that is too short for what is asked of it."""
+    """Refuses a text that is too short for the config, and a separator that the text does not have."""
     check_layers(config)
     corpus = load_corpus(config)
     if (separator := config.document_separator) not in ("", *corpus.characters):
@@ -106,7 +106,7 @@ def build_model(config: Any, characters: str) -> CharLM:
 
 
 def build(config: Config, model: Any = None, corpus: text.Corpus | None = None) -> Training:
-    """Next-character prediction; the text is the config's by default, and so is the model."""
+    """The training of next-character prediction, by default with the config's text and model."""
     corpus = corpus or load_corpus(config)
     model = model or build_model(config, corpus.characters)
     splits = text.split(corpus.tokens, config.validation_fraction, config.test_fraction)
@@ -137,7 +137,7 @@ def build(config: Config, model: Any = None, corpus: text.Corpus | None = None) 
             found[f"{name}_bits_per_character"] = bits
         return found
 
-    # All weights of a product fit a core's cache. Not with dropout, whose masks are then those of any placement.
+    # All weights of a product fit a core's cache. Not with dropout, so that its masks are the same for any placement.
     is_divided = config.hidden_size <= _DIVIDED_HIDDEN and not (config.dropout or config.recurrent_dropout)
     return Training(
         init=lambda key: model.init(key, jnp.zeros((config.seq_length, 1), jnp.int32))["params"],
@@ -159,7 +159,7 @@ def build(config: Config, model: Any = None, corpus: text.Corpus | None = None) 
 
 
 def _callback(config: Config, model: Any, characters: str, measured: list[str]) -> Callback:
-    """Samples at the steps of the config, and bits per character of the other parts of the text at each evaluation."""
+    """Samples at the config's steps, and bits per character of the text's held-out parts at each evaluation."""
     parts = {prefix: part for prefix, part in (("", "validation"), ("test_", "test")) if part in measured}
     validate = jax.jit(functools.partial(bits_per_character, model))
 
@@ -210,7 +210,7 @@ def samples(model: CharLM, params: PyTree, characters: str, key: Key) -> list[di
 
 
 class Restored(NamedTuple):
-    """A trained or imported model; the parameters are as nested dicts of NumPy arrays, `run` is the run's name."""
+    """A trained or imported model; the parameters are nested dicts of NumPy arrays, and `run` is the run's name."""
 
     config: Config
     model: CharLM
@@ -224,7 +224,7 @@ def restore(workdir: Path, run: str | None, step: int | Literal["best"] | None) 
 
     Raises:
         RunError, CheckpointError: as in `jaxrnn.load`, or its parts do not fit each other.
-        ConfigError: its config is none that this version takes.
+        ConfigError: this version does not accept its config.
     """
     read_record(workdir, NAME, IMPORTED)
     found = load_run(workdir, run, step=step)

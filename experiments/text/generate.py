@@ -1,9 +1,9 @@
 """Generates texts with a character LSTM and measures them: ``python -m experiments.text.generate --workdir=DIR``.
 
-The parameters that were archived after each step continue every character of the vocabulary and prompts cut from the
-book, greedily; the last ones also continue random characters at the paper's three tau, and the paper's unfinished
-sentences. What the texts are like goes into the run directory's folder ``texts/``, a file for each step, start and tau,
-beside the same measures of the book. A file that is there is done: started again, the command goes on. The paper's
+The parameters archived after each sample step continue every character of the vocabulary and prompts cut from the book,
+greedily; the last ones also continue random characters at the paper's three tau, and the paper's unfinished sentences.
+Measures of the texts go into the run directory's folder ``texts/``, a file for each step, start and tau, beside the
+same measures of the book. Files that exist are kept, so the same command continues after an interruption. The paper's
 model takes a quarter of an hour on two CPU cores.
 """
 
@@ -52,10 +52,10 @@ Tokens = NDArray[np.integer]
 
 
 def sample_prompts(key: Key, tokens: Tokens, num: int, num_characters: int) -> dict[str, list[Tokens]]:
-    """What texts continue, `num` of each random kind, from a text `[N]` of at least `LONG` characters.
+    """Draws what texts continue, `num` of each random kind, from a text `[N]` of at least `LONG` characters.
 
-    The prompts have a random length of 5 to 30 characters. The book is windows of `LONG` characters, which nothing
-    continues.
+    The prompts have a random length of 5 to 30 characters. The windows of the book have `LONG` characters and are not
+    continued.
     """
     length_key, prompt_key, start_key, window_key = jax.random.split(key, 4)
     lengths = np.asarray(jax.random.randint(length_key, (num,), _SHORTEST_PROMPT, _LONGEST_PROMPT + 1))
@@ -85,7 +85,7 @@ def complete_sentences(model: CharLM, params: PyTree, characters: str, key: Key)
 
 
 def measure_texts(run: str, kind: Kind, tokens_bl: Tokens, characters: str, book_words: frozenset[str]) -> Texts:
-    """Measures texts `[B, LONG]`, without what they continue."""
+    """Measures texts `[B, LONG]`, which do not include what they continue."""
     long = [decode(line, characters) for line in tokens_bl]
     short = [text[:SHORT] for text in long]
     period, start = (values.tolist() for values in periodic_tail(tokens_bl))
@@ -108,10 +108,10 @@ def measure_texts(run: str, kind: Kind, tokens_bl: Tokens, characters: str, book
 
 
 def number_loops(texts: Sequence[str], periods: Sequence[int], starts: Sequence[int]) -> tuple[list[int], list[str]]:
-    """Each text's loop by its number, -1 where there is none, and the loops, the most frequent first.
+    """The number of each text's loop, -1 where there is none, and the loops, the most frequent first.
 
-    Two texts can run through one loop from different characters on: it is named by the first of its rotations in the
-    order of the alphabet.
+    Two texts can enter the same loop at different characters, so a loop is named by its first rotation in alphabetical
+    order.
     """
     rounds = [text[start : start + period] for text, period, start in zip(texts, periods, starts, strict=True)]
     named = [min((one[i:] + one[:i] for i in range(len(one))), default="") for one in rounds]
@@ -129,7 +129,7 @@ def generate(workdir: Path, run: str | None, num: int) -> list[int]:
     Args:
         workdir: the run directory.
         run: which run, as in `jaxrnn.load`, where the directory holds several.
-        num: prompts cut from the book, random characters, and windows of the book.
+        num: number of prompts cut from the book, of random characters, and of windows of the book.
 
     Raises:
         RunError, CheckpointError, DataError: as in `restore` and `load_corpus`; or the run was trained elsewhere or on
@@ -175,7 +175,7 @@ def generate(workdir: Path, run: str | None, num: int) -> list[int]:
                 key = jax.random.fold_in(draw_key, (None, *TAUS).index(kind.tau))
                 tokens_bl = continue_prompts(model, archived[kind.step], prompts, key, choose, LONG)
             texts = measure_texts(name, kind, tokens_bl, characters, book_words)
-            directory.write(kind.file, texts.model_dump(mode="json"), indent=None)  # A number a line is twice the size.
+            directory.write(kind.file, texts.model_dump(mode="json"), indent=None)  # Indented, it is twice the size.
         if completions is None or completions.step != last:
             sentences = complete_sentences(model, archived[last], characters, sentence_key)
             completions = records.Completions(run=name, step=last, sentences=sentences)
@@ -184,7 +184,7 @@ def generate(workdir: Path, run: str | None, num: int) -> list[int]:
 
 
 def main() -> None:
-    """Reads the flags."""
+    """Generates and measures texts as the flags say."""
     workdir = _cli.workdir()
     try:
         steps = generate(workdir, _cli.chosen_run(), flags.FLAGS.prompts)
@@ -196,6 +196,6 @@ def main() -> None:
 if __name__ == "__main__":
     flags.DEFINE_string("workdir", None, "Directory of a run of experiments.text.")
     _cli.define_chosen_run()
-    flags.DEFINE_integer("prompts", 1000, "Texts of each kind but the census of first characters.", lower_bound=1)
+    flags.DEFINE_integer("prompts", 1000, "Texts of each kind except the census of first characters.", lower_bound=1)
     _cli.define_data_dir()
     _cli.run(main)

@@ -1,7 +1,7 @@
 """Measures of generated texts, for the claims on the character LSTM (Soons 2020, Questions 2.1b and 2.1c).
 
-They are pure functions of texts. A text is what the model generated, without its prompt. What a text does not determine
-is None, never NaN.
+They are pure functions of texts. A text is what the model generated, without its prompt. A measure that a text does not
+determine is None, never NaN.
 """
 
 import re
@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 MIN_TAIL, MIN_REPEATS = 30, 3
-"""Characters and periods that a periodic tail covers at least.
+"""The fewest characters and periods that a periodic tail covers.
 
-Three repeats happen by chance or on purpose ('...', a row of stars, figures in a table): they end at about one in a
+Three repeats happen by chance or on purpose ('...', a row of stars, figures in a table); they end at about one in a
 thousand places of the paper's two English books. A periodic tail of 30 characters ends nowhere in them.
 """
 APOSTROPHES = "'\N{RIGHT SINGLE QUOTATION MARK}"
@@ -26,11 +26,11 @@ def periodic_tail(tokens_bl: NDArray[np.integer]) -> tuple[NDArray[np.int64], ND
     """Finds the loop that each text of `[B, L]` fell into: a tail that repeats exactly, up to the very last character.
 
     A tail has period p if each of its characters but the first p equals the one p before it. It is a loop if it covers
-    at least `MIN_REPEATS` full periods and `MIN_TAIL` characters; the last round may be incomplete. Of several such
-    tails the longest is the loop (a line of blanks may end a round of it), and of its periods the smallest.
+    at least `MIN_REPEATS` full periods and `MIN_TAIL` characters; the last round may be incomplete. If there are
+    several such tails, the loop is the longest (a line of blanks may end a round of it), with its smallest period.
 
-    A loop is missed if its period is longer than `L // MIN_REPEATS` or if it began too late: short periods are found
-    more often than long ones. Text that repeats while the network's state still drifts may break later.
+    A loop is missed if its period is longer than `L // MIN_REPEATS` or if it began too late, so short periods are found
+    more often than long ones. Text that repeats while the network's state still drifts may break the loop later.
 
     Returns:
         period_b: `[B]`, characters in one round of the loop, 0 where there is no loop.
@@ -51,9 +51,9 @@ def periodic_tail(tokens_bl: NDArray[np.integer]) -> tuple[NDArray[np.int64], ND
 
 
 def distinct_ngrams(text: str) -> float:
-    """Share of distinct ones among the 4-grams of a text, which has four characters or more.
+    """Share of a text's 4-grams that are distinct; the text has four characters or more.
 
-    It falls with the length of a text: compare texts of one length.
+    The share falls with the length of a text, so only texts of the same length should be compared.
     """
     ngrams = [text[start : start + 4] for start in range(len(text) - 3)]
     return len(set(ngrams)) / len(ngrams)
@@ -62,7 +62,7 @@ def distinct_ngrams(text: str) -> float:
 def words(text: str, whole: bool = False) -> list[str]:
     """The words in order, lower-cased: maximal runs of (Unicode) letters, with single apostrophes inside allowed.
 
-    With `whole`, without those that an end of the text may have cut off.
+    With `whole`, words that an end of the text may have cut off are left out.
     """
     # Otherwise `\w` would match digits, underscores and fractions.
     letters = "".join(character if character.isalpha() or character in APOSTROPHES else " " for character in text)
@@ -88,7 +88,7 @@ def repeated_words(text: str, loop_start: int) -> int:
 
     Early samples "just repeat a small number of words (at most three)", later ones are "more complex" (Soons 2020,
     Question 2.1b, of greedy texts of 15, 30 and 120 characters). The words before a loop are not repeated and do not
-    count. A text without a loop is the other end of the same scale: 120 characters of the paper's English books have
+    count. A text without a loop is at the other end of the same scale: 120 characters of the paper's English books have
     about 20 distinct words. Words at the ends are left out as in `word_share`; a loop's other rounds still have them.
     """
     return len(set(words(text[loop_start:] or text, whole=True)))

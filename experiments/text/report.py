@@ -1,7 +1,7 @@
-"""What the character LSTM's runs say: Table 3, Figures 3 to 5, samples, and the claims (Soons 2020, Question 2).
+"""What the character LSTM's runs show: Table 3, Figures 3 to 5, samples, and the claims (Soons 2020, Question 2).
 
 Claims are judged by the texts that `experiments.text.generate` measured. Their rules were fixed before the runs were
-seen, but for the length of the long texts: 500 characters show no loop of more than 166, and most loops are longer.
+seen, except for the length of the long texts: 500 characters show no loop of over 166, and most loops are longer.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ from jaxrnn.study.study import ArmTable, Evidence, Study
 
 # Table 3 and Figures 3 to 5; what they leave open is as in their author's code.
 PAPER_STEPS = {"grimm": 40_000, "democracy": 50_000, "darwin": 42_000}
-PUBLISHED_ACCURACY = {"grimm": "0.70 to 0.75"}  # Of the training windows (Question 2.1a).
+PUBLISHED_ACCURACY = {"grimm": "0.70 to 0.75"}  # On the training windows (Question 2.1a).
 TABLED: Sequence[Setting] = [{"corpus": corpus} for corpus in PAPER_STEPS]
 GRIMM = TABLED[0]
 EARLY, MIDDLE, LATE = 2000, 10_000, 40_000
@@ -58,7 +58,7 @@ BEST = [
         ("test accuracy", "test_accuracy", ".3f", 1),
     )
 ]
-"""What there was at the evaluation at which a run needed the fewest bits for its validation text."""
+"""Values at the evaluation at which a run needed the fewest bits for its validation text."""
 
 
 def _table_3(setting: Setting) -> Config:
@@ -69,7 +69,7 @@ def _table_3(setting: Setting) -> Config:
 
 
 def _normalize(setting: dict[str, Any]) -> dict[str, Any]:
-    """A file is known by its name (other texts of one name have another digest); one layer has no dropout."""
+    """Identifies a file by its name (another text of that name has another digest); one layer has no dropout."""
     dropout = setting["dropout"] if setting["num_layers"] > 1 else 0.0
     return {**setting, "corpus": Path(setting["corpus"]).name, "dropout": dropout}
 
@@ -94,7 +94,7 @@ def _is_other(arm: Arm) -> bool:
 
 
 def find_texts(arm: Arm | None) -> tuple[dict[Kind, Texts], Completions | None]:
-    """What was measured of the arm's first run, by its seed, that texts were measured of; nothing if there is none."""
+    """The measured texts and the completions of the arm's first run, by seed, that has any; empty without one."""
     for run in arm.runs if arm else ():
         texts, completions, _ = read_texts(run.path)
         if mine := {one.kind: one for one in texts if one.run == run.name}:
@@ -123,7 +123,7 @@ Wanted = tuple[Setting, Kind]
 
 
 def _part(name: str, rule: str, judge: Callable[..., Finding], *wanted: Wanted, family: str = "") -> Part:
-    """A part that is judged by texts of the models of some arms; undecided where there are none."""
+    """A part that is judged by texts of some arms' models; undecided where there are none."""
 
     def find(found: Found) -> Finding:
         arms = [found.arm(setting) for setting, _ in wanted]
@@ -301,9 +301,9 @@ def _texts(evidence: Evidence) -> list[Block]:
 
 _NOTE = f"""\
 A loop is a tail that repeats exactly up to the end of the text, at least three times and over at least {MIN_TAIL}
-characters; one that is longer than a third of the text, or that began late, is not seen. *{CENSUS}* is a census and
-needs no interval; *{BOOK}* are windows of the book itself. Words are those of the loop, or of the whole text where
-there is none; they are known if they occur in the book."""
+characters; one that is longer than a third of the text, or that began late, is missed. *{CENSUS}* is a census and
+needs no interval; *{BOOK}* stands for windows of the book itself. Words are those of the loop, or of the whole text
+where there is none; they are known if they occur in the book."""
 
 
 def sentences(evidence: Evidence) -> list[Table]:
@@ -319,7 +319,7 @@ def sentences(evidence: Evidence) -> list[Table]:
 
 
 def _samples(evidence: Evidence) -> list[Section]:
-    """Two samples of each kind from the first run of each arm: greedy ones by step and length, the last by tau."""
+    """Two samples of each kind from each arm's first run: greedy ones by step and length, the last step's by tau."""
     sections = []
     for title, arm in [(title, arm) for title, arm in evidence.rows() if arm]:
         run, rows = arm.runs[0], []
@@ -378,9 +378,9 @@ STUDY = Study(
     note=(
         f"Training loss (nats) and accuracy are means over a run's last {_LAST} evaluations. Bits per character are "
         "measured once a run has ended, with the state carried through the text: on the first 100 000 characters of "
-        "the training text, and on validation and test texts behind it, which the paper does not have. There is one "
-        "model for each setting of the claims: their intervals resample prompts, and hold for that model, not for "
-        "others of the setting. Texts continue prompts of 5 to 30 characters from the book, or random characters."
+        "the training text, and on the validation and test texts after it, which the paper does not have. There is one "
+        "model for each setting of the claims, so their intervals resample prompts and hold for that model, not for "
+        "others of the same setting. Texts continue prompts of 5 to 30 characters from the book, or random characters."
     ),
     tiny={
         **{"hidden_size": 4, "embedding_size": 3, "batch_size": 2, "seq_length": 5, "max_steps": 6, "num_seeds": 2},

@@ -1,7 +1,7 @@
-"""Recurrent cells as records of pure functions, a file a family.
+"""Recurrent cells as records of pure functions, one file per family.
 
-A new cell is one file here with an entry in its `CELLS`. It then works in `jaxrnn.recurrence`, in the trainer, in Flax
-and in every study that runs over cells. The contract test asks for its step in NumPy.
+To add a cell, add one file here with an entry in its `CELLS`. The cell then works in `jaxrnn.recurrence`, in the
+trainer, in Flax and in every study that runs over cells. The contract test requires its step in NumPy.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""What a cell is: a record of pure functions, and the functions that most cells share.
+"""Cells as records of pure functions, and the functions that most cells share.
 
 In all equations ``x`` is the input at ``t``, primes mark the carry from ``t-1``, ``sigma`` is the logistic function and
 ``*`` is element-wise. Matrices are stored ``[in, out]``, so ``W x`` is ``x @ w`` in code. The gates stand side by side
@@ -19,18 +19,19 @@ from jaxrnn.arrays import Array, Initializer, Key, PyTree, at_least_float32
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cell:
-    """What all cells have: pure functions of a NamedTuple of parameters.
+    """The interface of all cells: pure functions of a NamedTuple of parameters.
 
     Attributes:
         params_type: the NamedTuple class of the parameters; its docstring gives the order of the gates.
         init: ``init(key, input_size, hidden_size, initializer) -> params``, float32.
         start: ``start(params, batch_shape, dtype) -> carry``: a NamedTuple of arrays ``[*batch, ...]``, of which ``h``
-            is the hidden state. It reads the shapes of the parameters, and not their values.
-        reach: ``reach(start, T) -> carry``: the first entries of each field, all that T steps from the start on can
-            read or change. By default all; with fewer, short sequences take less time.
+            is the hidden state. It reads the shapes of the parameters, not their values.
+        reach: ``reach(start, T) -> carry``: the first entries of each field, as many as T steps from the start can
+            read or change. The default keeps all entries; with fewer, short sequences take less time.
         project: ``project(params, x [..., D]) -> z [..., Z]``: everything that does not depend on the carry.
-        projects_in_steps: dense inputs may be projected step by step, where that is faster.
-        is_rowwise: `project` treats each vector ``x [D]`` alone; else the inputs of a step, ``[*batch, D]``, together.
+        projects_in_steps: whether dense inputs may be projected step by step, where that is faster.
+        is_rowwise: whether `project` treats each vector ``x [D]`` alone. Otherwise, it treats the inputs of a step,
+            ``[*batch, D]``, together.
     """
 
     params_type: type[Any]
@@ -50,7 +51,7 @@ class Cell:
         raise NotImplementedError
 
     def project_all(self, params: Any, xs: Array) -> Array:
-        """`project` of all steps at once, or of the rows of a table: ``z [T, *batch, Z]``."""
+        """Applies `project` to all steps at once, or to the rows of a table: ``z [T, *batch, Z]``."""
         return self.project(params, xs) if self.is_rowwise else jax.vmap(self.project, (None, 0))(params, xs)
 
     def initial_carry(self, hidden_size: int, batch_shape: Sequence[int] = (), dtype: Any = jnp.float32) -> Any:
@@ -66,7 +67,7 @@ def _no_draw(key: Key, name: str, shape: tuple[int, ...], hidden_size: int) -> A
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GeneralCell(Cell):
-    """A cell of which nothing more is known; it is differentiated by plain autodiff.
+    """A cell without further structure, differentiated by plain autodiff.
 
     Attributes:
         advance: ``advance(params, carry, z) -> (carry, y, gates)``, the step.
@@ -85,7 +86,7 @@ class Product:
     """The product of a step, ``u = apply(weight, s)``, linear in both, and what its gradient needs."""
 
     def prepare(self, weight: PyTree) -> PyTree:
-        """What `apply` and `pull_source` take as weights: what can be done once, for all steps."""
+        """The weights as `apply` and `pull_source` take them; this is done once for all steps."""
         return weight
 
     def apply(self, weight: PyTree, s: Array) -> Array:
@@ -93,12 +94,12 @@ class Product:
         raise NotImplementedError
 
     def pull_source(self, weight: PyTree, s: Array) -> Callable[[Array], Array]:
-        """From the cotangent of ``u`` to that of ``s``, an array like the given one; the weights are prepared."""
+        """The map from the cotangent of ``u`` to that of ``s``, an array like the given one, for prepared weights."""
         transposed = jax.linear_transpose(lambda s: self.apply(weight, s), s)
         return lambda d_u: transposed(d_u)[0]
 
     def pull_weight(self, weight: PyTree, s: Array, d_u: Array) -> PyTree:
-        """The cotangent of the weights from those of all steps, ``[T, *batch, U]``, and their ``s [T, *batch, H]``.
+        """The cotangent of the weights from ``d_u [T, *batch, U]`` and ``s [T, *batch, H]`` of all steps.
 
         It may have a higher precision than the weights.
         """
@@ -114,7 +115,7 @@ class MatrixProduct(Product):
     """``s @ W`` with one matrix ``W [H, U]``.
 
     Attributes:
-        dtype: of both factors, such as bfloat16; sums are then float32. None takes them as they are.
+        dtype: the dtype of both factors, such as bfloat16; sums are then float32. None leaves the factors as they are.
     """
 
     dtype: Any = None
@@ -139,30 +140,30 @@ class MatrixProduct(Product):
         """As in `Product`."""
         if self.dtype is not None:
             s, d_u = s.astype(self.dtype), d_u.astype(self.dtype)
-        # As matrices: XLA copies what has more axes.
+        # Reshaped to matrices, because XLA copies arrays with more axes.
         rows = math.prod(d_u.shape[:-1])
         s, d_u = s.reshape(rows, s.shape[-1]), d_u.reshape(rows, d_u.shape[-1])
         sums = jnp.promote_types(d_u.dtype, jnp.float32)
         if self.dtype is not None:
-            # XLA's CPU product of bfloat16 has no transposed factors: by a second axis of rows, one is copied.
+            # XLA's CPU product of bfloat16 takes no transposed factors; with a second axis of rows, it copies one.
             return jnp.einsum("rih,riu->hu", s[:, None], d_u[:, None], preferred_element_type=sums)
         return jnp.matmul(s.T, d_u, preferred_element_type=sums)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProductCell(Cell):
-    """A cell with one product a step, ``u = product(weight(params), source(carry))``, and element-wise otherwise.
+    """A cell with one product per step, ``u = product(weight(params), source(carry))``, and otherwise element-wise.
 
     Because the product is named, one custom gradient in `jaxrnn.recurrence` serves the family.
 
     Attributes:
-        weight: ``weight(params) -> W``, the recurrent matrix ``[H, U]``, or what else `product` takes.
+        weight: ``weight(params) -> W``, the recurrent matrix ``[H, U]``, or whatever else `product` takes.
         source: ``source(carry) -> s [*batch, H]``.
         pointwise: ``pointwise(params, carry, z, u) -> (carry, y, gates)``.
         elementwise: names of the parameters that `pointwise` reads; it must not read others.
         is_additive: whether `pointwise` reads z and u only as their sum.
-        product: of the weights and the source.
-        stacked_gradient: take the custom gradient (True) or plain autodiff; a static choice from the benchmark.
+        product: the product of the weights and the source.
+        stacked_gradient: whether to use the custom gradient or plain autodiff; a static choice from the benchmark.
     """
 
     weight: Callable[[Any], Any]
@@ -182,17 +183,17 @@ class ProductCell(Cell):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LinearCell(Cell):
-    """A cell whose carry follows ``c_t = a_t * c_{t-1} + b_t``, with factors that do not depend on it.
+    """A cell whose carry follows ``c_t = a_t * c_{t-1} + b_t``, where a and b do not depend on the carry.
 
-    So `jaxrnn.recurrence` may take many steps at once. Fields may be complex; the output, ``h``, is real.
+    This lets `jaxrnn.recurrence` take many steps at once. Fields may be complex; the output, ``h``, is real.
 
     Attributes:
-        coefficients: ``coefficients(params, z) -> (a, b)``: two carries, of each ``z`` alone.
-        readout: ``readout(params, carry, z) -> h``, where ``h`` does not recur but is read from the other fields; of
-            the coefficients it is None then.
+        coefficients: ``coefficients(params, z) -> (a, b)``: two carries, computed from each ``z`` alone.
+        readout: ``readout(params, carry, z) -> h``, where ``h`` does not recur but is read from the other fields.
+            Then ``h`` is None in the coefficients.
         gates: ``gates(params, z) -> gates``, to plot.
         scan: how steps are taken: "loop", "chunks" or "whole" (see `jaxrnn.recurrence.linear_scan`); "auto" is the
-            fastest by backend.
+            fastest for the backend.
     """
 
     coefficients: Callable[[Any, Array], tuple[Any, Any]]
@@ -201,7 +202,7 @@ class LinearCell(Cell):
     scan: str = "auto"
 
     def recurring(self, carry: Any) -> Any:
-        """The fields that `coefficients` is about."""
+        """The fields of the carry that `coefficients` gives."""
         return carry if self.readout is None else carry._replace(h=None)
 
     def step(self, params: Any, carry: Any, z: Array) -> tuple[Any, Array, dict[str, Array]]:
@@ -223,7 +224,7 @@ def with_field(params_type: type[Any], prefix: str, field: str) -> Any:
 def zero_start(
     carry_type: type[Any], matrix: Callable[[Any], Any] = lambda params: params.w_h
 ) -> Callable[[Any, Sequence[int], Any], Any]:
-    """The `start` of a carry whose fields are zeros ``[*batch, H]``, H being the rows of a matrix of the parameters."""
+    """The `start` of a carry whose fields are zeros ``[*batch, H]``, where H is the number of rows of a parameter."""
 
     def start(params: Any, batch_shape: Sequence[int], dtype: Any) -> Any:
         shape = (*batch_shape, matrix(params).shape[-2])
@@ -233,18 +234,18 @@ def zero_start(
 
 
 def spread(vector: Array, rows: Array) -> Array:
-    """A parameter ``[H]`` for each of the rows ``[..., H]``: its gradient is summed in float32 at least.
+    """Repeats a parameter ``[H]`` for each of the rows ``[..., H]``; its gradient is summed in at least float32.
 
-    In less, a sum over many rows stops growing.
+    In lower precision, a sum over many rows stops growing.
     """
-    summed = jax.tree.map(at_least_float32, vector)  # None where `elementwise` lacks it: the sum then says so.
+    summed = jax.tree.map(at_least_float32, vector)  # None if `elementwise` lacks it; the caller's sum then fails.
     return vector if summed is vector else jnp.broadcast_to(summed, rows.shape).astype(vector.dtype)
 
 
 def multiply(x: Array, matrix: Array) -> Array:
-    """``x W``; the gradient of W is summed in float32 at least, which not every compiler does by itself."""
+    """``x W``; the gradient of W is summed in at least float32, which not every compiler does by itself."""
     dtype = jnp.result_type(x, matrix)
-    # As matrices: for the gradient of W, XLA copies what has more axes.
+    # Reshaped to matrices, because XLA copies arrays with more axes for the gradient of W.
     rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
     y = jnp.matmul(rows, matrix, preferred_element_type=jnp.promote_types(dtype, jnp.float32))
     return y.astype(dtype).reshape(*x.shape[:-1], matrix.shape[-1])
@@ -285,7 +286,7 @@ def affine_init(
         params_type: the NamedTuple of the three.
         gates: their letters, in the order of the columns.
         recurrent_gates: the gates that see the carry; all by default.
-        role: of the recurrent matrix: ``h``, or ``c`` where it multiplies the cell state.
+        role: the role of the recurrent matrix, ``h``, or ``c`` if it multiplies the cell state.
     """
 
     def init(key: Key, input_size: int, hidden_size: int, initializer: Initializer) -> Any:

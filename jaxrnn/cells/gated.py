@@ -3,10 +3,10 @@
 With graph filters ``A(S)`` and ``B(S)`` of K taps, ``h = tanh(q_x * (A(S) x + b) + q_h * (B(S) h' + b_h))``. Each
 gate reads the state ``g = tanh(A_g(S) x + B_g(S) g' + b_g)`` of a graph RNN of its own, which never sees ``h``:
 
-- time: ``q = sigma(c^T mean_n(g_n) + d)``, one number for all nodes; the mean leaves size and order of the nodes free;
-- time_vec: ``q = sigma(c^T vec(g) + d)``, as printed, for N nodes in one order;
+- time: ``q = sigma(c^T mean_n(g_n) + d)``, one number for all nodes; the mean allows any number and order of nodes;
+- time_vec: ``q = sigma(c^T vec(g) + d)``, as printed, for N nodes in a fixed order;
 - node: ``q = sigma(C(S) g + d)``, a number for each node;
-- edge: instead of numbers, ``S * alpha`` stands for ``S`` in ``A`` or ``B``, where ``alpha_ij`` is the softmax over the
+- edge: instead of a number, ``S * alpha`` replaces ``S`` in ``A`` or ``B``, where ``alpha_ij`` is the softmax over the
   edges into node i of ``LeakyReLU_0.2(a_1^T g_i + a_2^T g_j)``.
 """
 
@@ -27,11 +27,11 @@ KINDS: tuple[str, ...] = get_args(Kind)
 
 
 class GatedParams(NamedTuple):
-    """``K H (3 D + 3 H) + 4 H`` numbers and those of the gates; the shift is set as that of a graph cell.
+    """``K H (3 D + 3 H) + 4 H`` numbers and those of the gates; the shift is set as in a graph cell.
 
-    ``w_x [K, D, 3H]`` and ``b [3H]`` of h, of the gate of the inputs and of that of the state; ``w_h [3, K, H, H]``
-    likewise, ``b_h [H]``. The gates have ``d [2]`` and ``c [2, R, H]``, R being 1 for time, N for time_vec, K for node
-    and 2 for edge.
+    ``w_x [K, D, 3H]`` and ``b [3H]`` are for h, the gate of the inputs and the gate of the state, in this order;
+    ``w_h [3, K, H, H]`` likewise; ``b_h [H]``. The gates have ``d [2]`` and ``c [2, R, H]``, where R is 1 for time, N
+    for time_vec, K for node and 2 for edge.
     """
 
     w_x: Array
@@ -44,7 +44,7 @@ class GatedParams(NamedTuple):
 
 
 class GatedCarry(NamedTuple):
-    """Hidden state ``h [N, *batch, H]``, and those that the two gates read, ``g [N, *batch, 2H]``."""
+    """Hidden state ``h [N, *batch, H]``, and the states that the two gates read, ``g [N, *batch, 2H]``."""
 
     h: Array
     g: Array
@@ -76,7 +76,7 @@ def attend(shift: Shift, g: Array, c: Array) -> tuple[Shift, Array]:
         return shift._replace(edges=alpha * jnp.expand_dims(shift.edges, range(shift.edges.ndim, alpha.ndim))), alpha
     by_receiver, by_sender = (jnp.moveaxis(a, 0, -1) for a in (by_receiver, by_sender))
     logits = jax.nn.leaky_relu(by_receiver[..., :, None] + by_sender[..., None, :], 0.2)
-    # A node without edges has no row sum; the second `where` keeps its gradient zero.
+    # A node without edges has nothing to attend to; the second `where` keeps its gradient zero.
     is_edge = shift != 0
     alpha = jnp.where(is_edge, jax.nn.softmax(jnp.where(is_edge, logits, -1e30), axis=-1), 0)
     return shift * alpha, alpha
@@ -84,7 +84,7 @@ def attend(shift: Shift, g: Array, c: Array) -> tuple[Shift, Array]:
 
 @functools.cache
 def gated_cell(kind: Kind, num_taps: int, num_nodes: int = 0) -> GeneralCell:
-    """The gated graph RNN with gates of one kind and filters of K taps; time_vec has to know the number of nodes."""
+    """The gated graph RNN with gates of one kind and filters of K taps; time_vec needs the number of nodes."""
 
     def init(key: Key, input_size: int, hidden_size: int, initializer: Initializer) -> GatedParams:
         keys, scale = jax.random.split(key, (3, num_taps, 2)), num_taps**-0.5
@@ -108,7 +108,7 @@ def gated_cell(kind: Kind, num_taps: int, num_nodes: int = 0) -> GeneralCell:
         )
 
     def project(params: GatedParams, x: Array) -> Array:
-        """All that reads x alone: ``[A(S) x, A_g(S) x] + b``; with edge gates, x itself stands for ``A(S) x + b``."""
+        """All terms in x alone: ``[A(S) x, A_g(S) x] + b``; with edge gates, x itself replaces ``A(S) x + b``."""
         hidden_size, only_gates = params.w_h.shape[-1], kind == "edge"
         columns = slice(hidden_size if only_gates else 0, None)
         z = graph_filter((params.w_x[..., columns], params.shift), x) + params.b[columns]
@@ -136,6 +136,6 @@ def gated_cell(kind: Kind, num_taps: int, num_nodes: int = 0) -> GeneralCell:
         start=_start,
         project=project,
         is_rowwise=False,
-        # The attention of all steps would be N^2 numbers a sample and step.
+        # Storing the attention of all steps would take N^2 numbers per sample and step.
         advance=jax.checkpoint(advance) if kind == "edge" else advance,
     )

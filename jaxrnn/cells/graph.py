@@ -1,9 +1,9 @@
 """Cells on graphs: cells whose matrices are graph filters.
 
-A graph filter is ``sum_k S^k x W_k`` with a shift ``S`` and taps ``W_k``, ``k < K`` (Ruiz et al. 2020). The nodes lead
-the batch: inputs are ``[T, N, *batch, D]`` and carries ``[N, *batch, H]``. A shift is
+A graph filter is ``sum_k S^k x W_k`` with a shift ``S`` and taps ``W_k``, ``k < K`` (Ruiz et al. 2020). The axis
+of nodes comes before the batch: inputs are ``[T, N, *batch, D]`` and carries ``[N, *batch, H]``. A shift is
 
-- a matrix ``[N, N]`` for all, or ``[*batch, N, N]``, a graph for each member of the batch; or
+- a matrix ``[N, N]`` for all, or ``[*batch, N, N]`` with a graph for each member of the batch; or
 - a `GraphsTuple` of edges with weights ``[E]`` or ``[E, *batch]``, for large graphs.
 """
 
@@ -38,7 +38,7 @@ def shift_by(shift: Shift, x: Array) -> Array:
         return propagate(shift, x)
     if shift.ndim > 2:
         return jnp.einsum("...ij,j...h->i...h", shift, x)
-    # As matrices: in the gradient XLA would copy what has more axes.
+    # Reshaped to matrices, because XLA would copy arrays with more axes in the gradient.
     return (shift @ x.reshape(len(x), math.prod(x.shape[1:]))).reshape(x.shape)
 
 
@@ -77,15 +77,15 @@ class GraphFilter(Product):
 def graph_cell(cell: ProductCell, num_taps: int) -> ProductCell:
     """The cell with graph filters of K taps in place of its matrices.
 
-    Its parameters are the cell's, each matrix ``[K, ., .]``, and a last one, ``shift``: None as `init` gives it, it is
-    set by ``params._replace(shift=S)``. It has a gradient, which a training that keeps its graph does not ask for. A
-    cell starts as K of the given ones, each matrix divided by ``sqrt(K)``.
+    Its parameters are those of the cell, with matrices ``[K, ., .]``, and a last one, ``shift``. `init` leaves it None;
+    ``params._replace(shift=S)`` sets it. The shift has a gradient, which a training with a fixed graph does not take.
+    The taps start as K draws of the cell's matrices, each divided by ``sqrt(K)``.
 
     Raises:
-        ValueError: the cell is no `ProductCell` whose inputs are projected by ``w_x`` and ``b`` alone, or K < 1.
+        ValueError: the cell is not a `ProductCell` whose inputs are projected by ``w_x`` and ``b`` alone, or K < 1.
     """
     if not isinstance(cell, ProductCell) or cell.project is not affine or cell.product != MatrixProduct():
-        raise ValueError("a graph cell is made of a ProductCell of matrices, inputs projected by w_x and b")
+        raise ValueError("a graph cell needs a ProductCell of matrices, with inputs projected by w_x and b alone")
     params_type = with_field(cell.params_type, "Graph", "shift")
     return dataclasses.replace(
         cell,
@@ -99,7 +99,7 @@ def graph_cell(cell: ProductCell, num_taps: int) -> ProductCell:
 
 
 def init_taps(cell: Cell, params_type: type[Any], num_taps: int) -> Any:
-    """How a cell on a graph starts: as K of `cell`, each matrix divided by ``sqrt(K)``; a ValueError if K < 1."""
+    """The `init` of a cell on a graph: K draws of `cell`, each matrix divided by ``sqrt(K)``; a ValueError if K < 1."""
     if num_taps < 1:
         raise ValueError(f"a filter has at least one tap, not {num_taps}")
 

@@ -1,4 +1,4 @@
-"""The GRU with its reset gate before the product, on a graph: the cell of T-GCN and of DCRNN, and Res-RGNN's of it."""
+"""The GRU on a graph, with its reset gate before the product, as in T-GCN and DCRNN, or with Res-RGNN's residual."""
 
 import functools
 from typing import Any, NamedTuple
@@ -16,8 +16,8 @@ from jaxrnn.cells.rnn import RNNCarry
 class GraphGRUChoParams(NamedTuple):
     """``w_x [M, D, 3H]``, ``w_h [M, H, 3H]``, ``b [3H]`` in the order r, u, n, and the shift.
 
-    ``3H (M (D + H) + 1)`` numbers. ``shift`` is one, as in `jaxrnn.cells.graph`, whose powers 0 to M - 1 are taken; or
-    a tuple of M, where None is the identity. As `init` gives them, there is none: ``params._replace(shift=S)`` sets it.
+    ``3H (M (D + H) + 1)`` numbers. ``shift`` is a shift as in `jaxrnn.cells.graph`, whose powers 0 to M - 1 are taken,
+    or a tuple of M shifts, where None is the identity. `init` leaves it None; ``params._replace(shift=S)`` sets it.
     """
 
     w_x: Array
@@ -34,13 +34,13 @@ def _shifted(shift: Any, x: Array, num_taps: int) -> list[Array]:
 
 
 def _project(params: GraphGRUChoParams, x: Array) -> Array:
-    # Its product with w_x is made in the step: it would be many times as wide, and wait in memory.
+    # The step takes the product with w_x. Here it would be many times as wide, and stay in memory.
     seen = jnp.concatenate(_shifted(params.shift, x, len(params.w_x)), axis=-1)
     return seen.astype(jnp.result_type(seen, params.w_x))
 
 
 def _by_gate(w: Array) -> list[Array]:
-    # Gate by gate: XLA's CPU compiler makes a loop without vectors of what reads parts of a wider array.
+    # Split by gate, because XLA's CPU compiler does not vectorise a loop that reads parts of a wider array.
     return jnp.split(w, 3, axis=-1)
 
 
@@ -50,7 +50,7 @@ def _product(xs: list[Array], w: Array) -> Array:
 
 
 def _gates(params: GraphGRUChoParams, h: Array, z: Array) -> tuple[Array, Array, Array, list[Array], list[Array]]:
-    """The gates r, u, n, and what the products with ``w_h`` were of."""
+    """The gates r, u, n, and what ``w_h`` was multiplied with."""
     w_r, w_u, w_n = _by_gate(params.w_h)
     w_x = params.w_x.reshape(-1, params.w_x.shape[-1])
     a_r, a_u, a_n = (z @ w + b for w, b in zip(_by_gate(w_x), _by_gate(params.b), strict=True))
@@ -62,7 +62,7 @@ def _gates(params: GraphGRUChoParams, h: Array, z: Array) -> tuple[Array, Array,
 
 @jax.custom_vjp
 def _next(params: GraphGRUChoParams, h: Array, z: Array) -> Array:
-    """The next ``h``; its own gradient takes two thirds of the time of autodiff's."""
+    """The next ``h``; its custom gradient takes two thirds of the time of autodiff."""
     return _next_forward(params, h, z)[0]
 
 
@@ -72,7 +72,7 @@ def _next_forward(params: GraphGRUChoParams, h: Array, z: Array) -> tuple[Array,
 
 
 def _sum(cotangent: Array, other: Array) -> Array:
-    """Of two cotangents; those of integers, such as the ends of edges, are none."""
+    """The sum of two cotangents; those of integers, such as the ends of edges, are void."""
     return cotangent if cotangent.dtype == jax.dtypes.float0 else cotangent + other
 
 
@@ -89,7 +89,7 @@ def _next_backward(saved: Any, d_next: Array) -> tuple[GraphGRUChoParams, Array,
     more, d_h = pull([d_r @ r.T + d_u @ u.T for r, u in zip(w_r, w_u, strict=True)])
 
     def weights(*pairs: tuple[Array, Array]) -> Array:
-        """The cotangent of the gates' matrices, side by side, from what they multiplied and that of the products."""
+        """The cotangents of the gates' matrices, side by side, from their inputs and the cotangents of the products."""
         rows = [(s.reshape(-1, s.shape[-1]), d.reshape(-1, d.shape[-1])) for s, d in pairs]
         sums = jnp.promote_types(d_next.dtype, jnp.float32)
         return jnp.concatenate([jnp.matmul(s.T, d, preferred_element_type=sums) for s, d in rows], axis=-1)
@@ -123,8 +123,8 @@ def _advance(params: GraphGRUChoParams, carry: RNNCarry, z: Array) -> tuple[RNNC
 def graph_gru_cho(num_taps: int) -> GeneralCell:
     """The GRU of Cho et al. (2014) with ``sum_m S_m x W_m``, of M taps, in place of each product ``x W``.
 
-    T-GCN has one shift, ``(S,)`` (Zhao et al. 2020), DCRNN the identity and the powers of both random walks (Li et al.
-    2018). A cell starts as M of the GRU, each matrix divided by ``sqrt(M)``.
+    T-GCN has one shift, ``(S,)`` (Zhao et al. 2020). DCRNN has the identity and the powers of both random walks (Li et
+    al. 2018). The taps start as M draws of the GRU's matrices, each divided by ``sqrt(M)``.
 
     Raises:
         ValueError: M < 1.
@@ -156,7 +156,7 @@ class ResidualGraphGRUParams(NamedTuple):
 
     @property
     def within(self) -> GraphGRUChoParams:
-        """Those of the GRU."""
+        """The parameters of the GRU."""
         return GraphGRUChoParams(self.w_x, self.w_h, self.b, self.shift)
 
 
@@ -177,7 +177,7 @@ def _advance_residual(
 
 @functools.cache
 def residual_graph_gru(num_taps: int) -> GeneralCell:
-    """The gated residual of `graph_gru_cho`: Res-RGNN without skipped steps (Chen et al. 2019).
+    """`graph_gru_cho` with a gated residual: Res-RGNN without skipped steps (Chen et al. 2019).
 
     Raises:
         ValueError: there is no tap.

@@ -1,4 +1,4 @@
-"""The GRU, with the reset gate behind the recurrent product (cuDNN, PyTorch) or before it (Cho et al. 2014)."""
+"""The GRU, with the reset gate after the recurrent product (cuDNN, PyTorch) or before it (Cho et al. 2014)."""
 
 from typing import NamedTuple
 
@@ -35,7 +35,7 @@ class GRUParams(NamedTuple):
 
 def _init_gru(key: Key, input_size: int, hidden_size: int, initializer: Initializer) -> GRUParams:
     k_x, k_h, k_b, k_bx, k_bh = jax.random.split(key, 5)
-    # The two biases of the candidate stay apart, so each is one draw: roles `bx` and `bh`.
+    # The two biases of the candidate stay separate, so each is one draw, with roles `bx` and `bh`.
     gates = init_gates(k_b, initializer, "ru", "b", (), hidden_size)
     candidate = init_gates(k_bx, initializer, "n", "bx", (), hidden_size)
     return GRUParams(
@@ -50,7 +50,7 @@ def _gru_pointwise(params: GRUParams, carry: RNNCarry, z: Array, u: Array) -> tu
     """``h = (1-u)*n + u*h'`` with ``n = tanh(W_nx x + b + r*(W_nh h' + b_n))``, as in cuDNN and PyTorch."""
     u_r, u_u, u_n = jnp.split(u, 3, axis=-1)
     reset = jax.nn.sigmoid(z[..., : u_r.shape[-1]] + u_r)
-    # Side by side again, they reach memory: of the whole step XLA's CPU compiler makes one loop, without vectors.
+    # Concatenated, they reach memory. Otherwise XLA's CPU compiler fuses the step into one loop, not vectorised.
     gated = jnp.concatenate([u_r, u_u, reset * (u_n + spread(params.b_n, u_n))], axis=-1)
     _, a_u, a_n = jnp.split(z + gated, 3, axis=-1)
     update, candidate = jax.nn.sigmoid(a_u), jnp.tanh(a_n)

@@ -1,6 +1,6 @@
-"""How the parameters of a cell start: functions ``initializer(key, name, shape, hidden_size)``.
+"""Initializers of a cell's parameters: functions ``initializer(key, name, shape, hidden_size)``.
 
-A name is a gate and a role: ``g_x`` and ``g_h`` multiply input and carry, ``g_b`` is a bias, ``i_p`` a peephole.
+A name joins a gate and a role: ``g_x`` and ``g_h`` multiply input and carry, ``g_b`` is a bias, ``i_p`` a peephole.
 """
 
 import jax
@@ -10,7 +10,7 @@ from jaxrnn.arrays import Array, Initializer, Key
 
 
 def kaiming(key: Key, name: str, shape: tuple[int, ...], hidden_size: int) -> Array:
-    """The rule of Soons (2020): normal with deviation ``gain / sqrt(shape[1])``; vectors are zero.
+    """The rule of Soons (2020): normal with standard deviation ``gain / sqrt(shape[1])``; vectors are zero.
 
     The gain is 5/3 for the tanh candidate ``g`` of an LSTM and 1 elsewhere. It is PyTorch's ``kaiming_normal_`` applied
     to ``[in, out]`` matrices, where "fan in" becomes the second dimension.
@@ -33,7 +33,7 @@ def torch_uniform(key: Key, name: str, shape: tuple[int, ...], hidden_size: int)
 
 
 def orthogonal(spectral_radius: Array | float) -> Initializer:
-    """`kaiming`, but for matrices that multiply a carry, ``*_h [H, H]``: an orthogonal one times `spectral_radius`."""
+    """`kaiming`, but matrices ``*_h [H, H]``, which multiply a carry, are orthogonal times `spectral_radius`."""
 
     def initializer(key: Key, name: str, shape: tuple[int, ...], hidden_size: int) -> Array:
         if name.endswith("_h"):

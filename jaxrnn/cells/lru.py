@@ -1,4 +1,4 @@
-"""The LRU: a complex diagonal recurrence, of which many steps can be taken at once (Orvieto et al. 2023)."""
+"""The LRU, a complex diagonal recurrence that can take many steps at once (Orvieto et al. 2023)."""
 
 import math
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from jaxrnn.arrays import Array, Initializer, Key, at_least_float32
 from jaxrnn.cells.base import Cell, LinearCell, affine, init_gates
 
 _EDGE = 1e-6
-"""How near to 0 and 1 a draw may come whose logarithm is taken."""
+"""How close to 0 and 1 a draw may come if its logarithm is taken."""
 
 
 class LRUParams(NamedTuple):
-    """``w_x [D, 3H]``: B, real and imaginary, and D; ``w_c [H, 2H]``: C likewise; ``nu``, ``theta``, ``gamma [H]``.
+    """``w_x [D, 3H]``: B (real, imaginary), then D; ``w_c [H, 2H]``: C likewise; ``nu``, ``theta``, ``gamma [H]``.
 
     ``H (3D + 2H + 3)`` numbers, all real.
     """
@@ -28,9 +28,9 @@ class LRUParams(NamedTuple):
 
 
 class LRUCarry(NamedTuple):
-    """What is read from the state, ``h [*batch, H]``, and the state ``c [*batch, H]``, which is complex.
+    """The output ``h [*batch, H]``, which is read from the state, and the complex state ``c [*batch, H]``.
 
-    Of coefficients, there is no ``h``.
+    In coefficients, ``h`` is None.
     """
 
     h: Array | None
@@ -38,7 +38,7 @@ class LRUCarry(NamedTuple):
 
 
 def _init(key: Key, input_size: int, hidden_size: int, initializer: Initializer) -> LRUParams:
-    """The eigenvalues start uniform on the unit disk, as in the paper's appendix A, whatever the initializer is."""
+    """The eigenvalues start uniform on the unit disk, as in appendix A of Orvieto et al., for every initializer."""
     k_x, k_c, k_radius, k_phase = jax.random.split(key, 4)
     square = jax.random.uniform(k_radius, (hidden_size,), minval=_EDGE, maxval=1 - _EDGE)
     phase = 2 * math.pi * jax.random.uniform(k_phase, (hidden_size,), minval=_EDGE)

@@ -31,7 +31,7 @@ def _min_gru(z: Array) -> tuple[Array, Array, dict[str, Array]]:
 def _min_lstm(z: Array) -> tuple[Array, Array, dict[str, Array]]:
     """``h = f*h' + i*n``; f and i are logistic, divided by their sum, and ``n = W_nx x + b_n`` (section 3.2)."""
     a_f, a_i, candidate = jnp.split(z, 3, axis=-1)
-    # sigma(a_f) / (sigma(a_f) + sigma(a_i)), which is not 0 / 0 where both are small.
+    # sigma(a_f) / (sigma(a_f) + sigma(a_i)), without 0 / 0 where both are small.
     forget = jax.nn.sigmoid(jax.nn.softplus(-a_i) - jax.nn.softplus(-a_f))
     return forget, (1 - forget) * candidate, {"f": forget, "i": 1 - forget}
 

@@ -1,4 +1,4 @@
-"""The vanilla RNN, with tanh, with relu and linear."""
+"""The vanilla RNN, with tanh, with ReLU, and linear."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -13,7 +13,7 @@ from jaxrnn.cells.lstm import LSTMParams
 class SLSTMCarry(NamedTuple):
     """Hidden state ``h``, cell state ``c``, normaliser ``n`` and stabiliser ``m``, all ``[*batch, H]``.
 
-    ``c`` and ``n`` are those of the paper's equations 8 and 9, divided by ``exp(m)``.
+    ``c`` and ``n`` are those of equations 8 and 9 of Beck et al., divided by ``exp(m)``.
     """
 
     h: Array
@@ -25,9 +25,9 @@ class SLSTMCarry(NamedTuple):
 def _pointwise(params: LSTMParams, carry: SLSTMCarry, z: Array, u: Array) -> tuple[SLSTMCarry, Array, dict[str, Array]]:
     """``c = f*c' + i*g``, ``n = f*n' + i``, ``h = o * c/n``, as in section 2.2 with one head.
 
-    ``i`` is exponential, ``f`` and ``o`` are logistic and ``g`` is a tanh; the paper allows an exponential ``f``, too.
-    Both gates are divided by ``exp(m)``, ``m = max(log f + m', log i)`` (equations 15 to 17); before the first step,
-    where there is no ``m'``, ``n'`` is zero.
+    ``i`` is exponential, ``f`` and ``o`` are logistic and ``g`` is a tanh; Beck et al. also allow an exponential ``f``.
+    Both gates are divided by ``exp(m)``, with ``m = max(log f + m', log i)`` (equations 15 to 17). Before the first
+    step, there is no ``m'``, and ``n'`` is zero.
     """
     log_i, a_f, g, o = jnp.split(z + u, 4, axis=-1)
     log_f = jnp.where(carry.n == 0, -jnp.inf, jax.nn.log_sigmoid(a_f) + carry.m)

@@ -1,4 +1,4 @@
-"""The stack RNN: a network that pushes on a stack, and pops from it, by degrees (Joulin and Mikolov 2015)."""
+"""The stack RNN: a network that pushes to a stack and pops from it by degrees (Joulin and Mikolov 2015)."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,11 +10,11 @@ from jaxrnn.arrays import Array, Initializer, Key
 from jaxrnn.cells.base import Cell, GeneralCell, affine, init_gates
 
 WIDTH = 8
-"""Numbers in an element of the stack."""
+"""Numbers per element of the stack."""
 DEPTH = 512
-"""Elements of the stack; what is pushed below is lost."""
+"""Elements of the stack; what is pushed below the last one is lost."""
 EMPTY = -1.0
-"""What stands where nothing was pushed."""
+"""The value where nothing was pushed."""
 
 
 class StackParams(NamedTuple):
@@ -60,7 +60,7 @@ def _reach(start: StackCarry, num_steps: int) -> StackCarry:
 
 
 def _act(s: Array, value: Array, push: Array, pop: Array, keep: Array) -> Array:
-    """The stack after the three actions by their degrees ``[*batch, 1]``; the value is ``[*batch, 8]``."""
+    """The stack after the three actions, weighted by their degrees ``[*batch, 1]``; the value is ``[*batch, 8]``."""
     pushed = jnp.concatenate([value[..., None, :], s[..., :-1, :]], axis=-2)
     popped = jnp.concatenate([s[..., 1:, :], jnp.full_like(s[..., :1, :], EMPTY)], axis=-2)
     return push[..., None] * pushed + pop[..., None] * popped + keep[..., None] * s
@@ -69,12 +69,12 @@ def _act(s: Array, value: Array, push: Array, pop: Array, keep: Array) -> Array:
 def _advance(params: StackParams, carry: StackCarry, z: Array) -> tuple[StackCarry, Array, dict[str, Array]]:
     """``h = sigma(U x + R h' + P s'[0])``, ``a = softmax(A h)``, ``v = sigma(D h)``, and the stack moves (section 3.2).
 
-    ``s[0] = a_push v + a_pop s'[1] + a_none s'[0]``, ``s[i] = a_push s'[i-1] + a_pop s'[i+1] + a_none s'[i]``. There an
-    element is one number; here it has eight, as in Deletang et al. 2023.
+    ``s[0] = a_push v + a_pop s'[1] + a_none s'[0]``, ``s[i] = a_push s'[i-1] + a_pop s'[i+1] + a_none s'[i]``. In
+    Joulin and Mikolov an element is one number; here it has eight, as in Deletang et al. 2023.
     """
     h = jax.nn.sigmoid(z + carry.h @ params.w_h + carry.s[..., 0, :] @ params.w_s)
     push, pop, none = jnp.split(jax.nn.softmax(h @ params.w_a), 3, axis=-1)
-    # Else its gradient would keep the stack three times, once for each action.
+    # Otherwise its gradient would keep the stack three times, once for each action.
     act = jax.checkpoint(_act, prevent_cse=False)
     s = act(carry.s, jax.nn.sigmoid(h @ params.w_v), push, pop, none)
     return StackCarry(h, s), h, {"push": push, "pop": pop}

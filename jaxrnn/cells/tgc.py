@@ -15,8 +15,8 @@ from jaxrnn.cells.lstm import LSTMCarry
 class TGCLSTMParams(NamedTuple):
     """``taps [K, N, N]``, ``w_x [K N D, 4N]``, ``w_h [N, 4N]``, ``b [4N]``, gates i, f, g, o, and ``w_n [N, N]``.
 
-    ``N^2 (4 K D + K + 5) + 4N`` numbers. ``shift [K, N, N]`` says by 0 and 1 which nodes reach which others within
-    1, ..., K edges; as `init` gives the parameters, there is none: ``params._replace(shift=R)`` sets it.
+    ``N^2 (4 K D + K + 5) + 4N`` numbers. ``shift [K, N, N]`` marks by 0 and 1 which nodes reach which others within
+    1, ..., K edges. `init` leaves it None; ``params._replace(shift=R)`` sets it.
     """
 
     taps: Array
@@ -53,7 +53,7 @@ def _gates_last(rows: Array) -> Array:
 
 
 def _project(params: TGCLSTMParams, x: Array) -> Array:
-    # Of all nodes and hops: [*batch, K, N, D].
+    # For all hops and nodes: [*batch, K, N, D].
     near = jnp.moveaxis(jnp.tensordot(params.taps * params.shift, x, (2, 0)), (0, 1), (-3, -2))
     z = near.reshape(*near.shape[:-3], -1) @ params.w_x
     return _gates_last(z + spread(params.b, z))
@@ -71,9 +71,9 @@ def _advance(params: TGCLSTMParams, carry: LSTMCarry, z: Array) -> tuple[LSTMCar
 
 @functools.cache
 def tgc_lstm(num_taps: int) -> GeneralCell:
-    """The LSTM of inputs ``[T, N, *batch, D]``, with one unit a node: carries ``[N, *batch, 1]``.
+    """The LSTM of inputs ``[T, N, *batch, D]``, with one unit per node: carries ``[N, *batch, 1]``.
 
-    Its weights are those of edges and of pairs of nodes, so it knows one graph; `init` takes N as the hidden size.
+    Its weights belong to edges and pairs of nodes, so it fits one graph only; `init` takes N as the hidden size.
     """
     return GeneralCell(
         params_type=TGCLSTMParams,

@@ -14,14 +14,14 @@ from jaxrnn.cells.base import Cell, MatrixProduct, Product, ProductCell, affine,
 
 @functools.cache
 def in_dtype(cell: Cell, dtype: Any, *, is_table: bool = False) -> Cell:
-    """The cell with the products of its inputs, and its recurrent product, in a lower precision such as bfloat16.
+    """The cell with its input products and its recurrent product in a lower precision such as bfloat16.
 
-    Parameters, carries, sums and what is element-wise stay float32. So does a step that is no `MatrixProduct` and, if
-    the inputs are a table's (`is_table`), their product, which costs next to nothing.
+    Parameters, carries, sums and element-wise operations stay float32. So does a recurrent product that is not a
+    `MatrixProduct` and, if the inputs are rows of a table (`is_table`), their product, which costs next to nothing.
 
     Raises:
-        ValueError: the inputs are not projected by ``w_x`` and ``b`` alone, as those of a graph cell, or the dtype is
-            not one of floating point numbers.
+        ValueError: the inputs are not projected by ``w_x`` and ``b`` alone (in a graph cell they are not), or the dtype
+            is not a floating point type.
     """
     product = MatrixProduct(dtype)
 
@@ -40,9 +40,9 @@ def in_dtype(cell: Cell, dtype: Any, *, is_table: bool = False) -> Cell:
     multiply.defvjp(forward, backward)
 
     if not jnp.issubdtype(dtype, jnp.floating):
-        raise ValueError(f"products are of floating point numbers, not of {dtype}")
+        raise ValueError(f"products need a floating point dtype, not {dtype}")
     if cell.project is not affine:
-        raise ValueError("a cell in another precision is made of one whose inputs are projected by w_x and b")
+        raise ValueError("a cell in another precision needs inputs projected by w_x and b alone")
     project = functools.partial(affine, multiply=multiply)
     changes: dict[str, Any] = {} if is_table else {"project": project, "projects_in_steps": False}
     if isinstance(cell, ProductCell) and cell.product == MatrixProduct():
@@ -52,7 +52,7 @@ def in_dtype(cell: Cell, dtype: Any, *, is_table: bool = False) -> Cell:
 
 @dataclasses.dataclass(frozen=True)
 class _Dropped(Product):
-    """The product of another kind, of ``keep * s``; the weights are its own and ``keep [*batch, H]``."""
+    """Another product, applied to ``keep * s``; the weights are those of that product and ``keep [*batch, H]``."""
 
     product: Product
 
@@ -67,7 +67,7 @@ class _Dropped(Product):
         return lambda d_u: weight[1] * pull(d_u)
 
     def pull_weight(self, weight: tuple[PyTree, Array], s: Array, d_u: Array) -> tuple[PyTree, Array]:
-        # What is kept is drawn, and has no gradient.
+        # The mask is drawn at random and gets no gradient.
         return self.product.pull_weight(weight[0], weight[1] * s, d_u), jnp.zeros_like(weight[1])
 
 
@@ -75,11 +75,11 @@ class _Dropped(Product):
 def with_dropout(cell: ProductCell) -> ProductCell:
     """The cell whose product sees ``keep * source``, with one ``keep [*batch, H]`` for all steps.
 
-    It is the dropout of Gal and Ghahramani (2016). ``keep`` is a further parameter, the last one, which gets no
-    gradient: ``params_type(*params, keep)``.
+    It is the dropout of Gal and Ghahramani (2016). ``keep`` is an additional last parameter, which gets no gradient:
+    ``params_type(*params, keep)``.
 
     Raises:
-        ValueError: the cell is no `ProductCell`.
+        ValueError: the cell is not a `ProductCell`.
     """
     if not isinstance(cell, ProductCell):
         raise ValueError("dropout within the recurrence needs a ProductCell")

@@ -1,7 +1,8 @@
 """Documents as a graph of documents and words, to classify the documents (Yao, Mao and Luo 2019, "Text GCN").
 
-Two files beside each other: ``NAME.txt`` has a line for each document, its name, `train` or `test`, and its label,
-between tabs; ``NAME.clean.txt`` has the words of each document, between blanks, in the same order.
+A corpus is two files in one folder. Each line of ``NAME.txt`` has the name of a document, a field with `train` or
+`test` in it, and its label, separated by tabs. Each line of ``NAME.clean.txt`` has the words of a document, separated
+by blanks, in the same order.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from jaxrnn.data.graphs import Edges, NodeTask, Split, identity
 
 OWN = "documents:"
 WINDOW = 20
-"""Words that stand so near each other are seen together."""
+"""Two words occur together if a window of this many words has both."""
 _VALIDATION_SHARE = 0.1
 
 
@@ -24,12 +25,12 @@ class Corpus(NamedTuple):
     """Documents of words.
 
     Attributes:
-        words: of all documents one after the other, integers ``[T]``, places in the sorted `vocabulary`.
-        lengths: words in each document, integers ``[D]``, all positive.
+        words: those of all documents, one after another, integers ``[T]``, indices into the sorted `vocabulary`.
+        lengths: the number of words in each document, integers ``[D]``, all positive.
         vocabulary: the V different words.
         labels: the class of each document, int32 ``[D]``.
         num_classes: C.
-        is_train: whether a document is for training (or validation); else it is for the test; bool ``[D]``.
+        is_train: whether a document is for training or validation; otherwise it is for the test; bool ``[D]``.
     """
 
     words: np.ndarray
@@ -41,22 +42,22 @@ class Corpus(NamedTuple):
 
 
 def read(name: str) -> Corpus:
-    """The documents of ``documents:FILE``, with FILE as ``NAME.txt``.
+    """The documents of ``documents:FILE``, where FILE is ``NAME.txt``.
 
     Raises:
-        DataError: a file is missing, they do not fit each other, or a document has no words; the message is one line.
+        DataError: a file is missing, the files do not match, or a document has no words; the message is one line.
     """
     path = expand(name.removeprefix(OWN))
     if not path.name:
-        raise DataError(f"{name} names no file; documents:NAME.txt does, with NAME.clean.txt beside it")
+        raise DataError(f"{name} names no file; give documents:NAME.txt, with NAME.clean.txt beside it")
     text_path = path.with_suffix(f".clean{path.suffix}")
     listed, texts = (
-        _lines(path, "a line for each document, NAME, train or test, and LABEL between tabs"),
-        _lines(text_path, f"the words of each document that {path.name} lists, a line each"),
+        _lines(path, "a line for each document: NAME, train or test, and LABEL, separated by tabs"),
+        _lines(text_path, f"a line with the words of each document that {path.name} lists"),
     )
     if len(listed) != len(texts):
         raise DataError(
-            f"{path} lists {len(listed)} documents, but {text_path} has {len(texts)}; each has a line in both"
+            f"{path} lists {len(listed)} documents, but {text_path} has {len(texts)}; each needs a line in both"
         )
     parts, labels = [], []
     for number, line in enumerate(listed, start=1):
@@ -64,7 +65,7 @@ def read(name: str) -> Corpus:
         # The files of 20 Newsgroups have `20news-bydate-train`, those of Ohsumed `training`.
         kinds = [kind for kind in ("train", "test") if len(fields) == 3 and kind in fields[1]]
         if len(kinds) != 1 or not fields[2]:
-            raise DataError(f"{path}, line {number}: should be NAME, train or test, and LABEL between tabs")
+            raise DataError(f"{path}, line {number}: should be NAME, train or test, and LABEL, separated by tabs")
         parts.append(kinds[0] == "train")
         labels.append(fields[2])
     words = [text.split() for text in texts]
@@ -76,7 +77,7 @@ def read(name: str) -> Corpus:
     known, tested = len({*numbers[is_train].tolist()}), (~is_train).sum()
     if known < 2 or not tested:
         raise DataError(
-            f"{path} has {known} classes for training, and {tested} documents for the test; 2 and 1 are needed"
+            f"{path} has {known} classes for training, and {tested} documents for the test; at least 2 and 1 are needed"
         )
     vocabulary = sorted({word for found in words for word in found})
     places = {word: place for place, word in enumerate(vocabulary)}
@@ -93,7 +94,7 @@ def read(name: str) -> Corpus:
 def _lines(path: Path, what: str) -> list[str]:
     if (raw := read_if_there(path)) is None:
         raise DataError(f"there is no {path.absolute()}, which should have {what}")
-    # `splitlines` would also break lines at what is no end of a line.
+    # `splitlines` would also break lines at characters that do not end a line.
     lines = decode_lines(path, raw).split("\n")
     while lines and not lines[-1].strip():
         lines.pop()
@@ -101,11 +102,11 @@ def _lines(path: Path, what: str) -> list[str]:
 
 
 def load(name: str) -> NodeTask:
-    """The graph of ``documents:FILE``: its nodes are the documents, and behind them the words in sorted order.
+    """The graph of ``documents:FILE``: its nodes are the documents, followed by the words in sorted order.
 
-    A document and a word in it have an edge with the weight of `tf_idf`, two words one with their `pmi` where it is
-    positive. Words have no label; features are the identity. Of the documents for training a tenth, always the same, is
-    for validation.
+    A document and a word in it have an edge, weighted by `tf_idf`; two words have one, weighted by their `pmi`, if that
+    is positive. Words have no label; the features are the identity. A tenth of the documents for training, always the
+    same, is for validation.
 
     Raises:
         DataError: as `read` does.
@@ -127,8 +128,8 @@ def load(name: str) -> NodeTask:
     validation = np.random.default_rng(0).permutation(train)[:num_validation]
     if len(np.unique(labels[np.setdiff1d(train, validation)])) < 2:
         raise DataError(
-            f"{name} has {len(train)} documents for training, of which {num_validation} is for validation; the others "
-            "are of one class, and 2 are needed: add documents for training"
+            f"{name} has {len(train)} documents for training, {num_validation} of them for validation; the others are "
+            "all of one class, and at least 2 are needed: add documents for training"
         )
     nodes = np.arange(num_nodes)
     is_document, is_known, is_validation = nodes < num_documents, np.isin(nodes, train), np.isin(nodes, validation)
@@ -151,30 +152,30 @@ def counts(corpus: Corpus) -> "scipy.sparse.csr_array":
 
 
 def tf_idf(corpus: Corpus) -> "scipy.sparse.csr_array":
-    """``count * log(D / D_w)`` with the number D_w of documents that have the word, float64 ``[D, V]``."""
+    """``count * log(D / D_w)``, where D_w is the number of documents that have the word, float64 ``[D, V]``."""
     found = counts(corpus)
     having = np.bincount(found.indices, minlength=found.shape[1])
     found.data *= np.log(len(corpus.lengths) / having)[found.indices]
-    found.eliminate_zeros()  # Of a word that all documents have.
+    found.eliminate_zeros()  # Those of words that all documents have.
     return found
 
 
 def pmi(corpus: Corpus, window: int = WINDOW) -> "scipy.sparse.csr_array":
     """Pointwise mutual information of pairs of words where it is positive, float64 ``[V, V]``, above the diagonal.
 
-    ``log(p(i, j) / (p(i) p(j)))`` over all windows of so many words in a document; a shorter document is one window.
-    As in the authors' code, ``p(i)`` is the share of windows that have the word, while a pair counts once for each of
-    its pairs of places in a window.
+    It is ``log(p(i, j) / (p(i) p(j)))`` over all windows of `window` words in a document; a shorter document is one
+    window. As in the authors' code, ``p(i)`` is the share of windows that have the word, while a pair counts once for
+    each pair of places that it has in a window.
     """
     lengths, total = corpus.lengths, len(corpus.words)
     starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
     places = np.arange(total) - starts
-    # A window is told by its first place, from 0 to the last one.
+    # A window is identified by its first place, from 0 to `last`.
     last = np.maximum(np.repeat(lengths, lengths) - window, 0)
     first_with = np.maximum(places - window + 1, 0)
     last_with = np.minimum(places, last)
 
-    # Windows with the word: of each occurrence those without the occurrence before it.
+    # Windows with a word: for each occurrence, those without the occurrence before it.
     order = np.lexsort((places, corpus.words, starts))
     is_again = np.zeros(total, bool)
     is_again[1:] = (starts[order][1:] == starts[order][:-1]) & (corpus.words[order][1:] == corpus.words[order][:-1])

@@ -1,4 +1,4 @@
-"""Files of data: where they are, and known ones, which are fetched once and have a digest."""
+"""Data files: where they are, and known files, which are fetched once and checked by a digest."""
 
 import codecs
 import hashlib
@@ -9,11 +9,11 @@ KNOWN = {
     place: (digest, address)
     for place, digest, address in map(str.split, Path(__file__).with_name("known.txt").read_text().splitlines())
 }
-"""Known files by their places in the user's folder or the cache: SHA-256, and where they can be fetched."""
+"""SHA-256 and address of each known file, by its place in the user's folder or the cache."""
 
 
 class DataError(Exception):
-    """Data cannot be had; the message is one line that says why and what to do."""
+    """Data cannot be obtained; the message is one line that says why and what to do."""
 
 
 def cache_dir() -> Path:
@@ -30,10 +30,11 @@ def cache_dir() -> Path:
 def read_known(place: str) -> tuple[Path, bytes]:
     """The path and the bytes of a file of `KNOWN`; no other contents are ever returned.
 
-    It is searched for in the environment's ``JAXRNN_DATA_DIR``, then in `cache_dir`, and else fetched into the latter.
+    The file is looked for in the environment's ``JAXRNN_DATA_DIR``, then in `cache_dir`; otherwise it is fetched into
+    the latter.
 
     Raises:
-        DataError: it cannot be had, or has another digest.
+        DataError: the file cannot be obtained, or has another digest.
     """
     digest, _ = KNOWN[place]
     data_dir = os.environ.get("JAXRNN_DATA_DIR")
@@ -44,7 +45,7 @@ def read_known(place: str) -> tuple[Path, bytes]:
             found = hashlib.sha256(raw).hexdigest()
             if found != digest:
                 raise DataError(
-                    f"{path} is not the file known here: its sha256 is {found} instead of {digest};"
+                    f"{path} is not the known file: its sha256 is {found} instead of {digest};"
                     " remove it, or give a file of your own by its path"
                 )
             return path, raw
@@ -52,15 +53,15 @@ def read_known(place: str) -> tuple[Path, bytes]:
 
 
 def expand(path: str | Path) -> Path:
-    """The path with the user's folder for a `~` at its beginning, which a shell leaves as it is in `--FLAG=~/x`."""
+    """The path with a leading `~` replaced by the user's home; a shell does not replace it in `--FLAG=~/x`."""
     return Path(os.path.expanduser(path))  # noqa: PTH111  Path.expanduser fails where there is no home.
 
 
 def read_if_there(path: Path) -> bytes | None:
-    """The contents of a file, None if there is none; a `~` at its beginning is the user's folder.
+    """The contents of a file, or None if there is no such file; a leading `~` is the user's home.
 
     Raises:
-        DataError: it is there, but cannot be read, or is only Git LFS's note of it.
+        DataError: the file is there, but cannot be read, or is only a Git LFS pointer.
     """
     try:
         raw = expand(path).read_bytes()
@@ -71,15 +72,15 @@ def read_if_there(path: Path) -> bytes | None:
     except ValueError as error:
         raise DataError(f"no file has the name {str(path)!r}") from error
     if raw.startswith(b"version https://git-lfs.github.com/"):
-        raise DataError(f"{path} is a pointer of Git LFS, not the file itself: `git lfs pull` in its folder fetches it")
+        raise DataError(f"{path} is a Git LFS pointer, not the file itself: `git lfs pull` in its folder fetches it")
     return raw
 
 
 def decode_lines(path: Path, raw: bytes) -> str:
-    """The text of a file of lines: UTF-8, UTF-16 with its mark, or Latin-1; each line ends with a line feed.
+    """The text of a file in UTF-8, UTF-16 with a byte order mark, or Latin-1; line ends become line feeds.
 
     Raises:
-        DataError: it has zeros, as files have that are no text.
+        DataError: it has null characters, as files that are not text do.
     """
     is_utf16 = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # As Excel writes "Unicode text".
     for encoding in ("utf-16" if is_utf16 else "utf-8-sig", "latin-1"):
@@ -89,12 +90,12 @@ def decode_lines(path: Path, raw: bytes) -> str:
             continue
         break
     if "\0" in text:
-        raise DataError(f"{path}: is no text, or in another encoding than UTF-8: save it as UTF-8")
+        raise DataError(f"{path}: is not text, or is in another encoding than UTF-8: save it as UTF-8")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _fetch(place: str, paths: list[Path]) -> bytes:
-    """Fetches a file into the last of the paths where it was searched for; pooch logs one line first."""
+    """Fetches a file into the last of the paths where it was looked for; pooch logs one line first."""
     import pooch  # Only here: most runs need no network.
 
     (digest, address), path = KNOWN[place], paths[-1]
@@ -108,4 +109,4 @@ def _fetch(place: str, paths: list[Path]) -> bytes:
             f" as DIR/{place} and give --data_dir=DIR or JAXRNN_DATA_DIR=DIR ({error})"
         ) from error
     except ValueError as error:
-        raise DataError(f"{address} is not the file known here, whose sha256 is {digest}; it was deleted") from error
+        raise DataError(f"{address} is not the known file, whose sha256 is {digest}; it was deleted") from error

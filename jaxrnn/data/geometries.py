@@ -1,4 +1,4 @@
-"""Molecules with places of their heavy atoms in space, as dense arrays of pairs."""
+"""Molecules with the positions of their heavy atoms in space, as dense arrays of pairs."""
 
 import functools
 import hashlib
@@ -15,13 +15,13 @@ NAME = "qm9"
 
 
 class DenseGraphs(NamedTuple):
-    """M molecules with N places for atoms; behind a molecule's atoms come places without one.
+    """M molecules with N places for atoms each; the places after a molecule's last atom are empty.
 
     Attributes:
-        atom_rows: int32 ``[M, N]``, of `atom_features`; the last one, of zeros, where there is no atom.
+        atom_rows: int32 ``[M, N]``, rows of `atom_features`; the last one, of zeros, where there is no atom.
         atom_features: float32 ``[r, 75]``, see `jaxrnn.data.molecules.weave_features`.
-        pair_rows: int32 ``[M, P]``, of `pair_features`, for the pairs ``i < j`` in the order of `numpy.triu_indices`;
-            the last one, of zeros, where an atom is missing.
+        pair_rows: int32 ``[M, P]``, rows of `pair_features`, for the pairs ``i < j`` in the order of
+            `numpy.triu_indices`; the last one, of zeros, where an atom is missing.
         pair_features: float32 ``[r, 14]``.
         paths: int16 ``[M, P]``, bonds on the shortest path; -1 where there is none, or no such pair.
     """
@@ -44,7 +44,7 @@ class DenseGraphs(NamedTuple):
 
 
 class Geometries(NamedTuple):
-    """Molecules with the places of their heavy atoms.
+    """Molecules with the positions of their heavy atoms.
 
     Attributes:
         positions: float32 ``[M, N, 3]``, in Angstrom, in the order of `Molecules`; 0 where there is no atom.
@@ -64,10 +64,10 @@ def load(name: str, max_atoms: int = 0) -> Geometries:
     """The geometries of `qm9`, or of an NPZ file with the same arrays.
 
     These are `smiles` ``[M]``, `atomic_numbers` ``[M, n]`` with 0 as padding, and `positions` ``[M, n, 3]`` in
-    Angstrom; heavy atoms stand in the order of the SMILES.
+    Angstrom; heavy atoms are in the order of the SMILES.
 
     Raises:
-        DataError: it cannot be had, or no molecule can be used.
+        DataError: the file cannot be obtained or used, or no molecule can be used.
     """
     path, raw = read_file(QM9 if name == NAME else name)
     smiles, numbers, places = read_arrays(path, raw, ("smiles", "atomic_numbers", "positions")).values()
@@ -76,7 +76,7 @@ def load(name: str, max_atoms: int = 0) -> Geometries:
     if not fits or {numbers.dtype.kind, places.dtype.kind} - {*"iuf"} or not np.isfinite(places).all():
         shapes = f"{[*numbers.shape]} and {[*places.shape]}"
         raise DataError(
-            f"{path}: atomic_numbers should be [M, n] and positions [M, n, 3], finite numbers, for {len(texts)} smiles;"
+            f"{path}: atomic_numbers [M, n] and positions [M, n, 3] should be finite numbers for {len(texts)} smiles;"
             f" they are {shapes}"
         )
     lines = list(range(1, len(texts) + 1))
@@ -84,7 +84,7 @@ def load(name: str, max_atoms: int = 0) -> Geometries:
     heavy = [places[line - 1][numbers[line - 1] > 1] for line in found.lines.tolist()]
     is_right = [len(one) == size for one, size in zip(heavy, found.sizes.tolist(), strict=True)]
     for place in np.flatnonzero(~np.array(is_right)).tolist():
-        refused.append(Refused(int(found.lines[place]), str(found.smiles[place]), "other atoms than its SMILES has"))
+        refused.append(Refused(int(found.lines[place]), str(found.smiles[place]), "has other atoms than its SMILES"))
     found = molecules.choose(found, np.flatnonzero(is_right))
     positions = np.zeros((len(found.smiles), int(found.sizes.max(initial=0)), 3), np.float32)
     kept = [one for one, right in zip(heavy, is_right, strict=True) if right]
@@ -94,7 +94,7 @@ def load(name: str, max_atoms: int = 0) -> Geometries:
 
 
 def _places(found: Molecules) -> tuple[np.ndarray, np.ndarray]:
-    """Of each atom its molecule and its place there."""
+    """The molecule of each atom, and its place there."""
     return np.repeat(np.arange(len(found.smiles)), found.sizes), found.positions()
 
 

@@ -1,11 +1,11 @@
-"""Graphs of one's own, to classify their nodes: arrays in a `.npz` file, or in a folder of `.csv` files.
+"""The user's own graphs for node classification: arrays in a `.npz` file, or in a folder of `.csv` files.
 
-`edges` has a row for each edge, the numbers of its two ends; `features` and `labels` have a row for each node. A row of
-`edges` in a `.csv` file may also have a weight. Arrays that need not be there: `features`, `weights` of the edges, and
+`edges` has a row for each edge, with the numbers of its two ends; `features` and `labels` have a row for each node. A
+row of `edges` in a `.csv` file may also have a weight. The optional arrays are `features`, `weights` of the edges, and
 for a public split `train_mask`, `validation_mask` and `test_mask`.
 
-Other names that such files have are read too: those of PyTorch Geometric (`edge_index`, `x`, `y`, `val_mask`), and the
-sparse matrices of Shchur et al. 2018 (`adj_data`, `adj_indices`, `adj_indptr`; `attr_data` and so on, or
+The names of other formats are read too: those of PyTorch Geometric (`edge_index`, `x`, `y`, `val_mask`), and the sparse
+matrices of Shchur et al. 2018 (`adj_data`, `adj_indices`, `adj_indptr`; `attr_data` and so on, or
 `attr_matrix`).
 """
 
@@ -31,16 +31,16 @@ _NAMES = {
     "test": ("test_mask",),
 }
 _SPARSE = {"edges": ("adj_", "adj_matrix."), "features": ("attr_", "attr_matrix.")}
-"""What the names of a sparse matrix' parts begin with."""
+"""What the names of the parts of a sparse matrix begin with."""
 
 
 def load(name: str) -> NodeTask:
     """Reads `FILE.npz`, or the `.csv` files of a folder; nothing in them can run code.
 
-    Edges go both ways; of an edge that is there several times the largest weight counts, and one of weight 0 is none.
-    Labels are integers or texts, in one column or one-hot; the classes are those that there are, in sorted order. A
-    negative number, NaN or an empty text is a node without a label, which is in no mask. Without features, they are the
-    identity.
+    Edges go both ways. A repeated edge has the largest of its weights, and an edge of weight 0 is left out. Labels are
+    integers or texts, in one column or one-hot; the classes are the different labels in sorted order. A negative
+    number, NaN or an empty text means that the node has no label; it is then in no mask. Without `features`, the
+    features are the identity.
 
     Raises:
         DataError: there is no such file, or it cannot be used; the message is one line.
@@ -51,7 +51,7 @@ def load(name: str) -> NodeTask:
         return _task(arrays)
     except DataError:
         raise
-    except Exception as error:  # Damaged bytes can raise any.
+    except Exception as error:  # Damaged bytes can raise anything.
         raise DataError(f"{path}: {' '.join(str(error).split())[:300] or type(error).__name__}") from error
 
 
@@ -60,7 +60,7 @@ def _read_npz(path: Path) -> dict[str, Any]:
         raise DataError(f"there is no {path.absolute()}")
     if not raw.startswith(b"PK"):
         raise ValueError(
-            "is no .npz file; write one with np.savez(FILE, edges=..., features=..., labels=...), or give a folder"
+            "is not a .npz file; write one with np.savez(FILE, edges=..., features=..., labels=...), or give a folder"
             " with edges.csv, features.csv and labels.csv"
         )
     with np.load(io.BytesIO(raw), allow_pickle=False) as file:
@@ -103,7 +103,7 @@ _HINTS = {
 
 
 def _read_table(raw: bytes) -> np.ndarray:
-    """The numbers `[rows, columns]` between commas, semicolons, tabs or blanks; a first line of words is left out."""
+    """The numbers `[rows, columns]`, separated by commas, semicolons, tabs or blanks; a header line is skipped."""
     text = raw.decode("utf-8-sig")
     first = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
     delimiter = next((mark for mark in ",;\t" if mark in first), None)
@@ -111,14 +111,14 @@ def _read_table(raw: bytes) -> np.ndarray:
         np.array(first.split(delimiter), float)
     except ValueError:
         text = text[text.index(first) + len(first) :]
-    with warnings.catch_warnings(action="ignore"):  # Of a file without numbers.
+    with warnings.catch_warnings(action="ignore"):  # Given for a file without numbers.
         table = np.loadtxt(io.StringIO(text), delimiter=delimiter, ndmin=2)
     return table if table.size else np.zeros((0, 2))
 
 
 def _task(arrays: Mapping[str, Any]) -> NodeTask:
     if missing := [part for part in ("edges", "labels") if part not in arrays]:
-        raise ValueError(f"has no {' and no '.join(missing)}; needed are edges and labels, usually with features")
+        raise ValueError(f"has no {' and no '.join(missing)}; edges and labels are needed, usually with features")
     labels, num_classes = _labels(arrays["labels"])
     if num_classes < 2:
         raise ValueError("labels are of one class, or there are none: there is nothing to learn")
@@ -146,7 +146,7 @@ def _edges(arrays: Mapping[str, Any], num_nodes: int) -> tuple[np.ndarray, np.nd
         ends, weights = np.stack([matrix.row, matrix.col]), matrix.data
     else:
         if found.ndim != 2 or 2 not in found.shape:
-            raise ValueError(f"edges should be two numbers in each row, but have the shape {found.shape}")
+            raise ValueError(f"edges should have two numbers in each row, but have the shape {found.shape}")
         ends = found.T if found.shape[1] == 2 else found
         weights = arrays.get("weights", np.ones(ends.shape[1])).reshape(-1)
     if len(weights) != ends.shape[1] or not np.isfinite(weights.astype(float)).all():
@@ -155,7 +155,7 @@ def _edges(arrays: Mapping[str, Any], num_nodes: int) -> tuple[np.ndarray, np.nd
         odd = ends.ravel()[0] if ends.dtype.kind not in "iuf" else ends[is_odd][0]
         hint = " (are they counted from 1?)" if odd == num_nodes and ends.min() == 1 else ""
         raise ValueError(
-            f"the ends of edges should be integers from 0 to {num_nodes - 1}, the places of the nodes in labels and"
+            f"the ends of edges should be integers from 0 to {num_nodes - 1}, the rows of the nodes in labels and"
             f" features, but one is {odd.item()!r}{hint}"
         )
     is_edge = weights != 0
@@ -176,7 +176,7 @@ def _features(found: Any) -> "scipy.sparse.csr_array":
 
 
 def _labels(found: np.ndarray) -> tuple[np.ndarray, int]:
-    """Int32 `[N]`, -1 where there is none, and the number of classes."""
+    """The labels, int32 `[N]`, -1 where there is none, and the number of classes."""
     if found.ndim == 2 and found.shape[1] > 1:
         if not np.isin(found, (0, 1)).all() or (found.sum(axis=1) > 1).any():
             raise ValueError(f"labels should be one for each node, or one-hot, but have the shape {found.shape}")
@@ -201,11 +201,11 @@ def _split(arrays: Mapping[str, Any], labels: np.ndarray) -> Split | None:
     if not given:
         return None
     if len(given) < 3:
-        raise ValueError(f"has a mask for {' and '.join(given)} alone; all of train, validation and test, or none")
+        raise ValueError(f"has a mask for {' and '.join(given)} alone; give all of train, validation and test, or none")
     masks = [arrays[part].reshape(-1) for part in Split._fields]
     if any(mask.shape != labels.shape or not np.isin(mask, (0, 1)).all() for mask in masks):
         shapes = [arrays[part].shape for part in Split._fields]
-        raise ValueError(f"a mask should be {len(labels)} times 0 or 1, one for each node; shapes are {shapes}")
+        raise ValueError(f"a mask should have {len(labels)} values 0 or 1, one for each node; the shapes are {shapes}")
     if (np.sum(masks, axis=0) > 1).any():
         raise ValueError("a node is in two of the masks for train, validation and test")
     return Split(*((mask == 1) & (labels >= 0) for mask in masks))

@@ -31,7 +31,7 @@ class Edges(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Which nodes are for what: three disjoint masks, bool `[N]`, of NumPy or JAX; some nodes may be in none."""
+    """Nodes for training, validation and test: disjoint masks, bool `[N]`, of NumPy or JAX; some may be in none."""
 
     train: Any
     validation: Any
@@ -54,11 +54,11 @@ class NodeTask(NamedTuple):
 
     Attributes:
         features: `[N, D]`, float32, without duplicates or stored zeros; as in the source, not normalised.
-        edges: an undirected edge is there in both directions; self-loops only where the source has them.
+        edges: an undirected edge is there in both directions; self-loops are there only if the source has them.
         labels: int32 `[N]`, `0..C-1`, or -1 where a node has none.
         num_classes: C.
-        split: the public one, of NumPy masks; None where there is none.
-        weights: of the edges, float64 `[E]`; None where all are 1.
+        split: the public split, of NumPy masks; None if there is none.
+        weights: of the edges, float64 `[E]`; None if all are 1.
     """
 
     features: "scipy.sparse.csr_array"
@@ -85,19 +85,19 @@ class NodeTask(NamedTuple):
 def undirected(nodes: np.ndarray, neighbours: np.ndarray, num_nodes: int) -> Edges:
     """Both directions of the edges `nodes[i] - neighbours[i]`, integers `[n]`; duplicates are merged.
 
-    A self-loop is one edge, and stays, as in Kipf's loader.
+    A self-loop is kept, as one edge, as in Kipf's loader.
     """
     first, second = nodes.astype(np.int64), neighbours.astype(np.int64)
     both = np.concatenate([first * num_nodes + second, second * num_nodes + first])
-    both.sort()  # Much faster than `np.unique` where there are millions.
+    both.sort()  # Much faster than `np.unique` for millions of edges.
     receivers, senders = np.divmod(both[np.diff(both, prepend=-1) > 0], num_nodes)
     return Edges(senders.astype(np.int32), receivers.astype(np.int32))
 
 
 def largest_weights(ends: np.ndarray, weights: np.ndarray, num_nodes: int) -> np.ndarray:
-    """The largest of the `weights [n]` between `ends [2, n]` that each edge of `undirected` has, float64 `[E]`."""
+    """For each edge of `undirected`, the largest of its `weights [n]` between `ends [2, n]`, float64 `[E]`."""
     both = np.concatenate([ends[0] * num_nodes + ends[1], ends[1] * num_nodes + ends[0]])
-    order = np.argsort(both)  # As the edges are sorted; looking each of them up would take ten times as long.
+    order = np.argsort(both)  # In the order of the edges; looking each of them up would take ten times as long.
     starts = np.flatnonzero(np.diff(both[order], prepend=-1))
     return np.maximum.reduceat(np.tile(weights, 2)[order], starts)
 
@@ -112,8 +112,8 @@ def row_normalize(features: "scipy.sparse.csr_array") -> "scipy.sparse.csr_array
 def random_split(key: Key, labels: np.ndarray, num_classes: int, sizes: SplitSizes = CITATION_SIZES) -> Split:
     """Draws a split: training nodes from each class, then those for validation and test from all that remain.
 
-    Nodes without a label, -1 in `labels [N]`, a NumPy array, are in no mask. A function of the key that works under
-    `jax.jit` and `jax.vmap`.
+    Nodes without a label, -1 in the NumPy array `labels [N]`, are in no mask. The split is a function of the key, and
+    works under `jax.jit` and `jax.vmap`.
 
     Raises:
         DataError: there are not enough nodes.
@@ -123,7 +123,7 @@ def random_split(key: Key, labels: np.ndarray, num_classes: int, sizes: SplitSiz
     num_train = num_classes * sizes.train_per_class
     if (counts < sizes.train_per_class).any() or counts.sum() < num_train + num_rest:
         raise DataError(
-            f"this random split needs {sizes.train_per_class} training nodes a class and {num_rest} others, but the"
+            f"this random split needs {sizes.train_per_class} training nodes per class and {num_rest} others, but the"
             f" classes have {counts.tolist()} nodes; --config.train_per_class, --config.num_validation and"
             " --config.num_test set its sizes"
         )
@@ -131,16 +131,16 @@ def random_split(key: Key, labels: np.ndarray, num_classes: int, sizes: SplitSiz
     is_class = jnp.asarray(labels[:, None] == np.arange(num_classes))
     train = (is_class & (_random_places(train_key, is_class) < sizes.train_per_class)).any(axis=1)
     rest = jnp.asarray(labels >= 0) & ~train
-    # In a second order: who comes next in the first one depends on the class.
+    # In a second order: which node comes next in the first one depends on its class.
     places = _random_places(rest_key, rest)
     validation = rest & (places < sizes.num_validation)
     return Split(train, validation, rest & ~validation & (places < num_rest))
 
 
 def random_split_by_class(key: Key, labels: np.ndarray, num_classes: int) -> Split:
-    """As `random_split`, of all labelled nodes: of each class a tenth for training, a fifth for validation, rounded.
+    """Draws a split of all labelled nodes: of each class a tenth for training, a fifth for validation, rounded.
 
-    The rest is for the test.
+    The rest is for the test. Otherwise it is as `random_split`.
     """
     counts = np.bincount(labels[labels >= 0], minlength=num_classes)
     num_train, num_validation = (np.rint(counts * share).astype(np.int32) for share in (0.1, 0.2))
@@ -172,13 +172,13 @@ def stochastic_block_model(
 ) -> NodeTask:
     """Draws a graph in which the probability of an edge depends on whether both ends are in the same block.
 
-    Every pair is drawn independently, by the gaps between edges (Batagelj and Brandes 2005): time and memory grow with
-    the numbers of nodes and edges.
+    Every pair is drawn independently, by the gaps between edges (Batagelj and Brandes 2005), so time and memory grow
+    with the numbers of nodes and edges.
 
     Args:
         seed: determines the graph.
         num_nodes: N.
-        num_blocks: C; blocks are of equal size, up to one node, and the nodes of a block follow each other.
+        num_blocks: C; blocks have equal sizes, up to one node, and the nodes of a block are consecutive.
         expected_degree: mean over the nodes of the expected number of neighbours.
         within_fraction: expected share of the edges that stay within a block.
 
@@ -237,6 +237,6 @@ def _successes(rng: np.random.Generator, num_trials: int, probability: float) ->
 
 
 def nth_pair(number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers the pairs of nodes: 0 is (0, 1), then (0, 2), (1, 2), (0, 3), ...; exact for fewer than 2^26 nodes."""
+    """The pair of nodes by number: 0 is (0, 1), then (0, 2), (1, 2), (0, 3), ...; exact for fewer than 2^26 nodes."""
     second = (0.5 + np.sqrt(0.25 + 2.0 * number)).astype(np.int64)
     return number - second * (second - 1) // 2, second

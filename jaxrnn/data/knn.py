@@ -1,4 +1,4 @@
-"""Points as a graph of nearest neighbours; scikit-learn's 8x8 digits as one."""
+"""Points as a graph of nearest neighbours, such as scikit-learn's 8x8 digits."""
 
 import numpy as np
 import scipy  # Its parts load when they are first used.
@@ -10,16 +10,16 @@ DIGITS = "digits"
 
 
 def neighbour_edges(points: np.ndarray, neighbours: int) -> Edges:
-    """Edges, both ways, between each of the ``points [N, D]`` and its nearest ones by Euclidean distance.
+    """Edges, both ways, between each of the ``points [N, D]`` and its nearest neighbours by Euclidean distance.
 
-    Of points that are equally far, the earlier ones are nearer. Two points have an edge if one is a neighbour of the
-    other, so that a node may have more than `neighbours`.
+    Of equally distant points, the earlier ones count as nearer. Two points have an edge if one is a neighbour of the
+    other, so a node may have more than `neighbours` edges.
 
     Raises:
         ValueError: there are no more than `neighbours` points.
     """
     if not neighbours < len(points):
-        raise ValueError(f"of {len(points)} points none has {neighbours} neighbours")
+        raise ValueError(f"{len(points)} points are too few for {neighbours} neighbours each")
     squares = (points**2).sum(1)
     nearest = []
     for rows in np.array_split(np.arange(len(points)), -(-len(points) // 1000)):
@@ -34,7 +34,7 @@ def digits(neighbours: int) -> NodeTask:
     """Scikit-learn's 1797 images of 8x8 pixels, each with its nearest `neighbours`; features are the pixels, 0 to 1.
 
     Raises:
-        DataError: scikit-learn, which brings the images, is not installed.
+        DataError: scikit-learn, which has the images, is not installed.
     """
     try:
         from sklearn.datasets import load_digits
@@ -43,7 +43,7 @@ def digits(neighbours: int) -> NodeTask:
         raise DataError(reason) from error
     pixels, labels = load_digits(return_X_y=True)
     return NodeTask(
-        # Of whole numbers the distances are exact, and so are the neighbours.
+        # The distances of whole numbers are exact, and so are the neighbours.
         features=scipy.sparse.csr_array((pixels / 16).astype(np.float32)),
         edges=neighbour_edges(pixels, neighbours),
         labels=labels.astype(np.int32),

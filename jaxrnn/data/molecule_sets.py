@@ -1,4 +1,4 @@
-"""Sets of molecules with something measured of each, by name or from a file of the user's, and how they are split."""
+"""Sets of molecules with a measured property, by name or from the user's own file, and how they are split."""
 
 import csv
 import functools
@@ -22,7 +22,7 @@ _EMBEDDED_SIZE = 400
 
 
 class Known(NamedTuple):
-    """A known file, its columns, and the unit of what was measured, with the factor that leads to it."""
+    """A known file, its columns, and the unit of the property, with the factor that converts to it."""
 
     place: str
     smiles: str
@@ -45,7 +45,7 @@ NAMES = (EMBEDDED, *KNOWN)
 
 
 class ColumnError(Exception):
-    """A file has no such column; `field` is the one of the config that names it."""
+    """A file has no such column; `field` is the field of the config that names it."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(reason)
@@ -53,7 +53,7 @@ class ColumnError(Exception):
 
 
 class PropertySet(NamedTuple):
-    """Molecules with a number each.
+    """Molecules with one number each.
 
     Attributes:
         targets: float64 ``[M]``, in `unit`.
@@ -72,17 +72,17 @@ class PropertySet(NamedTuple):
 def load(name: str, smiles: str = "", target: str = "", max_atoms: int = 0) -> PropertySet:
     """A set of `NAMES`, or of a file: CSV with a header, or NPZ with the arrays of `Geometry` and `properties`.
 
-    `nci` has 400 molecules that come with RDKit, and their logarithm of the partition coefficient as RDKit computes it
+    `nci` has 400 molecules that come with RDKit, and the logarithm of their partition coefficient as RDKit computes it
     (Crippen's model).
 
     Args:
         name: of the set, or the path of a file.
         smiles: the column with the SMILES.
-        target: the column with the number that is measured.
-        max_atoms: larger molecules are refused; 0 for any number.
+        target: the column with the measured number.
+        max_atoms: larger molecules are refused; 0 for no limit.
 
     Raises:
-        DataError: it cannot be had, a number is none, or no molecule can be used.
+        DataError: the set cannot be obtained, a target is not a number, or no molecule can be used.
         ColumnError: the file has no such column.
     """
     if name == EMBEDDED:
@@ -102,16 +102,16 @@ def load(name: str, smiles: str = "", target: str = "", max_atoms: int = 0) -> P
 
 
 def read_file(place: str) -> tuple[Path, bytes]:
-    """The path and the bytes of a known file by its place, or of one by its path; a DataError where there is none."""
+    """The path and the bytes of a known file by its place, or of another by its path; a DataError if it is missing."""
     if place in files.KNOWN:
         return files.read_known(place)
-    if place == QM9:  # Converted from a package: there is no address of this file.
+    if place == QM9:  # Converted from a package: the file has no address.
         data_dir = os.environ.get("JAXRNN_DATA_DIR") or files.cache_dir()
         path = Path(data_dir, place)
         reason = f"there is no {path}; give --data_dir=DIR, or --config.dataset=FILE.npz with the same arrays"
     else:
         path = Path(place)
-        reason = f"there is no file {place!r}, and no set of that name: there are {', '.join(NAMES)}"
+        reason = f"there is no file {place!r}, and no set of that name; there are {', '.join(NAMES)}"
     if (raw := files.read_if_there(path)) is None:
         raise DataError(reason)
     return path, raw
@@ -138,7 +138,7 @@ def _columns(path: Path, raw: bytes, known: Known) -> tuple[list[str], list[floa
             numbers.append(_number(number, f"{path}, line {reader.line_num}"))
             lines.append(reader.line_num)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is no CSV file in UTF-8: {error}") from error
+        raise DataError(f"{path} is not a CSV file in UTF-8: {error}") from error
     return texts, numbers, lines
 
 
@@ -152,12 +152,12 @@ def _number(text: str, where: str) -> float:
     except ValueError:
         number = np.nan
     if not np.isfinite(number):
-        raise DataError(f"{where}: the target {text!r} is no number")
+        raise DataError(f"{where}: the target {text!r} is not a number")
     return number
 
 
 def _arrays(path: Path, raw: bytes, known: Known) -> tuple[list[str], list[float], list[int]]:
-    """SMILES, numbers and, as lines, the places from 1, of an NPZ file."""
+    """SMILES and numbers of an NPZ file, and their places from 1 as lines."""
     arrays = read_arrays(path, raw, ("smiles", "properties", "property_names"))
     texts, names = ([str(one) for one in arrays[key].reshape(-1).tolist()] for key in ("smiles", "property_names"))
     if known.target not in names:
@@ -167,22 +167,22 @@ def _arrays(path: Path, raw: bytes, known: Known) -> tuple[list[str], list[float
         raise DataError(f"{path}: properties should be numbers {[len(texts), len(names)]}, not {_form(properties)}")
     numbers = properties[:, names.index(known.target)].astype(np.float64)
     if not (is_number := np.isfinite(numbers)).all():
-        raise DataError(f"{path}: the target of molecule {np.argmin(is_number) + 1} is no number")
+        raise DataError(f"{path}: the target of molecule {np.argmin(is_number) + 1} is not a number")
     return texts, numbers.tolist(), list(range(1, len(texts) + 1))
 
 
 def read_arrays(path: Path, raw: bytes, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """The arrays of an NPZ file with these names, without pickles.
+    """The arrays with these names in an NPZ file, without pickles.
 
     Raises:
-        DataError: it is none, is damaged or lacks one.
+        DataError: it is not an NPZ file, is damaged, or lacks an array.
     """
     try:
         with np.load(io.BytesIO(raw)) as file:
             missing = [name for name in names if name not in file]
             arrays = {name: file[name] for name in names if name in file}
-    except Exception as error:  # Damaged bytes can raise any.
-        raise DataError(f"{path} is no file of NumPy's arrays (.npz), or is damaged") from error
+    except Exception as error:  # Damaged bytes can raise anything.
+        raise DataError(f"{path} is not a file of NumPy arrays (.npz), or is damaged") from error
     if missing:
         raise DataError(f"{path} has no array {missing[0]!r}; it should have {', '.join(names)}")
     return arrays
@@ -221,9 +221,9 @@ class Parts(NamedTuple):
 def draw_parts(split: str, key: Key, seed: Array | int, order: Array | np.ndarray) -> Parts:
     """The parts of a run, a function of its seed that works under `jax.jit`.
 
-    `random` takes 80, 10 and 10 % at random by the key. `scaffold` cuts the given order so, the same for all seeds.
-    `folds` takes of five folds of that order the one with the number of the seed for the test, modulo five, the next
-    one for validation, and three for training.
+    `random` draws 80, 10 and 10 % by the key. `scaffold` cuts the given order in these shares, the same for all seeds.
+    `folds` cuts that order into five folds: the one with the number of the seed, modulo five, is for the test, the next
+    one for validation, and the other three for training.
 
     Args:
         split: one of `SPLITS`.
@@ -245,7 +245,7 @@ def fixed_order(split: str, found: Molecules) -> np.ndarray:
     """The order that a split cuts, int32 ``[M]``: for `scaffold` the molecules of the most frequent scaffolds first.
 
     Scaffolds are those of Bemis and Murcko; equally frequent ones stay in the order of the file, as in MoleculeNet. The
-    folds' order is random, and always the same.
+    order of the folds is random, but always the same.
     """
     count = len(found.smiles)
     if split != "scaffold":

@@ -1,4 +1,4 @@
-"""Molecules from SMILES, by RDKit (the extra `molecules`): what models read of atoms and bonds, cached by a digest."""
+"""Molecules from SMILES, by RDKit (the extra `molecules`): features of their atoms and bonds, cached by a digest."""
 
 import hashlib
 import io
@@ -14,11 +14,11 @@ _SYMBOLS = (
     "Hg Pb"
 )
 ELEMENTS = _SYMBOLS.split()
-"""Of Duvenaud et al. 2015, in the order of their code; its 44th feature, for all others, is never set here."""
+"""As in Duvenaud et al. 2015, in the order of their code; its 44th feature, for all others, is never set here."""
 HYBRIDIZATIONS = ("SP", "SP2", "SP3", "SP3D", "SP3D2")
 BONDS = ("SINGLE", "DOUBLE", "TRIPLE", "AROMATIC")
 MAX_DEGREE = 5
-"""Neighbours of an atom, in the features and weights of Duvenaud et al. 2015."""
+"""The most neighbours of an atom in the features and weights of Duvenaud et al. 2015."""
 _MOST_RINGS = 64
 _FORMAT = 1
 
@@ -34,16 +34,16 @@ class Refused(NamedTuple):
 
 
 class Molecules(NamedTuple):
-    """M molecules with A atoms together, those of a molecule sorted by their degree.
+    """M molecules with A atoms in total; the atoms of a molecule are sorted by degree.
 
     Attributes:
         smiles: str ``[M]``, as in the file.
-        lines: int32 ``[M]``, in the file, from 1.
+        lines: int32 ``[M]``, the lines in the file, from 1.
         starts: int32 ``[M + 1]``, the first atom of each molecule.
         atoms: int8 ``[A, 8]``: element, degree, hydrogens, implicit valence, aromatic, charge, radical electrons and
-            hybridization; element and hybridization by their places above, the last one for any other hybridization.
+            hybridization; element and hybridization as places in the lists above, other hybridizations as the last.
         order: int16 ``[A]``, the atom's place in the SMILES.
-        neighbours: int16 ``[A, 5]``, counted within the molecule as it is sorted; -1 where there is none.
+        neighbours: int16 ``[A, 5]``, places of atoms within the sorted molecule; -1 where there is none.
         bonds: uint8 ``[A, 5]``, the features of the bonds to the neighbours as bits: single, double, triple, aromatic,
             conjugated, in a ring.
         rings: uint64 ``[A]``, a bit for each ring that the atom is in.
@@ -60,7 +60,7 @@ class Molecules(NamedTuple):
 
     @property
     def sizes(self) -> np.ndarray:
-        """Atoms of each molecule, ``[M]``."""
+        """The number of atoms of each molecule, ``[M]``."""
         return np.diff(self.starts)
 
     def positions(self) -> np.ndarray:
@@ -86,14 +86,14 @@ def import_rdkit() -> Any:
 
 
 def read(smiles: Sequence[str], lines: Sequence[int], max_atoms: int = 0) -> tuple[Molecules, list[Refused]]:
-    """The molecules that RDKit reads, and those that are refused: no SMILES, no atom, or beyond what features know.
+    """The molecules that RDKit can read, and those refused: not a SMILES, no atom, or beyond what the features cover.
 
-    Graphs are kept in `cache_dir`, by a digest of all SMILES and of RDKit's version.
+    Graphs are cached in `cache_dir`, by a digest of all SMILES and of RDKit's version.
 
     Args:
         smiles: of each molecule.
-        lines: of the file they come from.
-        max_atoms: more are refused; 0 for any number.
+        lines: of each molecule, in the file that it comes from.
+        max_atoms: larger molecules are refused; 0 for no limit.
 
     Raises:
         DataError: RDKit is not installed, or none of the molecules can be used.
@@ -107,7 +107,7 @@ def read(smiles: Sequence[str], lines: Sequence[int], max_atoms: int = 0) -> tup
         buffer = io.BytesIO()
         np.savez_compressed(buffer, refused=np.array(refused, object).astype(str).reshape(-1, 2), **arrays)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{np.random.default_rng().integers(2**32)}")  # Others may write it too.
+        partial = path.with_suffix(f".{np.random.default_rng().integers(2**32)}")  # Other processes may write it too.
         partial.write_bytes(buffer.getvalue())
         partial.replace(path)
         raw = buffer.getvalue()
@@ -115,7 +115,7 @@ def read(smiles: Sequence[str], lines: Sequence[int], max_atoms: int = 0) -> tup
         found = Molecules(**{name: file[name] for name in Molecules._fields})
         refused = file["refused"].tolist()
     left_out = [Refused(lines[int(i)], smiles[int(i)], reason) for i, reason in refused]
-    places = found.lines  # In the list; now those in the file.
+    places = found.lines  # In the list; below, those in the file.
     if max_atoms and (found.sizes > max_atoms).any():
         large = np.flatnonzero(found.sizes > max_atoms)
         reason = f"more atoms than max_atoms={max_atoms}: "
@@ -138,10 +138,10 @@ def choose(molecules: Molecules, places: np.ndarray) -> Molecules:
 
 
 def parse(smiles: str) -> Any:
-    """RDKit's molecule.
+    """RDKit's molecule of a SMILES.
 
     Raises:
-        ValueError: there is none; the message says why.
+        ValueError: there is no such molecule; the message says why.
     """
     rdkit = import_rdkit()
     with rdkit.rdBase.BlockLogs():
@@ -158,7 +158,7 @@ def parse(smiles: str) -> Any:
 
 
 def _read_all(smiles: Sequence[str]) -> tuple[Molecules, list[tuple[int, str]]]:
-    """The graphs, with their places in the list for lines, and the places and reasons of others."""
+    """The graphs, with places in the list as lines, and the places of refused molecules with the reasons."""
     graphs, places, refused = [], [], []
     for place, text in enumerate(smiles):
         try:
@@ -175,14 +175,14 @@ def _read_all(smiles: Sequence[str]) -> tuple[Molecules, list[tuple[int, str]]]:
 
 
 def _graph(mol: Any) -> tuple[np.ndarray, ...]:
-    """Atoms, order, neighbours, bonds and rings of one molecule, as in `Molecules`; a ValueError where they end."""
+    """Atoms, order, neighbours, bonds and rings of one molecule, as in `Molecules`; a ValueError if it does not fit."""
     chem = import_rdkit().Chem
     implicit, rows = chem.ValenceType.IMPLICIT, []
     for atom in mol.GetAtoms():
         if atom.GetSymbol() not in ELEMENTS:
             raise ValueError(f"the element {atom.GetSymbol()} is not among those of the features")
         if atom.GetDegree() > MAX_DEGREE:
-            raise ValueError(f"an atom with {atom.GetDegree()} neighbours; the features know {MAX_DEGREE} at most")
+            raise ValueError(f"an atom with {atom.GetDegree()} neighbours; the features allow {MAX_DEGREE} at most")
         hybridization = str(atom.GetHybridization())
         counts = (atom.GetDegree(), atom.GetTotalNumHs(), atom.GetValence(implicit), atom.GetIsAromatic())
         more = (atom.GetFormalCharge(), atom.GetNumRadicalElectrons())
@@ -203,7 +203,7 @@ def _graph(mol: Any) -> tuple[np.ndarray, ...]:
     rings = np.zeros(len(rows), np.uint64)
     found = mol.GetRingInfo().AtomRings()
     if len(found) > _MOST_RINGS:
-        raise ValueError(f"{len(found)} rings; the features know {_MOST_RINGS} at most")
+        raise ValueError(f"{len(found)} rings; the features allow {_MOST_RINGS} at most")
     for number, ring in enumerate(found):
         rings[place_of[list(ring)]] |= np.uint64(1 << number)
     return atoms[order], order, neighbours, bonds, rings
@@ -213,7 +213,7 @@ def _graph(mol: Any) -> tuple[np.ndarray, ...]:
 
 
 def fingerprint_features(molecules: Molecules) -> np.ndarray:
-    """Those of Duvenaud et al. 2015, float32 ``[A, 62 + 6]``: of the atom, and of its bonds, summed."""
+    """The features of Duvenaud et al. 2015, float32 ``[A, 62 + 6]``: of the atom, and the sum of those of its bonds."""
     a = molecules.atoms
     parts = [_one_hot(a[:, _ELEMENT], len(ELEMENTS) + 1), _one_hot(a[:, _DEGREE], MAX_DEGREE + 1)]
     parts += [_one_hot(a[:, _HYDROGENS], 5), _one_hot(a[:, _VALENCE], 6), a[:, [_AROMATIC]]]
@@ -221,7 +221,7 @@ def fingerprint_features(molecules: Molecules) -> np.ndarray:
 
 
 def weave_features(molecules: Molecules) -> np.ndarray:
-    """Of an atom, as DeepChem's Weave reads it, float32 ``[A, 75]``."""
+    """The features of each atom, as in DeepChem's Weave, float32 ``[A, 75]``."""
     a = molecules.atoms
     parts = [_one_hot(a[:, _ELEMENT], len(ELEMENTS) + 1), _one_hot(a[:, _DEGREE], 11), _one_hot(a[:, _VALENCE], 7)]
     parts += [a[:, [_CHARGE, _RADICALS]], _one_hot(a[:, _HYBRIDIZATION], len(HYBRIDIZATIONS)), a[:, [_AROMATIC]]]
@@ -229,22 +229,22 @@ def weave_features(molecules: Molecules) -> np.ndarray:
 
 
 def bond_features(molecules: Molecules) -> np.ndarray:
-    """Of the bonds to each neighbour, float32 ``[A, 5, 6]``; zeros where there is none."""
+    """The features of the bond to each neighbour, float32 ``[A, 5, 6]``; zeros where there is none."""
     return np.unpackbits(molecules.bonds[..., None], axis=-1, bitorder="little")[..., :6].astype(np.float32)
 
 
 PAIR_FEATURES = 14
-"""Of a pair of atoms in Weave: its bond (6), whether a ring has both (1), and the graph distance from 1 to 7 (7)."""
+"""Features of a pair of atoms in Weave: its bond (6), whether a ring has both (1), and graph distance 1 to 7 (7)."""
 
 
 class Pairs(NamedTuple):
-    """Ordered pairs of atoms of each molecule, Q together, sorted by the first; each atom also with itself.
+    """Ordered pairs of atoms of each molecule, Q in total, sorted by the first atom; each atom also with itself.
 
     Attributes:
         starts: int32 ``[M + 1]``, the first pair of each molecule.
         first: int16 ``[Q]``, an atom, counted within its molecule.
         second: int16 ``[Q]``, the other one.
-        reverse: int32 ``[Q]``, the place of the pair in the other order, counted within the molecule.
+        reverse: int32 ``[Q]``, the place of the reversed pair, counted within the molecule.
         features: float32 ``[Q, 14]``, see `PAIR_FEATURES`.
         distance: int16 ``[Q]``, bonds on the shortest path; -1 where there is none.
     """
@@ -258,7 +258,7 @@ class Pairs(NamedTuple):
 
 
 def pairs(molecules: Molecules, max_distance: int = 0) -> Pairs:
-    """The pairs up to a graph distance, or with 0 all pairs, also of atoms that no path joins."""
+    """The pairs up to a graph distance; with 0, all pairs, also those that no path joins."""
     bonds, found = bond_features(molecules), []
     for begin, end in zip(molecules.starts[:-1], molecules.starts[1:], strict=True):
         n, neighbours = end - begin, molecules.neighbours[begin:end]
@@ -300,5 +300,5 @@ def graph_distances(neighbours: np.ndarray) -> np.ndarray:
 
 
 def _one_hot(values: np.ndarray, size: int) -> np.ndarray:
-    """``[A, size]``; a value beyond the last counts as the last."""
+    """One-hot rows ``[A, size]``; a value beyond the last counts as the last."""
     return np.eye(size, dtype=np.float32)[np.minimum(values, size - 1)]

@@ -13,7 +13,7 @@ from jaxrnn.data.graphs import CITATION_SIZES, NodeTask, Split, SplitSizes
 
 EMBEDDED: dict[str, Callable[[], NodeTask]] = {
     "karate": graphs.karate,
-    # As many nodes and edges as Cora has, or nearly.
+    # Nearly as many nodes and edges as Cora has.
     "sbm": lambda: graphs.stochastic_block_model(
         0, num_nodes=2700, num_blocks=6, expected_degree=4.0, within_fraction=0.8
     ),
@@ -26,7 +26,7 @@ NAMES = (
 
 
 def load(name: str, neighbours: int = 5) -> NodeTask:
-    """The graph with a name of `NAMES`; digits have so many nearest `neighbours`.
+    """The graph with a name of `NAMES`; each node of digits has edges to this many nearest `neighbours`.
 
     Raises:
         DataError: as in the `load` of `planetoid`, `graph_files` and `documents`, and in `knn.digits`.
@@ -63,11 +63,11 @@ def has_sizes(name: str, split: str) -> bool:
 def draw_split(name: str, split: str, key: Key, sizes: SplitSizes = CITATION_SIZES) -> Split:
     """Masks of the nodes for training, validation and test.
 
-    They are a function of the key where `split` is ``random``, or there is no public one. Where `has_sizes` is true,
-    they have `sizes`; else, without a public split, they have shares of each class.
+    They are a function of the key if `split` is ``random`` or there is no public split. If `has_sizes` is true, they
+    have `sizes`; otherwise, without a public split, they have shares of each class.
 
     Raises:
-        DataError: there are not enough nodes for a random split, or the public one has none for some purpose.
+        DataError: there are not enough nodes for a random split, or the public split has none for some purpose.
     """
     task = load(name)
     if has_sizes(name, split):

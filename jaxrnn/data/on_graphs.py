@@ -1,7 +1,7 @@
-"""Signals on graphs that change over time: a noisy diffusion on a block graph, and an epidemic on a contact network.
+"""Time-varying signals on graphs: a noisy diffusion on a block graph, and an epidemic on a contact network.
 
-Both roll out in two steps: what is random is drawn by a key, and the signals follow from it and from the graph. So a
-batch can be drawn before the graph is known. Signals are time-major with the nodes ahead of the batch, ``[T, N, B]``.
+Both take two steps: random numbers are drawn by a key, and the signals follow from them and from the graph. So a batch
+can be drawn before the graph is known. Signals are time-major with the nodes before the batch, ``[T, N, B]``.
 """
 
 from pathlib import Path
@@ -18,11 +18,11 @@ from jaxrnn.data.graphs import stochastic_block_model
 NOISE = 0.1
 """Standard deviation of the spatial and of the temporal noise of a diffusion (the code of Ruiz et al. 2020)."""
 AHEAD = 5
-"""Steps that a diffusion is predicted ahead."""
+"""How many steps ahead a diffusion is predicted."""
 NUM_BLOCKS, WITHIN, BETWEEN = 5, 0.8, 0.2
 INFECTION, RECOVERY_DAYS, DAYS_AHEAD, SEED_SHARE = 0.05, 8, 4, 0.05
-"""Of an epidemic: probability of an infection per contact and day, days until recovery, days that are predicted ahead,
-and the share of the nodes that are infected on the first day."""
+"""Of an epidemic: the probability of an infection per contact and day, the days until recovery, how many days ahead
+it is predicted, and the share of the nodes that are infected on the first day."""
 NETWORKS = ("generated", "contacts")
 _CONTACTS = "contacts/edge_list.txt"
 
@@ -33,7 +33,7 @@ def unit_shift(adjacency: Array) -> Array:
 
 
 def block_graph(key: Key, num_nodes: int) -> Array:
-    """The shift ``[N, N]`` of a graph in which nodes of the same of `NUM_BLOCKS` blocks are linked more often."""
+    """The shift ``[N, N]`` of a graph of `NUM_BLOCKS` blocks; nodes of the same block are linked more often."""
     blocks = jnp.arange(num_nodes) * NUM_BLOCKS // num_nodes
     probability = jnp.where(blocks[:, None] == blocks, WITHIN, BETWEEN)
     upper = jnp.triu(jax.random.uniform(key, (num_nodes, num_nodes)) < probability, 1)
@@ -44,7 +44,7 @@ def block_graph(key: Key, num_nodes: int) -> Array:
 
 
 class DiffusionNoise(NamedTuple):
-    """The first signal ``[N, B]``, the noise of each step ``[T, N, B]``, and what the noise of all steps shares."""
+    """The first signal ``[N, B]``, the noise of each step ``[T, N, B]``, and the noise all steps share ``[N, B]``."""
 
     first: Array
     steps: Array
@@ -52,7 +52,7 @@ class DiffusionNoise(NamedTuple):
 
 
 def draw_diffusion(key: Key, length: int, num_nodes: int, batch_size: int, correlation: float) -> DiffusionNoise:
-    """The noise of sequences of `length` inputs: the correlation is the deviation r_t of its part over all steps."""
+    """The noise of sequences of `length` inputs; `correlation` is the deviation r_t of the noise all steps share."""
     first, steps, shared = jax.random.split(key, 3)
     return DiffusionNoise(
         jax.random.uniform(first, (num_nodes, batch_size)),
@@ -76,9 +76,9 @@ def diffuse(shift: Array, noise: DiffusionNoise) -> tuple[Array, Array]:
 def best_diffusion(shift: Array, xs: Array, correlation: float) -> Array:
     """The best predictions ``[T, N, B]``: the mean of the target given all inputs until then.
 
-    ``S^5 x_t + (I + S + .. + S^4) m_t`` with the posterior mean ``m_t`` of the noise that all steps share, which is
-    Gaussian as the increments ``x_s - S x_{s-1}``, ``s <= t``. It is linear in ``S^k x_s``, ``k <= 5``, so no least
-    squares on these does better.
+    They are ``S^5 x_t + (I + S + .. + S^4) m_t``, where ``m_t`` is the posterior mean of the noise that all steps
+    share, which is Gaussian like the increments ``x_s - S x_{s-1}``, ``s <= t``. They are linear in ``S^k x_s``,
+    ``k <= 5``, so no least-squares fit on these does better.
     """
     increments = xs[1:] - jnp.einsum("ij,tjb->tib", shift, xs[:-1])
     sums = jnp.concatenate([jnp.zeros_like(xs[:1]), jnp.cumsum(increments, axis=0)])
@@ -95,7 +95,7 @@ def mean_diffusion(shift: Array, length: int) -> Array:
 
 
 def _powers(shift: Array, highest: int) -> Array:
-    """``[highest + 1, N, N]``."""
+    """The powers of the shift from 0 to `highest`, ``[highest + 1, N, N]``."""
 
     def step(power: Array, _: None) -> tuple[Array, Array]:
         return shift @ power, power
@@ -114,7 +114,7 @@ def contact_network(name: str) -> np.ndarray:
             school's, fetched once), or the path of a file with an edge, two node numbers, in each line.
 
     Raises:
-        DataError: the file cannot be had, or is no list of edges.
+        DataError: the file cannot be obtained, or is not a list of edges.
     """
     if name == "generated":
         task = stochastic_block_model(0, num_nodes=134, num_blocks=9, expected_degree=6.1, within_fraction=0.8)
@@ -143,24 +143,24 @@ def contact_network(name: str) -> np.ndarray:
 
 
 def draw_epidemic(key: Key, length: int, num_nodes: int, batch_size: int) -> Array:
-    """Uniform numbers ``[T + DAYS_AHEAD, N, B]``: who is infected first, and on each of the days that follow."""
+    """Uniform numbers ``[T + DAYS_AHEAD, N, B]``: they decide who is infected first, and on each day after."""
     return jax.random.uniform(key, (length + DAYS_AHEAD, num_nodes, batch_size))
 
 
 def _next_day(adjacency: Array, day: Array, uniform: Array) -> Array:
-    """The day of each node's infection, 0 while there was none, one day later; ``[N, B]``."""
+    """Each node's day of infection one day later, 0 while it has not been infected; ``[N, B]``."""
     pressure = adjacency @ is_infected(day).astype(jnp.float32)
     infected = (day == 0) & (uniform < 1 - (1 - INFECTION) ** pressure)
     return jnp.where(infected, 1, jnp.where(day > 0, day + 1, 0))
 
 
 def is_infected(day: Array) -> Array:
-    """Whether a node is infected on a day of its infection."""
+    """Whether a node is still infected on a day of its infection."""
     return (day > 0) & (day <= RECOVERY_DAYS)
 
 
 def spread(adjacency: Array, uniforms: Array) -> tuple[Array, Array]:
-    """Each node's day of infection ``[T + DAYS_AHEAD, N, B]``, and the infected as numbers 0 and 1."""
+    """Each node's day of infection ``[T + DAYS_AHEAD, N, B]``, and whether it is infected, as 0 or 1."""
     first = (uniforms[0] < SEED_SHARE).astype(jnp.int32)
 
     def step(day: Array, uniform: Array) -> tuple[Array, Array]:

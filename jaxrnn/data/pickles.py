@@ -1,6 +1,6 @@
-"""What pickles of strangers hold: dictionaries, sets, lists, numbers, arrays and matrices. They cannot run any code.
+"""Reads untrusted pickles of dictionaries, sets, lists, numbers, arrays and matrices. They cannot run any code.
 
-Every name that a pickle may ask for is found here, and those of NumPy and SciPy only record their arguments. None of
+Every name that a pickle may ask for is listed here, and those of NumPy and SciPy only record their arguments. None of
 their code runs, so a pickle can neither call a function of its choice nor read memory that is not its own.
 """
 
@@ -16,10 +16,10 @@ import scipy  # Its parts load when they are first used.
 
 
 class Recorded:
-    """What a pickle says of a dtype, an array or a matrix: `state` is as NumPy or SciPy would be given it.
+    """What a pickle says about a dtype, an array or a matrix: `state` is what NumPy or SciPy would be given.
 
     Attributes:
-        layout: how a matrix of SciPy is stored; None for all else.
+        layout: how a matrix of SciPy is stored; None for anything else.
     """
 
     layout: str | None = None
@@ -38,7 +38,7 @@ def _from_buffer(raw: Any, dtype: Any, shape: Any, order: Any, *_: Any) -> Recor
 _NAMES: dict[str, Callable] = {
     **dict.fromkeys(("numpy.dtype", "numpy.ndarray", "numpy.matrix", "numpy.matrixlib.defmatrix.matrix"), Recorded),
     "collections.defaultdict": defaultdict,
-    "collections.OrderedDict": dict,  # It would have attributes that a pickle can set.
+    "collections.OrderedDict": dict,  # The class itself would have attributes that a pickle can set.
     # Bytes in the protocols of Python 2, as Python 3 writes them.
     "__builtin__.bytes": lambda: b"",
     "_codecs.encode": lambda text, _: text.encode("latin1"),
@@ -57,7 +57,7 @@ for _layout in ("csr", "csc", "coo", "lil"):
         _NAMES[f"scipy.sparse.{_module}.{_layout}_{_type}"] = _kind
 
 
-# The unpickler in Python: damaged bytes can end the process in the one in C (a bytearray that is cut off).
+# The unpickler in Python: with the one in C, damaged bytes can end the process (a bytearray that is cut off).
 class _RestrictedUnpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Callable:
         if (full_name := f"{module}.{name}") not in _NAMES:
@@ -66,7 +66,7 @@ class _RestrictedUnpickler(pickle._Unpickler):
 
 
 def unpickle(raw: bytes) -> Any:
-    """The object in a pickle; raises any exception where it is damaged, or asks for a name that is not here."""
+    """The object in a pickle; may raise any exception if it is damaged or asks for a name not listed here."""
     return _RestrictedUnpickler(io.BytesIO(raw), encoding="latin1").load()
 
 
@@ -100,7 +100,7 @@ def to_matrix(found: Recorded) -> "scipy.sparse.csr_array":
             matrix = scipy.sparse.coo_array((to_array(state["data"]), (rows, columns)), shape=shape)
         case layout:
             values, columns, starts = (to_array(state[name]) for name in ("data", "indices", "indptr"))
-            if (np.diff(starts.astype(np.int64), prepend=0) < 0).any():  # SciPy does not check this where it ends in 0.
+            if (np.diff(starts.astype(np.int64), prepend=0) < 0).any():  # SciPy does not check this if they end in 0.
                 raise ValueError("the starts of the rows do not increase")
             make = scipy.sparse.csr_array if layout == "csr" else scipy.sparse.csc_array
             matrix = make((values, _indices(columns), _indices(starts)), shape=shape)

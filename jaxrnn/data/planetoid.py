@@ -1,6 +1,6 @@
 """Citation graphs in the format of Planetoid (Yang, Cohen and Salakhutdinov 2016), with its public split.
 
-A data set is files `ind.NAME.PART`. The features `tx` belong to the test nodes, `allx` to all others; `ty` and `ally`
+A data set has files `ind.NAME.PART`. The features `tx` belong to the test nodes, `allx` to all others; `ty` and `ally`
 are their labels, one-hot, and `y` those of the training nodes, with which `ally` begins. (Their features, `x`, are not
 read: `allx` begins with them.) `graph` maps each node to a list of its neighbours. `test.index` has the numbers of the
 test nodes, in the order of `tx`. It is text; the other files are Python pickles.
@@ -28,9 +28,9 @@ def load(name: str) -> NodeTask:
     """Reads a data set with its public split.
 
     The training nodes are those of `y`; the next 500 of `ally`, or as many as there are, are for validation; those of
-    `test.index` are for the test. A node without a label, a row of zeros, is for none of them, so that a mask may be
-    empty. A number that only `graph` has, or that is missing in `test.index`, as 15 are in Citeseer's, is a node
-    without features and without a label. As in the GCN paper's code, edges go both ways, repeated edges are merged, and
+    `test.index` are for the test. A node without a label, a row of zeros, is in none of the masks, so a mask may be
+    empty. A number that only `graph` has, or that `test.index` lacks, as Citeseer's lacks 15, is a node without
+    features and without a label. As in the GCN paper's code, edges go both ways, repeated edges are merged, and
     self-loops stay (Citeseer has some, Cora none).
 
     Args:
@@ -39,7 +39,7 @@ def load(name: str) -> NodeTask:
             pickle cannot run code of its choice.
 
     Raises:
-        DataError: there is no such data set, a file is missing, damaged or another one, or the files do not fit.
+        DataError: there is no such data set, a file is missing, damaged or not the known one, or the files do not fit.
     """
     y, tx, ty, allx, ally, graph, test_nodes = (_parse(part, *file) for part, file in _read(name).items())
 
@@ -58,13 +58,13 @@ def load(name: str) -> NodeTask:
     entries, ends = graph
     known = np.unique(np.concatenate([np.arange(num_others), test_nodes, entries]))
     num_nodes = int(known.max(initial=-1)) + 1
-    # Nodes that no file has are few: a wrong number must not become a billion of them.
+    # Only a few nodes are in no file: a wrong number must not create a billion of them.
     is_dense = known.min(initial=0) >= 0 and num_nodes <= 2 * len(known)
     require(is_dense, "`test.index` or `graph` has a node below 0, or one far beyond the others")
     is_node = (ends >= 0) & (ends < num_nodes)
     require(is_node.all(), f"`graph` has a neighbour that is not one of the nodes 0 to {num_nodes - 1}")
 
-    # The row of each node in `allx` and `tx`, one after the other, and then a row of zeros for missing nodes.
+    # The row of each node in `allx` followed by `tx` and by a row of zeros, for missing nodes.
     rows = np.full(num_nodes, num_others + num_test)
     rows[:num_others] = np.arange(num_others)
     rows[test_nodes] = num_others + np.arange(num_test)

@@ -1,4 +1,4 @@
-"""Ratings and interactions of users and items: named data sets, files of one's own, and one that needs no file."""
+"""Ratings and interactions of users and items: named data sets, the user's own files, and one that needs no file."""
 
 import csv
 import functools
@@ -20,26 +20,26 @@ _LOG = logging.getLogger("jaxrnn.ratings")
 
 
 class Pairs(NamedTuple):
-    """A user, an item and a rating each, in the order of time; int32, int32 and float32 `[n]`."""
+    """Users, items and ratings in the order of time; int32, int32 and float32 `[n]`."""
 
     users: np.ndarray
     items: np.ndarray
     ratings: np.ndarray
 
     def take(self, chosen: np.ndarray) -> "Pairs":
-        """Those at these places, or where a mask is true."""
+        """The pairs at these places, or where a mask is true."""
         return Pairs(*(array[chosen] for array in self))
 
 
 class Ratings(NamedTuple):
-    """Who rated what, or had to do with it.
+    """Who rated what, or interacted with it.
 
     Attributes:
         users: their names.
         items: their names.
-        test: None where the source has no test part: `split_random` or `split_last` makes one.
+        test: None if the source has no test part; `split_random` or `split_last` then makes one.
         links: between users, such as friendships; int32 `[2, n]`, each once in each direction.
-        is_rated: whether the ratings say how good an item was; else only the pairs count.
+        is_rated: whether the ratings say how good an item was; otherwise only the pairs count.
     """
 
     users: tuple[str, ...]
@@ -51,7 +51,7 @@ class Ratings(NamedTuple):
 
     @property
     def sha256(self) -> str:
-        """Of all arrays: what a run is trained on."""
+        """The digest of the data that a run is trained on."""
         digest = hashlib.sha256(f"{len(self.users)} {len(self.items)}".encode())
         for array in (*self.train, *(self.test or ()), self.links):
             digest.update(array.tobytes())
@@ -60,10 +60,10 @@ class Ratings(NamedTuple):
 
 @functools.cache
 def load(name: str) -> Ratings:
-    """The data set with a name of `NAMES`; what is odd about a file, but no error, is logged.
+    """The data set with a name of `NAMES`; what is odd about a file, but not an error, is logged.
 
     Raises:
-        DataError: there is none, a file is missing or another one, or it has an error, whose place is said.
+        DataError: there is no such data set, or a file is missing, is not the known one, or has an error; says where.
     """
     if name.startswith(OWN):
         return read(expand(name.removeprefix(OWN)))
@@ -76,7 +76,7 @@ def load(name: str) -> Ratings:
 
 
 def split_random(pairs: Pairs, share: float, seed: int) -> tuple[Pairs, Pairs]:
-    """The pairs without a random share of them, rounded, and that share; the order stays."""
+    """Splits a random share off the pairs, rounded; both parts keep the order."""
     count = round(share * len(pairs.users))
     is_in = np.zeros(len(pairs.users), bool)
     is_in[np.random.default_rng(seed).permutation(len(is_in))[:count]] = True
@@ -84,9 +84,9 @@ def split_random(pairs: Pairs, share: float, seed: int) -> tuple[Pairs, Pairs]:
 
 
 def split_last(pairs: Pairs) -> tuple[Pairs, Pairs]:
-    """The pairs without each user's last one, and these; a user with a single pair keeps it."""
+    """Splits each user's last pair off the pairs; a user with a single pair keeps it."""
     places = np.zeros(pairs.users.max(initial=-1) + 1, int)
-    places[pairs.users] = np.arange(len(pairs.users))  # The last one stays.
+    places[pairs.users] = np.arange(len(pairs.users))  # The last value is kept.
     is_last = places[pairs.users] == np.arange(len(pairs.users))
     is_last &= np.bincount(pairs.users)[pairs.users] > 1
     return pairs.take(~is_last), pairs.take(is_last)
@@ -96,13 +96,13 @@ def split_last(pairs: Pairs) -> tuple[Pairs, Pairs]:
 
 
 def read(path: Path) -> Ratings:
-    """Ratings of a file, with the test part and the links of the files beside it.
+    """Ratings from a file, with the test part and the links from the files beside it.
 
-    A file of text has a line for each pair: user, item, and where it has ratings the rating, then maybe a time, between
-    commas, tabs, semicolons, blanks or ``::``; a first line that begins with ``user``, and has no digits, is a header.
-    The file beside it with `test` in its name for `train` or `base`, or else in front of the suffix, is the test part,
-    and with `trust` the links, a line of two users each. An NPZ file has all in arrays: `shape`, `train_users`,
-    `train_items`, `train_ratings`, the same for `test`, and `user_edges`.
+    A text file has a line for each pair: user, item, rating if there are ratings, and then optionally a time, separated
+    by commas, tabs, semicolons, blanks or ``::``. A first line that begins with ``user`` and has no digits is a header.
+    The test part is the file beside it whose name has `test` in place of `train` or `base`, or else before the suffix.
+    The links are the file with `trust` in that place, two users in each line. An NPZ file has everything in arrays:
+    `shape`, `train_users`, `train_items`, `train_ratings`, the same for `test`, and `user_edges`.
 
     Raises:
         DataError: as in `load`.
@@ -117,9 +117,9 @@ def read(path: Path) -> Ratings:
 
 
 def _beside(path: Path, part: str) -> Path:
-    """``lastfm_train.txt`` and ``u1.base`` have ``lastfm_test.txt`` and ``u1.test``, ``mine.csv`` ``mine.test.csv``."""
+    """``lastfm_train.txt`` has ``lastfm_test.txt``, ``u1.base`` has ``u1.test``, ``mine.csv`` has ``mine.test.csv``."""
     names = [path.name.replace(known, part) for known in ("train", "base") if known in path.name]
-    names += [f"{path.stem}.{part}{path.suffix}"]  # The last resort, as of `database.csv`.
+    names += [f"{path.stem}.{part}{path.suffix}"]  # The last resort, as for `database.csv`.
     return next((other for name in names if (other := path.with_name(name)).exists()), path.with_name(names[-1]))
 
 
@@ -133,7 +133,7 @@ class _Lines(NamedTuple):
 
 
 def _of_texts(files: dict[str, tuple[Path, bytes]], is_rated: bool = True) -> Ratings:
-    """Of the files for `train`, and maybe `test` and `trust`."""
+    """Ratings from the files for `train`, and optionally `test` and `trust`."""
     train = _lines(*files["train"])
     test, trust = (_lines(*files[part]) if part in files else None for part in ("test", "trust"))
     if test and (train.ratings is None) != (test.ratings is None):
@@ -163,10 +163,10 @@ def _lines(path: Path, raw: bytes) -> _Lines:
     """The columns of a file, in the order of its times if it has them."""
     text = decode_lines(path, raw).replace("::", "\t")
     first = text.lstrip().partition("\n")[0]
-    # Where both are there, one of them is a decimal comma or a part of a name.
+    # If both are there, one of them is a decimal comma or part of a name.
     others = sorted(",;", key=first.count, reverse=True)
     mark = next((mark for mark in ("\t", *others) if mark in first), " ")
-    if mark == " ":  # One behind the last field begins no other.
+    if mark == " ":  # A blank after the last field does not begin another one.
         text = "\n".join(line.strip(" ") for line in text.split("\n"))
     found: list[list[str]] = []
     numbers: list[int] = []
@@ -179,15 +179,15 @@ def _lines(path: Path, raw: bytes) -> _Lines:
             width = len(found[0]) if found else len(fields)
             if len(fields) != width or width < 2 or not (fields[0] and fields[1]):
                 raise DataError(
-                    f"{path}, line {reader.line_num}: should be user, item and maybe rating and time, "
-                    f"{max(width, 2)} fields between {mark!r} as in the lines before, not {mark.join(row)[:60]!r}"
+                    f"{path}, line {reader.line_num}: should be user, item and optionally rating and time, "
+                    f"{max(width, 2)} fields separated by {mark!r} as in the lines before, not {mark.join(row)[:60]!r}"
                 )
             found.append(fields)
             numbers.append(reader.line_num)
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}") from error
     if not found:
-        raise DataError(f"{path}: has no lines of user, item and maybe rating")
+        raise DataError(f"{path}: has no lines of user, item and optionally rating")
     columns = list(zip(*found, strict=True))
     floats = [_floats(path, numbers, *one) for one in zip(("rating", "time"), columns[2:4], strict=False)]
     order = np.argsort(floats[1], kind="stable").tolist() if len(floats) > 1 else range(len(found))
@@ -196,12 +196,12 @@ def _lines(path: Path, raw: bytes) -> _Lines:
 
 
 def _is_header(fields: Sequence[str]) -> bool:
-    """Whether the first line names the columns; that of a user named `user7` does not."""
+    """Whether the first line names the columns; a line of a user named `user7` does not."""
     return fields[0].lower().startswith("user") and not any(c.isdecimal() for field in fields[:3] for c in field)
 
 
 def _floats(path: Path, numbers: Sequence[int], what: str, texts: Sequence[str]) -> np.ndarray:
-    """A column of finite numbers; `numbers` are those of its lines."""
+    """A column of finite numbers; `numbers` are the numbers of its lines."""
     values = np.empty(len(texts))
     for i, text in enumerate(texts):
         try:
@@ -209,13 +209,13 @@ def _floats(path: Path, numbers: Sequence[int], what: str, texts: Sequence[str])
         except ValueError:
             values[i] = math.nan
         if not abs(values[i]) < np.finfo(np.float32).max:
-            raise DataError(f"{path}, line {numbers[i]}: the {what} {text!r} is no finite number")
+            raise DataError(f"{path}, line {numbers[i]}: the {what} {text!r} is not a finite number")
     return values
 
 
 def _names(found: Sequence[str]) -> tuple[str, ...]:
-    """Each once, by number where all are numbers, else in the order of the alphabet."""
-    names = sorted({*found})  # First, so that 1 and 01 have their order, too.
+    """Each name once, sorted as numbers if all are numbers, otherwise alphabetically."""
+    names = sorted({*found})  # First, so that 1 and 01 have a fixed order, too.
     if all(name.isdecimal() and name.isascii() for name in names):
         names.sort(key=lambda name: (len(name.lstrip("0")), name.lstrip("0")))  # `int` takes no more than 4300 digits.
     return tuple(names)
@@ -225,7 +225,7 @@ def _read_npz(path: Path, raw: bytes) -> Ratings:
     try:
         with np.load(io.BytesIO(raw), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except Exception as error:  # Damaged bytes can raise any.
+    except Exception as error:  # Damaged bytes can raise anything.
         raise DataError(f"{path}: {' '.join(str(error).split())[:300]}") from error
     needed = ["shape", "train_users", "train_items", "train_ratings"]
     needed += [f"test_{what}" for what in ("users", "items", "ratings")] if "test_users" in arrays else []
@@ -247,7 +247,7 @@ def _read_npz(path: Path, raw: bytes) -> Ratings:
         if ratings.dtype.kind not in "iuf" or not (np.abs(ratings) < np.finfo(np.float32).max).all():
             raise DataError(f"{path}: {part}_ratings should be finite numbers")
         if not (users.ndim == 1 and users.shape == items.shape == ratings.shape):
-            raise DataError(f"{path}: users, items and ratings of {part} should be as many as each other")
+            raise DataError(f"{path}: there should be as many users as items and ratings of {part}")
         return Pairs(users, items, ratings.astype(np.float32))
 
     links = places("user_edges", num_users) if "user_edges" in arrays else np.zeros((2, 0), np.int32)
@@ -259,16 +259,16 @@ def _read_npz(path: Path, raw: bytes) -> Ratings:
 
 
 def _checked(path: Path, data: Ratings) -> Ratings:
-    """The data with each pair once, in one part only, and each link once in each direction; says what was odd."""
+    """The data with each pair once, in one part only, and each link once in each direction; logs what was odd."""
     train, again = _last_of_each(data.train, len(data.items))
     if again:
-        _LOG.warning("%s: %d pairs of user and item stand there again; the last of each counts", path, again)
+        _LOG.warning("%s: %d pairs of user and item are repeated; the last of each counts", path, again)
     test = None
     if data.test is not None:
         test, _ = _last_of_each(data.test, len(data.items))
         known, asked = (part.users.astype(np.int64) * len(data.items) + part.items for part in (train, test))
         if (is_known := np.isin(asked, known)).any():
-            _LOG.warning("%s: %d pairs of the test part are in the training part too: left out", path, is_known.sum())
+            _LOG.warning("%s: %d pairs of the test part are also in the training part: left out", path, is_known.sum())
             test = test.take(~is_known)
         for what, names, side in (("users", data.users, 0), ("items", data.items, 1)):
             unseen = np.setdiff1d(test[side], train[side])
@@ -287,7 +287,7 @@ def _checked(path: Path, data: Ratings) -> Ratings:
 
 
 def _last_of_each(pairs: Pairs, num_items: int) -> tuple[Pairs, int]:
-    """The pairs, each with its last rating, in their order; and how many went."""
+    """The pairs, each with its last rating, in their order, and how many were removed."""
     codes = pairs.users.astype(np.int64) * num_items + pairs.items
     _, places = np.unique(codes[::-1], return_index=True)
     kept = np.sort(len(codes) - 1 - places)
@@ -298,7 +298,7 @@ def _last_of_each(pairs: Pairs, num_items: int) -> tuple[Pairs, int]:
 
 
 def _converted(name: str, digest: str, count_from: int = 0) -> Ratings:
-    """A file that was converted from its authors', and has no address; names of users and items are counted."""
+    """A file that was converted from its authors' and has no address; users and items are named by numbers."""
     place = f"ratings/{name}.npz"
     path = Path(os.environ.get("JAXRNN_DATA_DIR") or cache_dir(), place)
     if (raw := read_if_there(path)) is None:
@@ -307,7 +307,7 @@ def _converted(name: str, digest: str, count_from: int = 0) -> Ratings:
             "of users, items and ratings, such as MovieLens' own u1.base beside u1.test"
         )
     if hashlib.sha256(raw).hexdigest() != digest:
-        raise DataError(f"{path} is not the file known here; --config.dataset=ratings:FILE takes any")
+        raise DataError(f"{path} is not the known file; --config.dataset=ratings:FILE takes any file")
     found = _read_npz(path, raw)
     users, items = (tuple(str(i + count_from) for i in range(len(names))) for names in (found.users, found.items))
     return found._replace(users=users, items=items)
@@ -321,7 +321,7 @@ def _lastfm() -> Ratings:
 def _generated() -> Ratings:
     """200 users of 8 groups, each with a taste, and 150 items; friends are mostly of the same group.
 
-    A user rates what is known widely and what is to the user's taste, 12 to 40 items, from 1 to 5.
+    A user rates 12 to 40 items that are widely known or to the user's taste, from 1 to 5.
     """
     rng, num_users, num_items, size = np.random.default_rng(0), 200, 150, 4
     group = np.arange(num_users) % 8

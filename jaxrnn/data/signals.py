@@ -1,4 +1,4 @@
-"""Signals on the nodes of a graph, to forecast: named data sets, folders of CSV files, and one that needs no file."""
+"""Signals on the nodes of a graph, to be forecast: named data sets, folders of CSV files, and one without a file."""
 
 import csv
 import functools
@@ -21,18 +21,18 @@ _MISSING = "; a missing value is an empty field or NaN"
 
 
 class Protocol(NamedTuple):
-    """How a data set is usually forecast, as those do with whom it is compared.
+    """How a data set is usually forecast, as in the work that results are compared with.
 
     Attributes:
-        input_length: rows that are seen.
-        split: shares of the rows for training and, at the end, for the test; what lies between is for validation, or
-            if nothing does, the last tenth of the training part.
-        reaches_back: whether the inputs of a window may lie before the part that its targets belong to. If not, all of
-            it lies in its part, whose last window is left out, as in the code of T-GCN.
+        input_length: the number of input rows.
+        split: shares of the rows for training and, at the end, for the test; what lies between is for validation, or if
+            nothing does, the last tenth of the training part.
+        reaches_back: whether the inputs of a window may lie before the part that its targets belong to. If not, the
+            whole window lies in its part, and the last one of a part is left out, as in the code of T-GCN.
         scaling: as in `jaxrnn.data.windows.fit_scale`.
-        season: rows after which a season begins anew; 1 is none.
+        season: the number of rows in a season; 1 for no season.
         block: rows that are resampled together in comparisons.
-        ridge: of the vector autoregression, in squared units of the data; None is the mean square of its inputs.
+        ridge: of the vector autoregression, in squared units of the data; None for the mean square of its inputs.
     """
 
     input_length: int = 12
@@ -45,7 +45,7 @@ class Protocol(NamedTuple):
 
 
 class Signals(NamedTuple):
-    """One signal a node, and the graph.
+    """One signal per node, and the graph.
 
     Attributes:
         values: float32 `[time, N]`, NaN where one is missing.
@@ -60,7 +60,7 @@ class Signals(NamedTuple):
 
     @property
     def sha256(self) -> str:
-        """Of values and graph: what a run is trained on."""
+        """The digest of the values and the graph that a run is trained on."""
         return hashlib.sha256(self.values.tobytes() + self.adjacency.tobytes()).hexdigest()
 
 
@@ -69,7 +69,7 @@ def load(name: str) -> Signals:
     """The data set with a name of `NAMES`.
 
     Raises:
-        DataError: there is none, a file is missing or another one, or it has an error, whose place is said.
+        DataError: there is no such data set, or a file is missing, is not the known one, or has an error; says where.
     """
     if name.startswith(OWN):
         return read_folder(Path(name.removeprefix(OWN)))
@@ -82,7 +82,7 @@ def load(name: str) -> Signals:
 
 
 def read_folder(folder: Path) -> Signals:
-    """``signals.csv`` of a folder, with the graph of ``edges.csv`` or ``adjacency.csv`` beside it.
+    """The signals in ``signals.csv`` of a folder, with the graph in ``edges.csv`` or ``adjacency.csv`` beside it.
 
     Raises:
         DataError: as in `load`.
@@ -96,22 +96,22 @@ def read_folder(folder: Path) -> Signals:
     path, rows = folder / "adjacency.csv", _rows(folder / "adjacency.csv", adjacency or b"")
     weights = _numbers(path, rows, len(names), "nodes in signals.csv", _weight)
     if len(weights) != len(names):
-        raise DataError(f"{path} has {len(weights)} rows, signals.csv has {len(names)} nodes; it should have no header")
+        raise DataError(f"{path} has {len(weights)} rows, signals.csv has {len(names)} nodes; no header is expected")
     return Signals(values, names, weights)
 
 
 def read_signals(path: Path, raw: bytes) -> tuple[tuple[str, ...], np.ndarray]:
-    """The nodes' names, and their values, float32 `[time, N]`, of a file of signals.
+    """The names of the nodes and their values, float32 `[time, N]`, from a file of signals.
 
-    Its first line has the names, and each line behind it a value of each node; an empty field or NaN is missing. A
-    first column ``time``, ``date`` or ``timestamp`` has numbers or ISO dates, which grow; it is no node.
+    The first line has the names, and each line after it a value for each node; an empty field or NaN is a missing
+    value. A first column ``time``, ``date`` or ``timestamp`` has increasing numbers or ISO dates; it is not a node.
 
     Raises:
-        DataError: it has an error, whose place is said.
+        DataError: the file has an error; the message says where.
     """
     rows = _rows(path, raw)
     if len(rows) < 2:
-        raise DataError(f"{path} should have a line of names, and behind it a line for each time")
+        raise DataError(f"{path} should have a line of names, followed by a line for each time")
     (_, names), *rows = rows
     names = [name.strip() for name in names]
     if names[0].lower() in _TIMES:
@@ -119,7 +119,7 @@ def read_signals(path: Path, raw: bytes) -> tuple[tuple[str, ...], np.ndarray]:
         names, rows = names[1:], [(line, row[1:]) for line, row in rows]
     for name, count in Counter(names).items():
         if not name or count > 1:
-            raise DataError(f"{path}, line 1: the name {name!r} is empty, or stands there twice")
+            raise DataError(f"{path}, line 1: the name {name!r} is empty or repeated")
     return tuple(names), _numbers(path, rows, len(names), "names in line 1", _value)
 
 
@@ -129,7 +129,7 @@ def _rows(path: Path, raw: bytes) -> list[tuple[int, list[str]]]:
         lines = csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline=""))
         return [(lines.line_num, row) for row in lines if any(field.strip() for field in row) or len(row) > 1]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is no CSV file: {error}") from error
+        raise DataError(f"{path} is not a CSV file: {error}") from error
 
 
 def _numbers(
@@ -139,7 +139,7 @@ def _numbers(
     found = np.empty((len(rows), width), np.float32)
     for i, (line, row) in enumerate(rows):
         if len(row) != width:
-            raise DataError(f"{path}, line {line}: has {len(row)} fields, there are {width} {of}")
+            raise DataError(f"{path}, line {line}: has {len(row)} fields, but there are {width} {of}")
         for column, text in enumerate(row):
             try:
                 found[i, column] = parse(text)
@@ -160,7 +160,7 @@ def _weight(text: str) -> float:
     """The weight of an edge."""
     weight = _number(text)
     if not 0 <= weight <= np.finfo(np.float32).max:
-        raise ValueError("no weight: it should be a number from 0 up")
+        raise ValueError("not a weight: it should be a number from 0 up")
     return weight
 
 
@@ -168,17 +168,17 @@ def _number(text: str, hint: str = "") -> float:
     try:
         return float(text)
     except ValueError:
-        raise ValueError(f"no number{hint}") from None
+        raise ValueError(f"not a number{hint}") from None
 
 
 def _check_times(path: Path, times: Sequence[tuple[int, str]]) -> None:
-    """Refuses times that do not grow."""
+    """Refuses times that do not increase."""
     last = -np.inf
     for line, text in times:
         try:
             time = _time(text)
         except ValueError as error:
-            raise DataError(f"{path}, line {line}: the time {text!r} is no number and no ISO date") from error
+            raise DataError(f"{path}, line {line}: the time {text!r} is neither a number nor an ISO date") from error
         if not time > last:
             raise DataError(f"{path}, line {line}: the time {text} does not come after the one before it")
         last = time
@@ -201,11 +201,11 @@ def _read_edges(path: Path, raw: bytes, names: Sequence[str]) -> np.ndarray:
     adjacency = np.zeros((len(names), len(names)), np.float32)
     for line, row in rows[1:]:
         if len(row) != len(head):
-            raise DataError(f"{path}, line {line}: has {len(row)} fields, line 1 has {len(head)}")
+            raise DataError(f"{path}, line {line}: has {len(row)} fields, but line 1 has {len(head)}")
         ends = [end.strip() for end in row[:2]]
         for end in ends:
             if end not in places:
-                raise DataError(f"{path}, line {line}: {end!r} is no node: signals.csv has no such column")
+                raise DataError(f"{path}, line {line}: {end!r} is not a node: signals.csv has no such column")
         weight = float(_numbers(path, [(line, row[2:])], 1, "weight", _weight)[0, 0]) if len(head) == 3 else 1.0
         source, target = (places[end] for end in ends)
         if adjacency[source, target] not in (0, weight):
@@ -218,7 +218,7 @@ def _read_edges(path: Path, raw: bytes, names: Sequence[str]) -> np.ndarray:
 
 
 def _los_loop() -> Signals:
-    """Speeds of 207 sensors in Los Angeles, every 5 minutes of a week, with T-GCN's protocol (Zhao et al. 2019)."""
+    """Speeds of 207 sensors in Los Angeles, every 5 minutes of a week, with T-GCN's protocol (Zhao et al. 2020)."""
     (path, raw), (other, graph) = (read_known(f"traffic/los_{what}.csv") for what in ("speed", "adj"))
     names, values = read_signals(path, raw)
     adjacency = _numbers(other, _rows(other, graph), len(names), "sensors", _weight)
@@ -238,8 +238,8 @@ def _flu(signals: str, graph: str) -> Signals:
 def _chickenpox() -> Signals:
     """Weekly cases of chickenpox in Hungary's counties, standardised (Rozemberczki et al. 2021).
 
-    A fifth of the windows is for training, as 107 of 521 rows are. The file's self-loops are left out: models have
-    their own.
+    A fifth of the windows is for training, those in the first 107 of 521 rows. The file's self-loops are left out:
+    models have their own.
     """
     found = json.loads(read_known("flu/chickenpox.json")[1])
     names = sorted(found["node_ids"], key=found["node_ids"].get)
@@ -252,10 +252,10 @@ def _chickenpox() -> Signals:
 
 
 def _diffusion() -> Signals:
-    """Twenty nodes on a ring with chords, 600 times: what is fed into some of them spreads, slowly, to the others.
+    """Twenty nodes on a ring with chords at 600 times: what is fed into some of them spreads slowly to the others.
 
-    Each node keeps a part of what it has, and takes on a part of the mean of the nodes from which an edge leads to it,
-    so that what a node will have depends on its neighbours.
+    Each node keeps a part of its value, and takes on a part of the mean of the nodes from which an edge leads to it, so
+    its future values depend on its neighbours.
     """
     rng, num_nodes, times = np.random.default_rng(0), 20, 600
     adjacency = np.zeros((num_nodes, num_nodes), np.float32)

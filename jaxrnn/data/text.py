@@ -1,4 +1,4 @@
-"""Texts as characters: the corpora by name, and what the character LSTM trains on (Soons 2020, Table 3)."""
+"""Texts as characters: named corpora, and the batches that the character LSTM trains on (Soons 2020, Table 3)."""
 
 import codecs
 import hashlib
@@ -17,7 +17,7 @@ from jaxrnn.data.files import DataError, read_if_there, read_known
 _EMBEDDED = "pydoc"
 
 _BOOKS = ("grimm", "democracy", "darwin")
-"""Of Soons (2020), all in the public domain (Project Gutenberg)."""
+"""The books of Soons (2020), all in the public domain (Project Gutenberg)."""
 
 
 class UnknownCharactersError(ValueError):
@@ -47,7 +47,7 @@ class Splits(NamedTuple):
 
 
 def load(name: str, encoding: str) -> Corpus:
-    r"""Reads a text; `\r\n` and `\r` become `\n`, as where Python opens a file as text.
+    r"""Reads a text; `\r\n` and `\r` become `\n`, as when Python opens a text file.
 
     Args:
         name: `pydoc` (the language reference in Python's standard library, in UTF-8); one of the books `grimm`,
@@ -72,7 +72,7 @@ def read_as(raw: bytes, encoding: str, what: str) -> str:
     r"""The text in a file's bytes, with `\n` for each line end and without a byte order mark.
 
     Raises:
-        DataError: it is in another encoding; the message calls it `what`, and names the encoding that fits.
+        DataError: the text is in another encoding; the message calls it `what`, and names the encoding that fits.
     """
     fitting = _fitting_encoding(raw)
     try:
@@ -86,13 +86,13 @@ def read_as(raw: bytes, encoding: str, what: str) -> str:
 
 
 def _fitting_encoding(raw: bytes) -> str:
-    """The most likely encoding: by its mark, by where zeros are, or the first that can decode it."""
+    """The most likely encoding, by the byte order mark, by where zero bytes are, or the first that can decode it."""
     marks = {"utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE), "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)}
     for encoding, beginnings in marks.items():
         if raw.startswith(beginnings):
             return encoding
     zeros = [raw[start::2].count(0) for start in (0, 1)]
-    # Of most texts, in UTF-16 every second byte is zero, and none of the others.
+    # Most texts in UTF-16 have zeros at every second byte, and none at the others.
     if max(zeros) > len(raw) / 4 and min(zeros) == 0:
         return "utf-16-be" if zeros[0] else "utf-16-le"
     for encoding in ("utf-8", "cp1252"):
@@ -108,7 +108,7 @@ def encode(text: str, characters: str) -> np.ndarray:
     """The tokens of a text, int32 `[n]`: the index of each character in the vocabulary `characters`.
 
     Raises:
-        UnknownCharactersError: the text has others.
+        UnknownCharactersError: the text has other characters.
     """
     index = {character: token for token, character in enumerate(characters)}
     if unknown := set(text) - index.keys():
@@ -117,7 +117,7 @@ def encode(text: str, characters: str) -> np.ndarray:
 
 
 def decode(tokens: ArrayLike, characters: str) -> str:
-    """The text whose tokens, `[n]` in `0..V-1`, these are: the inverse of `encode`."""
+    """The text of tokens `[n]` in `0..V-1`; the inverse of `encode`."""
     return "".join(characters[token] for token in np.asarray(tokens, np.int32).tolist())
 
 
@@ -125,7 +125,7 @@ def split(tokens: np.ndarray, validation_fraction: float, test_fraction: float) 
     """Cuts a text `[N]` in three: training first, then validation, then test; the last two have `round(N * fraction)`.
 
     Raises:
-        ValueError: they leave nothing to train on.
+        ValueError: the fractions leave nothing to train on.
     """
     if not validation_fraction + test_fraction < 1:
         raise ValueError(f"the fractions {validation_fraction} and {test_fraction} leave nothing to train on")
@@ -157,7 +157,7 @@ def streams(step: Array | int, tokens: Array, batch_size: int, seq_length: int) 
     a stream is the first character of the next stream. The rest of the text, at most B * T characters, is not read.
 
     Returns:
-        Inputs and targets, int32 `[T, B]`, and, bool `[]`, whether the streams start again, so that no state may be
+        Inputs and targets, int32 `[T, B]`, and whether the streams start again, bool `[]`, so that no state may be
         carried into this window.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Draws of a user, an item that the user has, and one that the user has not, for ranking by pairs (Rendle 2009)."""
+"""Draws a user, an item that the user has, and one that the user lacks, for pairwise ranking (Rendle 2009)."""
 
 from typing import Any, NamedTuple
 
@@ -11,12 +11,12 @@ from jaxrnn.data.ratings import Pairs
 
 
 class Owned(NamedTuple):
-    """The items of each user, one user's after the other's.
+    """The items of each user, one user after another.
 
     Attributes:
-        starts: where each user's begin, and the end, int32 ``[users + 1]``.
+        starts: where each user's items begin, and the end of all, int32 ``[users + 1]``.
         items: sorted for each user, int32 ``[n]``.
-        gaps: how many items below each of them its user has not, int32 ``[n]``.
+        gaps: for each of these items, how many items below it its user lacks, int32 ``[n]``.
         users: those that have an item and lack one, int32.
     """
 
@@ -27,7 +27,7 @@ class Owned(NamedTuple):
 
 
 class Triplets(NamedTuple):
-    """Users, an item that each has, and one that each has not; int32 ``[B]``."""
+    """Users, an item that each of them has, and one that each of them lacks; int32 ``[B]``."""
 
     users: Array
     items: Array
@@ -35,7 +35,7 @@ class Triplets(NamedTuple):
 
 
 def owned(pairs: Pairs, num_users: int, num_items: int) -> Owned:
-    """`Owned` of pairs, of which none is there twice."""
+    """The items of each user in pairs without duplicates."""
     order = np.lexsort((pairs.items, pairs.users))
     items, counts = pairs.items[order], np.bincount(pairs.users, minlength=num_users)
     starts = np.concatenate([[0], np.cumsum(counts)])
@@ -45,10 +45,10 @@ def owned(pairs: Pairs, num_users: int, num_items: int) -> Owned:
 
 
 def draw_triplets(key: Key, data: Owned, num: int, num_items: int) -> Triplets:
-    """So many draws: a user, one of its items and one of the others, each uniformly.
+    """Draws `num` triplets: a user, one of its items and one of the others, each uniformly.
 
-    The other item is that of a uniform rank among those that the user has not, found by bisection: nothing is drawn in
-    vain.
+    The other item has a uniform rank among those that the user lacks, and is found by bisection, so that no draw is
+    rejected.
     """
     keys = jax.random.split(key, 3)
     users = jnp.asarray(data.users)[jax.random.randint(keys[0], (num,), 0, len(data.users))]
@@ -64,6 +64,6 @@ def draw_triplets(key: Key, data: Owned, num: int, num_items: int) -> Triplets:
         is_below = (low < high) & (gaps[middle] <= rank)
         return jnp.where(is_below, middle + 1, low), jnp.where(is_below, high, middle)
 
-    # A loop: XLA fuses steps written out, each with those before it, and compiles them for many minutes.
+    # A loop: XLA would fuse unrolled steps, each with those before it, and compile them for many minutes.
     low, _ = jax.lax.fori_loop(0, len(data.items).bit_length(), halve, (low, high))
     return Triplets(users, items, rank + low - first)

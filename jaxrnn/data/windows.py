@@ -1,4 +1,4 @@
-"""Windows of signals: inputs and, behind them, targets; how they are divided into parts, and their scale."""
+"""Windows of signals: inputs followed by targets, how they are divided into parts, and their scale."""
 
 from typing import NamedTuple
 
@@ -8,18 +8,18 @@ from jaxrnn.data.files import DataError
 
 SCALINGS = ("standard", "minmax", "max", "none")
 _VALIDATION = 0.1
-"""Of the training part, where nothing lies between it and the test part."""
+"""Share of the training part, if nothing lies between it and the test part."""
 
 
 class Scale(NamedTuple):
-    """Of each node, float32 `[N]`: what is subtracted from its values, and what they are then divided by."""
+    """What is subtracted from the values of each node, and what they are then divided by; float32 `[N]`."""
 
     offset: np.ndarray
     factor: np.ndarray
 
 
 class Windows(NamedTuple):
-    """Some windows: inputs begin at rows `starts` `[W]`; bool `counts` `[W, horizon]` says which targets count.
+    """Windows whose inputs begin at rows `starts` `[W]`; bool `counts` `[W, horizon]` says which targets count.
 
     A target counts if its row lies in the part.
     """
@@ -29,7 +29,7 @@ class Windows(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """The windows of all parts; `fitted` are those of the whole training part, the validation's in it or not."""
+    """The windows of all parts; `fitted` are those of the whole training part, with or without validation in it."""
 
     train: Windows
     validation: Windows
@@ -39,7 +39,7 @@ class Parts(NamedTuple):
 
 
 def divide(num_rows: int, input_length: int, horizon: int, split: tuple[float, float], *, reaches_back: bool) -> Parts:
-    """The windows of each part, as `jaxrnn.data.signals.Protocol` explains it.
+    """The windows of each part, as `jaxrnn.data.signals.Protocol` explains them.
 
     Raises:
         DataError: a part has no window.
@@ -58,8 +58,8 @@ def divide(num_rows: int, input_length: int, horizon: int, split: tuple[float, f
         found[part] = _windows(begin, end, num_rows, input_length, horizon, reaches_back=reaches_back)
         if not found[part].counts.any(0).all():
             raise DataError(
-                f"the {part} part has no window: of {num_rows} rows it has {end - begin}, a window has {input_length} "
-                f"and {horizon} behind them"
+                f"the {part} part has no window: it has {end - begin} of {num_rows} rows, and a window has "
+                f"{input_length} inputs and {horizon} targets"
             )
     return Parts(found["training"], found["validation"], found["test"], found["fitted"], train_end)
 
@@ -74,9 +74,9 @@ def _windows(begin: int, end: int, num_rows: int, input_length: int, horizon: in
 
 
 def filled(values: np.ndarray, train_rows: int) -> np.ndarray:
-    """The values, float32 `[time, N]`, without gaps: each missing one is the last seen before it.
+    """The values, float32 `[time, N]`, without gaps: each missing value becomes the last one seen before it.
 
-    Where nothing was seen before it, it is the node's mean over the training part, or that of all nodes.
+    If none was seen before it, it becomes the node's mean over the training part, or that of all nodes.
     """
     rows = np.where(np.isnan(values), -1, np.arange(len(values))[:, None])
     last = np.maximum.accumulate(rows, axis=0)
@@ -85,7 +85,7 @@ def filled(values: np.ndarray, train_rows: int) -> np.ndarray:
 
 
 def node_means(values: np.ndarray) -> np.ndarray:
-    """The mean of what each node has, `[N]`; of a node that has nothing, the mean of all, or 0."""
+    """The mean of the values of each node, `[N]`; for a node without values, the mean of all, or 0."""
     there = ~np.isnan(values)
     sums, counts = np.where(there, values, 0).sum(0, dtype=np.float64), there.sum(0)
     overall = sums.sum() / max(counts.sum(), 1)
@@ -95,8 +95,8 @@ def node_means(values: np.ndarray) -> np.ndarray:
 def fit_scale(scaling: str, values: np.ndarray) -> Scale:
     """The scale of training values, `[time, N]`, NaN where one is missing.
 
-    ``standard`` and ``minmax`` take each node by itself, ``max`` divides by the largest magnitude of all, and ``none``
-    leaves the values as they are. A node whose values are all alike, or missing, is divided by 1.
+    ``standard`` and ``minmax`` scale each node by itself, ``max`` divides by the largest magnitude of all, and ``none``
+    leaves the values as they are. A node whose values are all equal, or missing, is divided by 1.
     """
     num_nodes = values.shape[1]
     zeros, ones = np.zeros(num_nodes), np.ones(num_nodes)
@@ -119,7 +119,7 @@ def fit_scale(scaling: str, values: np.ndarray) -> Scale:
 
 
 def flat_nodes(values: np.ndarray) -> np.ndarray:
-    """Whether each node's values, `[time, N]`, are all alike or missing."""
+    """Whether each node's values, `[time, N]`, are all equal or missing."""
     there = ~np.isnan(values)
     low, high = np.where(there, values, np.inf).min(0), np.where(there, values, -np.inf).max(0)
     return ~(high > low)

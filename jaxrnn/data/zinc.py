@@ -1,4 +1,4 @@
-"""ZINC's 250 000 molecules, where the user has the file: what is already known, and the best of what can be bought."""
+"""ZINC's 250 000 molecules, if the user has the file: what is already known, and the best of what can be bought."""
 
 import functools
 import hashlib
@@ -12,7 +12,7 @@ from jaxrnn.data.files import DataError, cache_dir, read_if_there
 from jaxrnn.data.molecules import import_rdkit
 
 PLACE = "molecules/zinc250k.tar.gz"
-"""In the user's folder or the cache: a tar of one text file, a SMILES a line."""
+"""In the user's folder or the cache: a tar of one text file, with a SMILES in each line."""
 
 
 class Zinc(NamedTuple):
@@ -25,7 +25,7 @@ class Zinc(NamedTuple):
 
 @functools.cache
 def load() -> Zinc | None:
-    """The molecules; None where there is no file. The first time takes a minute or two: canonical SMILES are cached.
+    """The molecules, or None if there is no file. The first call takes a minute or two; canonical SMILES are cached.
 
     Raises:
         DataError: the file is damaged, or RDKit is not installed.
@@ -45,7 +45,7 @@ def _read(path: Path, raw: bytes) -> Zinc:
             file = tar.extractfile(member)
             lines = file.read().decode("ascii").split("\n") if file else []
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-        raise DataError(f"{path} is no tar of one text file of SMILES") from error
+        raise DataError(f"{path} is not a tar of one text file of SMILES") from error
     smiles = [line.split()[0] for line in lines if line.strip()]
     if not smiles:
         raise DataError(f"{path}: its file has no SMILES")
@@ -54,7 +54,7 @@ def _read(path: Path, raw: bytes) -> Zinc:
     if (found := read_if_there(cached)) is None:
         found = "\n".join(_canonical(path, smiles)).encode()
         cached.parent.mkdir(parents=True, exist_ok=True)
-        partial = cached.with_suffix(f".{os.getpid()}")  # Others may write it too.
+        partial = cached.with_suffix(f".{os.getpid()}")  # Other processes may write it too.
         partial.write_bytes(found)
         partial.replace(cached)
     return Zinc(smiles, frozenset(found.decode().split()), digest)
@@ -65,6 +65,6 @@ def _canonical(path: Path, smiles: list[str]) -> list[str]:
     with rdkit.rdBase.BlockLogs():
         for one in smiles:
             if (mol := rdkit.Chem.MolFromSmiles(one)) is None:
-                raise DataError(f"{path}: {one[:60]!r} is no molecule; leave its line out, as that of a header")
+                raise DataError(f"{path}: {one[:60]!r} is not a molecule; leave its line out, as for a header")
             found.append(rdkit.Chem.MolToSmiles(mol, isomericSmiles=False))
     return found

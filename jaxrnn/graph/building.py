@@ -1,8 +1,8 @@
-"""Molecules that are built move by move: atoms, bonds, free valences, moves and masks, as pure functions of one each.
+"""Molecules built move by move: atoms, bonds, free valences, moves and masks, as pure functions of one molecule.
 
-A move adds an atom with a bond, adds a bond between two atoms that have none, or stops. Its number is 0 for the stop,
-then those of new atoms ``[n, K, 3]`` by neighbour, element and order of the bond, then those of bonds ``[n, n, 3]`` by
-both atoms, the first before the second, and order. What the valences forbid is masked. So is the stop of a molecule
+A move adds an atom with a bond, adds a bond between two atoms that have none, or stops. Moves are numbered: the stop is
+0, then come new atoms ``[n, K, 3]`` by neighbour, element and order of the bond, then bonds ``[n, n, 3]`` by both
+atoms, the first before the second, and order. Moves that the valences forbid are masked. So is the stop of a molecule
 with fewer than `fewest_atoms`, as long as it has another move.
 """
 
@@ -21,10 +21,10 @@ class Building(NamedTuple):
     """A molecule with room for n atoms.
 
     Attributes:
-        atoms: int8 ``[n]``, elements by their places in `ELEMENTS`; -1 where there is no atom yet.
+        atoms: int8 ``[n]``, elements by their indices in `ELEMENTS`; -1 where there is no atom yet.
         bonds: int8 ``[n, n]``, symmetric: the orders of bonds, 0 where there is none.
-        born: int16 ``[n]``, how many moves had been made once the atom was there.
-        made: int16 ``[n, n]``, the same of the bonds.
+        born: int16 ``[n]``, how many moves had been made once the atom was added.
+        made: int16 ``[n, n]``, the same for the bonds.
         moves: int16, how many moves have been made.
     """
 
@@ -36,7 +36,7 @@ class Building(NamedTuple):
 
 
 class Masks(NamedTuple):
-    """Which moves there are: bool ``[]``, ``[n, K, 3]`` and ``[n, n, 3]``; there always is one."""
+    """Which moves are allowed: bool ``[]``, ``[n, K, 3]`` and ``[n, n, 3]``; there is always one."""
 
     stop: Array
     grow: Array
@@ -56,22 +56,22 @@ def start(atoms: np.ndarray, bonds: np.ndarray, max_atoms: int) -> Building:
 
 
 def methane(max_atoms: int) -> Building:
-    """A carbon atom, with which building begins."""
+    """A carbon atom, from which building begins."""
     return start(np.zeros(1, np.int8), np.zeros((1, 1), np.int8), max_atoms)
 
 
 def most_moves(max_atoms: int) -> int:
-    """After so many moves one has to stop."""
+    """The most moves of a molecule, its stop included."""
     return max_atoms + max_atoms // 4
 
 
 def fewest_atoms(max_atoms: int) -> int:
-    """With so many one may stop; GCPN has a fewest number of moves."""
+    """The fewest atoms with which building may stop; GCPN instead has a fewest number of moves."""
     return max_atoms // 3
 
 
 def free_valences(molecule: Building) -> Array:
-    """Of each atom, int32 ``[n]``: hydrogens that bonds could replace; 0 where there is no atom."""
+    """The hydrogens of each atom that bonds could replace, int32 ``[n]``; 0 where there is no atom."""
     free = jnp.asarray(VALENCES, jnp.int32)[molecule.atoms] - molecule.bonds.sum(1, dtype=jnp.int32)
     return jnp.where(molecule.atoms >= 0, jnp.maximum(free, 0), 0)
 
@@ -91,7 +91,7 @@ def masks(molecule: Building) -> Masks:
 
 
 def apply(molecule: Building, move: Array) -> Building:
-    """The molecule after the move with this number, which has to be one that `masks` has; a stop changes nothing."""
+    """The molecule after the move with this number, which `masks` must allow; a stop changes nothing."""
     size, kinds = len(molecule.atoms), len(ELEMENTS)
     grows = size * kinds * ORDERS
     count = (molecule.atoms >= 0).sum()
@@ -115,7 +115,7 @@ def apply(molecule: Building, move: Array) -> Building:
 
 
 def before(molecule: Building, moves: Array) -> Building:
-    """The molecule as it was after so many moves, a scalar."""
+    """The molecule as it was after this number of moves, a scalar."""
     atoms = jnp.where(molecule.born <= moves, molecule.atoms, jnp.int8(-1))
     bonds = jnp.where(molecule.made <= moves, molecule.bonds, jnp.int8(0))
     return molecule._replace(atoms=atoms, bonds=bonds, moves=moves.astype(jnp.int16))
@@ -124,14 +124,14 @@ def before(molecule: Building, moves: Array) -> Building:
 # --- Chances ----------------------------------------------------------------------------------------------------------
 
 KIND_LOGITS = (-3.0, 0.0, -2.0)
-"""Of a stop, a new atom and a bond, where nothing is learned: most molecules then have some twenty atoms."""
+"""Logits of a stop, a new atom and a bond before anything is learned; most molecules then have some twenty atoms."""
 _NEVER = -1e9
 
 
 def log_probs(kinds: Array, grow: Array, close: Array, allowed: Masks) -> Array:
-    """The logarithms of the probabilities of all moves by their numbers, ``[M]``; some -1e9 where they are masked.
+    """The logarithms of the probabilities of all moves by their numbers, ``[M]``; about -1e9 where they are masked.
 
-    First one of the kinds is drawn by its logits ``[3]``, then a move of that kind by its own, shaped as the masks.
+    First a kind is drawn by the logits ``[3]``, then a move of that kind by its own logits, shaped like the masks.
     """
     parts = [jnp.where(mask, x, _NEVER).ravel() for mask, x in zip(allowed[1:], (grow, close), strict=True)]
     is_there = jnp.stack([mask.any() for mask in allowed])
@@ -141,14 +141,14 @@ def log_probs(kinds: Array, grow: Array, close: Array, allowed: Masks) -> Array:
 
 
 def untaught(molecule: Building) -> Array:
-    """The `log_probs` of who has learned nothing."""
+    """The `log_probs` of a policy that has learned nothing."""
     allowed = masks(molecule)
     grow, close = (jnp.zeros(mask.shape) for mask in allowed[1:])
     return log_probs(jnp.asarray(KIND_LOGITS), grow, close, allowed)
 
 
 def draw(key: Key, log_probs_m: Array) -> Array:
-    """A move by its chance, an int32 scalar; by two sums, since a random number for each move would cost more."""
+    """Draws an int32 move by its chance, with two sums, since a random number for each move would cost more."""
     rows = math.isqrt(len(log_probs_m)) + 1
     chances = jnp.pad(jnp.exp(log_probs_m), (0, rows * rows - len(log_probs_m))).reshape(rows, rows)
     which, within = jax.random.uniform(key, (2,))
@@ -157,6 +157,6 @@ def draw(key: Key, log_probs_m: Array) -> Array:
 
 
 def _place(u: Array, weights: Array) -> Array:
-    """The place at which a share u of all weights is reached; never one without a weight."""
+    """The index at which a share u of all weights is reached; never one without a weight."""
     sums = jnp.cumsum(weights)
     return (sums <= jnp.minimum(u, 1 - 1e-6) * sums[-1]).sum()

@@ -1,4 +1,4 @@
-"""Graphs of edge lists, built on the host, and sums over the edges into each node.
+"""Graphs built from edge lists on the host, and sums over the edges into each node.
 
 An edge from sender ``j`` to receiver ``i`` of weight ``S_ij`` is an entry of the graph's shift matrix ``S [N, N]``:
 
@@ -31,11 +31,11 @@ def build(
         num_nodes: N.
         weights: ``[edges]``; those of an edge that is given twice are summed. Without weights, all are 1, and an edge
             that is given twice counts once in ``A``.
-        self_loops: add the identity. A node that had a loop of weight 1 already has one of weight 2, as in Kipf's code.
+        self_loops: add the identity. A node with a loop of weight 1 then has one of weight 2, as in Kipf's code.
 
     Raises:
-        ValueError: for an edge to a node that does not exist, and for another number of senders, of receivers or of
-            weights.
+        ValueError: if an edge has a node that does not exist, or if the numbers of senders, receivers and weights
+            differ.
     """
     given, shape = [np.asarray(end) for end in (receivers, senders)], (num_nodes, num_nodes)
     if given[0].shape != given[1].shape:  # NumPy would repeat a single one.
@@ -79,7 +79,7 @@ def normalize(graph: GraphsTuple) -> GraphsTuple:
     senders, receivers = np.asarray(graph.senders), np.asarray(graph.receivers)
     weights = np.ones(receivers.size) if graph.edges is None else np.asarray(graph.edges, float)
     degrees, sizes = (np.bincount(receivers, w, np.asarray(graph.n_node).sum()) for w in (weights, np.abs(weights)))
-    # Weights that cancel each other leave what was lost in rounding.
+    # Weights that cancel each other leave a rounding error.
     is_bad = ~(degrees > 1e-9 * sizes) & (sizes != 0)
     if is_bad.any():
         node = is_bad.argmax()
@@ -91,7 +91,7 @@ def normalize(graph: GraphsTuple) -> GraphsTuple:
 def pad(graph: GraphsTuple, num_nodes: int, num_edges: int) -> tuple[GraphsTuple, np.ndarray]:
     """The graph, or batch of graphs, at a given size, and the mask ``[num_nodes]`` of its real nodes.
 
-    The padding is a further graph behind them, as in jraph: its edges, of weight 0, lie between nodes of its own.
+    The padding is one more graph at the end, as in jraph; its edges, of weight 0, lie between nodes of its own.
 
     Raises:
         RuntimeError: if there are more edges than `num_edges`, or no fewer nodes than `num_nodes`.

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy  # Its parts load when they are first used.
+import scipy  # Its modules load when they are first used.
 from jax.extend.random import threefry_2x32
 
 from jaxrnn.arrays import Array, Key, at_least_float32
@@ -17,8 +17,8 @@ from jaxrnn.graph.edges import GraphsTuple, segment_sum
 class RowSegments(NamedTuple):
     """The places of the entries of a sparse matrix, each row cut into segments of at most L entries.
 
-    Rows padded to the length of the longest would be mostly padding. Single entries would make a product a scatter of
-    all of them, which a CPU does in one thread.
+    Rows padded to the length of the longest would be mostly padding. With single entries, a product would be a
+    scatter of all of them, which a CPU does in one thread.
 
     Attributes:
         columns: integers ``[L, segments]``; 0 where a segment is shorter than L.
@@ -34,7 +34,7 @@ class RowSegments(NamedTuple):
 )
 @dataclasses.dataclass(frozen=True)
 class SparseRows:
-    """A matrix ``[N, D]`` of which only the entries that are not zero are stored.
+    """A matrix ``[N, D]`` that stores only its nonzero entries.
 
     Attributes:
         values: ``[L, segments]``, or ``[L, segments, K]`` where each of K heads has values of its own; 0 where a
@@ -60,7 +60,7 @@ Features = Array | SparseRows
 def sparse_rows(matrix: Any) -> SparseRows:
     """`SparseRows` of anything that `scipy.sparse.csr_array` takes, float32, as NumPy arrays."""
     matrix = scipy.sparse.csr_array(matrix)
-    # After the entries of the matrix comes the zero that fills segments which are shorter.
+    # After the entries of the matrix comes a zero, which fills the shorter segments.
     data, columns = np.append(matrix.data, 0).astype(np.float32), np.append(matrix.indices, 0).astype(np.int32)
     entries, rows = _cut(np.diff(matrix.indptr))
     slots = np.empty(data.size, np.int32)
@@ -81,9 +81,9 @@ def sparse_rows(matrix: Any) -> SparseRows:
 
 
 def rows_of(graph: GraphsTuple) -> SparseRows:
-    """The graph's shift as a matrix: ``project(rows_of(graph), x)`` is ``propagate(graph, x)``, in another order.
+    """The graph's shift as a matrix: ``project(rows_of(graph), x)`` is ``propagate(graph, x)`` in another order.
 
-    It is the faster one where a graph stays the same for many products: on a CPU, `propagate` has one thread.
+    `project` is faster if a graph stays the same for many products, since `propagate` has one thread on a CPU.
     """
     num_nodes = int(np.asarray(graph.n_node).sum())
     weights = np.ones(len(graph.senders)) if graph.edges is None else graph.edges
@@ -95,12 +95,12 @@ def _cut(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Cuts rows of the given `lengths`, stored one after the other, into segments.
 
     Returns:
-        Places of the entries ``[L, segments]``, the sum of the lengths where a segment is shorter than L, and the row
-        of each segment ``[segments]``.
+        The places of the entries ``[L, segments]``, which are the sum of the lengths where a segment is shorter than L,
+        and the row of each segment ``[segments]``.
     """
     # The cost of a segment is its slots, padding included, and about one more for the sum into its row. Segments of
-    # twice the mean length cost more than those of one entry, so that this takes about as many operations as there are
-    # entries.
+    # twice the mean length cost more than those of one entry, so longer ones are not tried, and the search takes
+    # about as many operations as there are entries.
     different, counts = np.unique(lengths[lengths > 0], return_counts=True)
     longest = min(different.max(initial=1), 2 * lengths.sum() // max(counts.sum(), 1))
     widths = np.arange(1, max(longest, 1) + 1)
@@ -129,7 +129,7 @@ def _sparse_product(x: SparseRows, w: Array) -> Array:
 
 
 def _sum_segments(values: Array, segments: RowSegments, w: Array, num_rows: int) -> Array:
-    """Slot after slot of all segments, so that each step of the loop works on numbers that fit the cache."""
+    """Sums slot after slot of all segments, so that each step of the loop works on numbers that fit the cache."""
     columns = jnp.asarray(segments.columns)
 
     def product(slot: Array | int) -> Array:
@@ -140,7 +140,7 @@ def _sum_segments(values: Array, segments: RowSegments, w: Array, num_rows: int)
 
 
 def _sparse_backward(residuals: tuple[SparseRows, Array], d_y: Array) -> tuple[SparseRows, Array]:
-    """The gradient of ``w`` is the transposed matrix' product; autodiff would scatter entry by entry."""
+    """The gradient of ``w`` is a product with the transposed matrix; autodiff would scatter entry by entry."""
     x, w = residuals
     flat = jnp.reshape(x.values, (-1, *x.values.shape[2:]))
     values = flat.at[x.slots].get(mode="fill", fill_value=0)
@@ -149,7 +149,7 @@ def _sparse_backward(residuals: tuple[SparseRows, Array], d_y: Array) -> tuple[S
     def by_slot(column: Array) -> Array:
         return (d_y[x.segments.rows] * w[column]).sum(range(x.values.ndim - 1, d_y.ndim))
 
-    # Rarely needed: the compiler drops it where no gradient of the values is taken.
+    # Rarely needed; the compiler drops it if no gradient of the values is taken.
     d_values = jax.lax.map(by_slot, x.segments.columns)
     blank = jax.tree.map(lambda a: np.zeros(np.shape(a), jax.dtypes.float0), x)
     return dataclasses.replace(blank, values=d_values), d_w
@@ -161,13 +161,13 @@ _sparse_product.defvjp(lambda x, w: (_sparse_product(x, w), (x, w)), _sparse_bac
 def dropout(key: Key, rate: float, x: Array) -> Array:
     """`x` with each entry zeroed with probability `rate` in ``[0, 1)``, and the others divided by ``1 - rate``.
 
-    The rate is rounded to a multiple of ``2^-10`` below 1: an entry uses a third of a word of Threefry, whose key is
-    the first two words of `key`, a sixth of what `jax.random.bernoulli` computes.
+    The rate is rounded to a multiple of ``2^-10`` below 1, because an entry uses a third of a word of Threefry, a sixth
+    of what `jax.random.bernoulli` computes. The key of Threefry is the first two words of `key`.
     """
     dropped = min(round(rate * 2**10), 2**10 - 1)
     words = threefry_2x32(jax.random.key_data(key)[:2], jnp.arange(-(-x.size // 3), dtype=jnp.uint32))
     keep = jnp.stack([words >> shift & (2**10 - 1) >= dropped for shift in (0, 10, 20)])
-    # Without the barrier XLA draws them again for every use: a GAT's gradient takes a third longer.
+    # Without the barrier, XLA draws the mask again for every use, and a GAT's gradient takes a third longer.
     keep = jax.lax.optimization_barrier(keep).reshape(-1)[: x.size].reshape(x.shape)
     return jnp.where(keep, x * (2**10 / (2**10 - dropped)), 0)
 
@@ -175,7 +175,7 @@ def dropout(key: Key, rate: float, x: Array) -> Array:
 def drop_features(key: Key, rate: float, x: Features, num_heads: int | None = None) -> Features:
     """`dropout` of features; with `num_heads`, a copy for each head with a mask of its own.
 
-    In `SparseRows`, only the stored entries are drawn.
+    In `SparseRows`, only the stored entries have a mask.
     """
     values = jnp.asarray(x.values if isinstance(x, SparseRows) else x)
     if num_heads is not None:

@@ -7,15 +7,15 @@ from jaxrnn.arrays import Array
 
 
 def distances(positions_bnc: Array) -> Array:
-    """Between the atoms ``i < j`` in the order of `numpy.triu_indices`: ``[B, N, 3]`` to ``[B, P]``."""
+    """Distances between atoms ``i < j`` in the order of `numpy.triu_indices`: ``[B, N, 3]`` to ``[B, P]``."""
     first, second = np.triu_indices(positions_bnc.shape[1], 1)
     squares = ((positions_bnc[:, first] - positions_bnc[:, second]) ** 2).sum(-1)
-    # The gradient of a root at 0 is no number.
+    # The gradient of a distance of 0 would be NaN.
     return jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
 
 
 def classical_scaling(distances_bp: Array, mask_bn: Array) -> Array:
-    """Coordinates ``[B, N, 3]`` with these distances, or nearly so: the three largest axes of the centred squares.
+    """Coordinates ``[B, N, 3]`` with these distances, or nearly so, from the three largest axes of the centred squares.
 
     Atoms where the mask is False have coordinates of 0, and their distances do not count.
     """

@@ -1,8 +1,8 @@
 """Batches of molecules as one flat graph of a fixed size, put together on the device, and sums over its bonds.
 
-The atoms of a batch lie in a block for each degree, so that a weight for each degree is a product for each block, and
-an atom of degree d has a row of d neighbours. A block has more places than a batch fills: those behind its atoms are
-padding. So all batches have one shape, and one program serves them.
+The atoms of a batch lie in one block per degree, so that a weight per degree takes one product per block, and an atom
+of degree d has a row of d neighbours. A block has more places than a batch fills; those after its atoms are padding.
+So all batches have one shape, and one program serves them.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from jaxrnn.graph.edges import segment_sum
 
 
 class Packed(NamedTuple):
-    """M molecules for the device, arrays of NumPy or JAX: each row of features is there once.
+    """M molecules for the device, as arrays of NumPy or JAX; each distinct row of features is stored once.
 
     Attributes:
         sizes_md: int32 ``[M, 6]``, atoms of each degree.
@@ -50,7 +50,7 @@ class Packed(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """Places of a batch: how many molecules, atoms of each degree, and pairs."""
+    """The places of a batch: how many molecules, atoms of each degree, and pairs."""
 
     molecules: int
     atoms: tuple[int, ...]
@@ -62,7 +62,7 @@ class PairBatch(NamedTuple):
 
     Attributes:
         firsts: int32 ``[P]``, the place of an atom; N in padding.
-        seconds: int32 ``[P]``, of the other one.
+        seconds: int32 ``[P]``, the same for the other atom.
         reverses: int32 ``[P]``, the place of the pair in the other order; P in padding.
         features: float ``[P, D]``.
     """
@@ -74,7 +74,7 @@ class PairBatch(NamedTuple):
 
     @property
     def mask(self) -> Array:
-        """Which are no padding, bool ``[P]``."""
+        """Which pairs are not padding, bool ``[P]``."""
         return self.reverses < len(self.reverses)
 
 
@@ -84,9 +84,9 @@ class MoleculeBatch(NamedTuple):
     Attributes:
         features: float ``[N, D]``.
         molecules: int32 ``[N]``, the molecule of an atom; B in padding.
-        neighbours: by degree d from 0 to 5 the places of neighbours, int32 ``[N_d, d]``; N in padding.
-        is_whole: bool ``[B]``: False of a place without a molecule, and of a molecule that found no room.
-        pairs: those that Weave reads; with no places where it is not the model.
+        neighbours: for each degree d from 0 to 5, the places of neighbours, int32 ``[N_d, d]``; N in padding.
+        is_whole: bool ``[B]``, False for a place without a molecule and for a molecule that found no room.
+        pairs: those that Weave reads; without places for other models.
     """
 
     features: Array
@@ -97,7 +97,7 @@ class MoleculeBatch(NamedTuple):
 
     @property
     def mask(self) -> Array:
-        """Which atoms are no padding, bool ``[N]``."""
+        """Which atoms are not padding, bool ``[N]``."""
         return self.molecules < len(self.is_whole)
 
 
@@ -129,8 +129,8 @@ def pack(molecules: Molecules, features_ad: np.ndarray, pairs: Pairs | None = No
 def plan_sizes(packed: Packed, batch_size: int, *, is_safe: bool = False) -> Sizes:
     """Places for batches of B different molecules.
 
-    They are enough for any of them where it `is_safe`, else for all but one in some hundred million batches: six
-    standard deviations above the mean.
+    If `is_safe`, they are enough for any batch. Otherwise they lie six standard deviations above the mean, which is
+    enough for all but one in some hundred million batches.
     """
 
     def places(counts: np.ndarray) -> int:
@@ -145,7 +145,7 @@ def plan_sizes(packed: Packed, batch_size: int, *, is_safe: bool = False) -> Siz
 def make_batch(packed: Packed, sizes: Sizes, ids_b: Array) -> MoleculeBatch:
     """The molecules with these numbers, int ``[B]``, as a batch; -1 is a place without a molecule.
 
-    A molecule that does not fit into the places that are left is left out, with all of its atoms and pairs.
+    A molecule that does not fit into the remaining places is left out, and so are those after it.
     """
     packed = jax.tree.map(jnp.asarray, packed)
     is_there = ids_b >= 0
@@ -156,7 +156,7 @@ def make_batch(packed: Packed, sizes: Sizes, ids_b: Array) -> MoleculeBatch:
     is_whole = is_there & (jnp.cumsum(counts, 0) <= places).all(1) & (jnp.cumsum(pair_counts) <= sizes.pairs)
     counts, pair_counts = jnp.where(is_whole[:, None], counts, 0), jnp.where(is_whole, pair_counts, 0)
     ends = jnp.cumsum(counts, 0)
-    # Where the atoms of a degree are: in the batch, less what stands before them in their molecule.
+    # Where the atoms of a degree are in the batch, minus the number of atoms before them in their molecule.
     before = jnp.cumsum(packed.sizes_md[ids], 1) - packed.sizes_md[ids]
     shifts = ends - counts + (np.cumsum(places) - places) - before
 
@@ -181,7 +181,7 @@ def make_batch(packed: Packed, sizes: Sizes, ids_b: Array) -> MoleculeBatch:
 def _make_pairs(
     packed: Packed, size: int, ids: Array, counts_b: Array, place_of: Callable[..., Array], num_atoms: int
 ) -> PairBatch:
-    """The pairs of these molecules, of which each has so many; `place_of` says where its atoms are."""
+    """The pairs of these molecules, ``counts_b`` of each; `place_of` says where their atoms are."""
     if not size:
         none = jnp.zeros(0, jnp.int32)
         return PairBatch(none, none, none, packed.pair_features_rd[:0])
@@ -197,7 +197,7 @@ def _make_pairs(
 
 
 def _owners(ends_b: Array, counts_b: Array, size: int) -> tuple[Array, Array, Array]:
-    """Of each of `size` places whose it is, which of its own it is, and whether it is anybody's."""
+    """For each of `size` places, its owner, its index among the owner's places, and whether it has an owner."""
     places = jnp.arange(size)
     owner = jnp.minimum(jnp.searchsorted(ends_b, places, side="right"), len(ends_b) - 1)
     return owner, places - (ends_b - counts_b)[owner], places < ends_b[-1]
@@ -218,11 +218,11 @@ def _sum_rows(x: Array, places: tuple[Array, ...]) -> Array:
 
 
 def _padded(x: Array) -> Array:
-    """With a row of zeros, to which the places in padding point."""
+    """``x`` with a row of zeros at the end, to which the places in padding point."""
     return jnp.concatenate([x, jnp.zeros_like(x[:1])])
 
 
-# A bond goes both ways: the gradient is the same sum. Autodiff would scatter, which a CPU does row by row.
+# A bond goes both ways, so the gradient is the same sum. Autodiff would scatter, which a CPU does row by row.
 _sum_rows.defvjp(lambda x, places: (_sum_rows(x, places), places), lambda places, d_y: (_sum_rows(d_y, places), None))
 
 
@@ -251,7 +251,7 @@ def sum_pairs(batch: MoleculeBatch, x: Array) -> Array:
 
 
 def reversed_pairs(batch: MoleculeBatch, x: Array) -> Array:
-    """Of each pair what the other order has, ``[P, H]``."""
+    """For each pair, the row of the pair in the other order, ``[P, H]``."""
     return _sum_rows(x, (batch.pairs.reverses[:, None],))
 
 

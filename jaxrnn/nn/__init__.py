@@ -1,1 +1,1 @@
-"""Flax modules and models, losses, and how a model writes."""
+"""Flax modules and models, losses, and text generation."""

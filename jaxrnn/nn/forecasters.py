@@ -14,11 +14,11 @@ from jaxrnn.recurrence import unroll
 
 MODELS = ("gru", "tgcn", "dcrnn", "graph_lstm", "res_rgnn", "tgc_lstm")
 _OPEN = ("r_b", "u_b", "f_b")
-"""Biases of gates that keep what was there: they start at 1, as in the code of T-GCN and of DCRNN."""
+"""Biases of gates that keep the old state. They start at 1, as in the code of T-GCN and of DCRNN."""
 
 
 def normalized(adjacency: np.ndarray) -> np.ndarray:
-    """``D^-1/2 (A + I) D^-1/2`` `[N, N]`, which takes what edges lead to a node (Kipf and Welling 2017)."""
+    """``D^-1/2 (A + I) D^-1/2`` `[N, N]`, which sums over the edges into each node (Kipf and Welling 2017)."""
     shift = adjacency.T + np.eye(len(adjacency))
     scales = shift.sum(1) ** -0.5
     return np.asarray(scales[:, None] * shift * scales, np.float32)
@@ -35,7 +35,7 @@ def walks(adjacency: np.ndarray, num_taps: int) -> list[np.ndarray]:
 
 
 def reached(adjacency: np.ndarray, num_taps: int) -> np.ndarray:
-    """By 0 and 1, ``[K, N, N]``: whether a path of at most 1, ..., K edges leads to node i from node j."""
+    """Whether a path of at most 1, ..., K edges leads to node i from node j, as 0 and 1, ``[K, N, N]``."""
     near = (adjacency.T > 0) | np.eye(len(adjacency), dtype=bool)
     return np.stack([np.linalg.matrix_power(near.astype(float), k) > 0 for k in range(1, num_taps + 1)]).astype(
         np.float32
@@ -43,7 +43,7 @@ def reached(adjacency: np.ndarray, num_taps: int) -> np.ndarray:
 
 
 def shifts_of(model: str, adjacency: np.ndarray, num_taps: int) -> list[np.ndarray]:
-    """The matrices that a model of `MODELS` takes; `num_taps` counts the identity, but for ``tgc_lstm``."""
+    """The matrices that a model of `MODELS` takes; `num_taps` counts the identity, except for ``tgc_lstm``."""
     if model == "gru":
         return []
     if model == "tgc_lstm":
@@ -52,7 +52,7 @@ def shifts_of(model: str, adjacency: np.ndarray, num_taps: int) -> list[np.ndarr
 
 
 def glorot(key: Key, name: str, shape: tuple[int, ...], hidden_size: int) -> Array:
-    """Glorot's uniform matrices; biases of the gates that keep start at 1, others at 0."""
+    """Glorot uniform matrices; biases of gates that keep the old state start at 1, others at 0."""
     del hidden_size
     if len(shape) == 1:
         return jnp.full(shape, float(name in _OPEN))
@@ -62,15 +62,16 @@ def glorot(key: Key, name: str, shape: tuple[int, ...], hidden_size: int) -> Arr
 class Forecaster(nn.Module):
     """Reads some rows of all signals, and predicts the next ones from the last hidden states, each node by itself.
 
-    What it predicts is the change from the last row that it saw.
+    It predicts the change from the last row that it read.
 
     Attributes:
-        model: ``gru``, each node alone; ``tgcn`` (Zhao et al. 2019); ``dcrnn``, with the diffusion convolution of Li
-            et al. 2018, so that between it and ``tgcn`` lies the convolution alone; ``graph_lstm``, an LSTM of graph
-            filters (Seo et al. 2018); ``res_rgnn``, the gated residual of ``dcrnn``'s cell (Chen et al. 2019). They
-            share their weights among the nodes. ``tgc_lstm`` does not: its units are the nodes (Cui et al. 2019).
-        num_taps: of the filters, the identity is the first; ``dcrnn`` and ``res_rgnn`` have as many along both walks,
-            ``tgcn`` none, ``tgc_lstm`` a matrix for paths of up to 1, ..., `num_taps` edges.
+        model: ``gru``, each node alone; ``tgcn`` (Zhao et al. 2020); ``dcrnn``, with the diffusion convolution of Li
+            et al. 2018, which alone sets it apart from ``tgcn``; ``graph_lstm``, an LSTM of graph filters (Seo et al.
+            2018); ``res_rgnn``, the gated residual of ``dcrnn``'s cell (Chen et al. 2019). They share their weights
+            among the nodes. ``tgc_lstm`` does not, because its units are the nodes (Cui et al. 2019).
+        num_taps: the taps of the filters, of which the identity is the first. ``dcrnn`` and ``res_rgnn`` have as many
+            along each walk, ``gru`` and ``tgcn`` ignore it, and ``tgc_lstm`` has a matrix for paths of up to 1, ...,
+            `num_taps` edges.
     """
 
     model: str

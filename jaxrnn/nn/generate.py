@@ -43,8 +43,8 @@ class Sampler:
 
     def __call__(self, key: Key, logits_v: Array) -> Array:
         """A `Choice`."""
-        logits_v = at_least_float32(logits_v)  # Gumbel noise of few digits has ties.
-        # Without the maximum, a large tau would overflow.
+        logits_v = at_least_float32(logits_v)  # Gumbel noise of low precision has ties.
+        # Without subtracting the maximum, a large tau would overflow.
         scaled = self.tau * (logits_v - logits_v.max())
         if self.top_k is None and self.top_p is None:
             return jax.random.categorical(key, scaled).astype(jnp.int32)
@@ -68,7 +68,7 @@ def generate(
 ) -> tuple[Array, Array]:
     """Continues prompts of different lengths, each to `length` tokens in all.
 
-    A sequence is a function of its own prompt and key, whatever else is in the batch.
+    A sequence depends only on its own prompt and key, not on the rest of the batch.
 
     Args:
         step: ``step(carries, token_b) -> (carries, logits_bv)``.
@@ -85,7 +85,7 @@ def generate(
     fill = jnp.zeros((length - prompts_pb.shape[0], prompts_pb.shape[1]), jnp.int32)
     given_lb = jnp.concatenate([jnp.asarray(prompts_pb, jnp.int32), fill])
     positions = jnp.arange(1, length)
-    # All keys at once: drawn in the scan, they cost a tenth of its time where B is 1.
+    # All keys at once, because deriving them in the scan takes a tenth of its time where B is 1.
     keys_lb = jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (None, 0))(keys_b, positions)
 
     def body(state: tuple[PyTree, Array], x: tuple[Array, Array, Key]) -> tuple[Any, tuple[Array, Array]]:

@@ -9,11 +9,11 @@ from jaxrnn.arrays import Array
 
 
 class DistanceNetwork(nn.Module):
-    """Atoms and pairs of atoms inform each other; then each pair has a distance and its spread.
+    """Atoms and pairs of atoms exchange messages; then each pair gets a distance and its spread.
 
     With ``m_ij = relu(e_ij W_e + (h_i + h_j) W_h)`` a layer is ``e_ij <- norm(e_ij + m_ij W_m)`` and
     ``h_i <- norm(h_i + relu(h_i W_s + sum_j m_ij W_r))``, where ``norm`` is over the features. A pair is the same in
-    both orders, so it is kept once. The distances follow a Laplace distribution, whose likelihood asks for their
+    both orders, so it is kept once. The distances follow a Laplace distribution, so the likelihood fits their
     median.
     """
 
@@ -22,12 +22,12 @@ class DistanceNetwork(nn.Module):
 
     @nn.compact
     def __call__(self, atoms_bnd: Array, pairs_bpd: Array, is_pair_bp: Array) -> tuple[Array, Array]:
-        """Distances and their mean absolute deviations, ``[B, P]`` each, for pairs ``i < j`` as `numpy.triu_indices`.
+        """Distances and their mean absolute deviations, ``[B, P]``, for pairs ``i < j`` as in `numpy.triu_indices`.
 
-        Where `is_pair_bp` is False, nothing has any effect on the others.
+        Pairs where `is_pair_bp` is False have no effect on the others.
         """
         num_atoms, mask = atoms_bnd.shape[1], is_pair_bp[..., None]
-        # Which atoms a pair has: both sums, over a pair's atoms and an atom's pairs, are products with this matrix.
+        # Which atoms a pair has. Sums over a pair's atoms and over an atom's pairs are both products with this matrix.
         incidence = np.zeros((is_pair_bp.shape[1], num_atoms))
         for end in np.triu_indices(num_atoms, 1):
             incidence[np.arange(len(end)), end] = 1

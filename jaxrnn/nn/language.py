@@ -1,4 +1,4 @@
-"""What a character model does with texts: how many bits it needs for them, and how it continues them."""
+"""What a character model makes of texts: bits per character, and continuations."""
 
 import functools
 import math
@@ -21,7 +21,7 @@ _BATCH = 250
 def bits_per_character(model: CharLM, params: PyTree, tokens: Array) -> tuple[Array, Array]:
     """Bits per character of a text ``[N]``, and the accuracy, with the state carried through it.
 
-    It is read in up to 32 pieces at once, each from the zero state on; at most 31 characters at the end are left out.
+    The text is read in up to 32 pieces at once, each from the zero state; up to 31 characters at the end are left out.
     """
     streams = min(_STREAMS, len(tokens) - 1)
     length = (len(tokens) - 1) // streams
@@ -46,7 +46,7 @@ def continuations(
 ) -> Array:
     """The tokens ``[L, B]`` of `jaxrnn.nn.generate.generate`, from prompts of tokens.
 
-    It is compiled once for each model, kind of `choose`, `length`, number of prompts and length of the longest.
+    It is compiled once for each model, kind of `choose`, `length`, number of prompts and length of the longest one.
     """
     longest = max(len(prompt) for prompt in prompts)
     prompts_pb = np.stack([np.pad(prompt, (0, longest - len(prompt))) for prompt in prompts], axis=1)
@@ -66,8 +66,8 @@ def _continuations(
 def continue_prompts(
     model: CharLM, params: PyTree, prompts: list[np.ndarray], key: Key, choose: Choice, num: int
 ) -> np.ndarray:
-    """The `num` characters that follow each of many prompts, ``[B, num]``: in batches, with a progress bar."""
-    # All batches have one length, so that they are one program.
+    """The `num` characters that follow each of many prompts, ``[B, num]``, in batches, with a progress bar."""
+    # All batches have one length, so that they share one program.
     total = num + max(len(prompt) for prompt in prompts)
     keys = jax.random.split(key, len(prompts))
     rows = []
@@ -79,5 +79,5 @@ def continue_prompts(
 
 
 def random_characters(key: Key, num: int, num_characters: int) -> list[np.ndarray]:
-    """Prompts of one character, uniformly random in the vocabulary."""
+    """Prompts of one character each, drawn uniformly from the vocabulary."""
     return list(np.asarray(jax.random.randint(key, (num, 1), 0, num_characters, jnp.int32)))

@@ -32,8 +32,8 @@ class Recurrent(nn.Module):
     """A cell over a time-major sequence: `jaxrnn.recurrence.unroll` with parameters of its own.
 
     Attributes:
-        recurrent_dropout: rate on what the recurrent product sees, with one mask for all steps; of a `ProductCell`.
-        compute_dtype: of the products; parameters, carries and sums stay float32.
+        recurrent_dropout: rate on the recurrent product's input, with one mask for all steps; for a `ProductCell`.
+        compute_dtype: dtype of the products; parameters, carries and sums stay float32.
     """
 
     cell: Cell
@@ -61,10 +61,10 @@ class Recurrent(nn.Module):
         `apply` needs ``rngs={"dropout": key}``.
 
         Raises:
-            ValueError: besides, for phases together with a carry, a mask, a reset or `reverse`.
+            ValueError: as in `unroll`, and for phases together with a carry, a mask, a reset or `reverse`.
         """
         if phases and (self.reverse or any(given is not None for given in (carry, mask, reset))):
-            raise ValueError("phases are of whole sequences, forwards: without a carry, a mask or a reset")
+            raise ValueError("phases need whole sequences, read forwards, without a carry, a mask or a reset")
         inputs = xs if embedding is None else embedding
         params = cell_params(self, self.cell, inputs.shape[-1], self.hidden_size, self.initializer)
         cell = in_precision(self.cell, self.compute_dtype, is_table=embedding is not None)
@@ -85,9 +85,9 @@ def in_precision(cell: Cell, compute_dtype: str, *, is_table: bool) -> Cell:
 
 
 def layer(model: Any, name: str, xs: Array, *, is_first: bool, reverse: bool = False, **arguments: Any) -> Any:
-    """A recurrent layer of a model, called in its `compact` method, with what its fields say of layers.
+    """A recurrent layer of a model, as the model's fields describe it; called in the model's `compact` method.
 
-    Before a layer that is not the first stand a layer norm (`layer_norm`) and dropout (`dropout`).
+    A layer norm (`layer_norm`) and dropout (`dropout`) precede each layer but the first.
     """
     if not is_first and model.layer_norm:
         xs = nn.LayerNorm(name=f"{name}_norm")(xs)
@@ -137,10 +137,10 @@ class FlaxCell(nn.RNNCellBase):
 
 
 class RNN(nn.RNN):
-    """Flax's `nn.RNN` of a `FlaxCell`, by `jaxrnn.recurrence.unroll`: fields, parameters and results are the same.
+    """Flax's `nn.RNN` of a `FlaxCell`, by `jaxrnn.recurrence.unroll`; fields, parameters and results are the same.
 
-    Two things differ: what stands behind the end of a sequence is zero, and a sequence without steps leaves the carry
-    as it is. It also takes its place in `nn.Bidirectional`.
+    Two things differ: outputs after the end of a sequence are zero, and a sequence without steps leaves the carry as it
+    is. This module also works in `nn.Bidirectional`.
     """
 
     def __call__(  # noqa: D102
@@ -155,7 +155,7 @@ class RNN(nn.RNN):
         reverse: bool | None = None,
         keep_order: bool | None = None,
     ) -> Any:
-        del init_key  # The carry starts as the cell says.
+        del init_key  # The cell defines how the carry starts.
         given = {"return_carry": return_carry, "time_major": time_major, "reverse": reverse, "keep_order": keep_order}
         chosen = {name: getattr(self, name) if value is None else value for name, value in given.items()}
         time_axis = 0 if chosen["time_major"] else inputs.ndim - 2
@@ -172,7 +172,7 @@ class RNN(nn.RNN):
 
 
 def head(num_outputs: int, hidden_size: int, initializer: Initializer) -> nn.Dense:
-    """The linear layer ``head`` on hidden states of size `hidden_size`, which starts by the model's `initializer`."""
+    """The linear layer ``head`` on hidden states of size `hidden_size`, initialised by the model's `initializer`."""
     return nn.Dense(
         num_outputs,
         kernel_init=lambda key, shape, dtype: initializer(key, "head", shape, hidden_size),
@@ -207,9 +207,9 @@ def _glorot_attention(key: Array, shape: tuple[int, ...]) -> Array:
 class GAT(nn.Module):
     """A graph attention layer, `jaxrnn.graph.gat`, Glorot uniform for each head, with zero biases.
 
-    Parameters are ``w [D, K, F]``, ``a_sender`` and ``a_receiver [K, F]``, ``b [K, F]``. Dropout is that of the input,
-    of the projected features that are summed, and of the attention, with masks of its own for each head, as in the code
-    of Velickovic et al. 2018. The heads are concatenated unless `average`.
+    Parameters are ``w [D, K, F]``, ``a_sender`` and ``a_receiver [K, F]``, ``b [K, F]``. Dropout applies to the
+    input, to the projected features that are summed, and to the attention, with separate masks for each head, as in the
+    code of Velickovic et al. 2018. The heads are concatenated unless `average`.
     """
 
     num_heads: int

@@ -1,4 +1,4 @@
-"""The policy of You et al. 2018 (GCPN) that builds molecules: graph convolutions by bond order, chances of moves."""
+"""The policy of You et al. 2018 (GCPN) for building molecules: graph convolutions by bond order, chances of moves."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,20 +14,20 @@ from jaxrnn.graph import building
 from jaxrnn.graph.building import Building
 
 LONGEST = 7
-"""Bonds between two atoms that a new bond makes a ring; longer ways, and none, count as this."""
-# Where the policy begins: the logarithms of the shares that elements, orders of bonds and sizes of rings have among
-# drugs, roughly. GCPN begins with moves that it has learned from ZINC.
+"""The longest distance in bonds between atoms that a new bond joins to a ring; longer ones, and none, count as this."""
+# The initial logits of the policy: roughly the logarithms of the shares of elements, bond orders and ring sizes among
+# drugs. GCPN starts with moves that it has learned from ZINC.
 _ELEMENTS = np.array([0, -1.8, -2, -3.5, -6, -3.5, -4, -5, -6])
 _ORDERS = np.array([0, -1.2, -4])
 _RINGS = np.array([0, 0, -4, -4, -1, 0, -4, -4])
 
 
 class MoleculePolicy(nn.Module):
-    """Layers ``h <- mean_e relu((A_e + I) h W_e)`` over the orders e of bonds, the last without ReLU.
+    """Layers ``h <- mean_e relu((A_e + I) h W_e)`` over the bond orders e, the last without ReLU.
 
-    They read elements, free valences and degrees. Of each atom, with the mean of all, a layer makes the logits of new
-    atoms and bonds; a bond's is the sum of its atoms', and of one for the size of the ring that it closes. In the
-    beginning the chances are those of drugs, whatever the molecule is.
+    They read elements, free valences and degrees. From each atom and the mean of all, a layer computes the logits of
+    new atoms and bonds. A bond's logit is the sum of those of its atoms and of one for the size of the ring that it
+    closes. Initially, the chances are those of drugs, whatever the molecule is.
     """
 
     hidden_size: int = 32
@@ -35,7 +35,7 @@ class MoleculePolicy(nn.Module):
 
     @nn.compact
     def __call__(self, molecules: Building) -> tuple[Array, Array]:
-        """Of a batch, fields ``[B, ...]``: `building.log_probs` ``[B, M]``, and the expected reward ``[B]``."""
+        """`building.log_probs` ``[B, M]`` and the expected rewards ``[B]`` of a batch with fields ``[B, ...]``."""
         size, zeros = self.hidden_size, nn.initializers.zeros
         there = (molecules.atoms >= 0).astype(jnp.float32)[..., None]
         bonds = jnp.stack([molecules.bonds == order for order in range(1, ORDERS + 1)], 1).astype(jnp.float32)
@@ -46,7 +46,7 @@ class MoleculePolicy(nn.Module):
             shape = (ORDERS, size, size)
             weight = self.param(f"layer_{layer}", nn.initializers.lecun_normal(batch_axis=0), shape)
             read = jnp.einsum("beij,bjh->beih", bonds, h) + h[:, None]
-            # A product for each order: one with a batch of matrices takes a CPU four times as long.
+            # A product for each order, because one with a batch of matrices takes a CPU four times as long.
             made = [read[:, e] @ weight[e] for e in range(ORDERS)]
             made = made if layer == self.num_layers - 1 else [jax.nn.relu(one) for one in made]
             h = sum(made) / ORDERS * there
@@ -72,11 +72,11 @@ def _begin_at(values: np.ndarray) -> Callable[..., Array]:
 
 
 def distances(bonded: Array) -> Array:
-    """Bonds on the shortest way between two atoms, int32 ``[B, n, n]``; `LONGEST` for longer ones and for none."""
+    """Bonds on the shortest path between two atoms, int32 ``[B, n, n]``; `LONGEST` for longer paths and for none."""
     reached = near = jnp.eye(bonded.shape[-1]) + bonded
     found = 2 - jnp.eye(bonded.shape[-1], dtype=jnp.int32) - (near > 0)
     for _ in range(2, LONGEST):
-        reached = reached @ near  # Counts walks of so many steps, where one may also stay.
+        reached = reached @ near  # Counts walks of this many steps, which may also stay in place.
         found += reached == 0
     return found
 
@@ -85,11 +85,11 @@ class Episodes(NamedTuple):
     """B molecules from their first move to the stop, T moves at most.
 
     Attributes:
-        molecules: in the end, fields ``[B, ...]``.
+        molecules: the molecules at the end, fields ``[B, ...]``.
         moves: int32 ``[B, T]``, by their numbers; the last one of a molecule is the stop.
-        chances: float32 ``[B, T]``, the logarithms of their probabilities.
-        values: float32 ``[B, T]``, the rewards that were expected before each move.
-        lengths: int32 ``[B]``, moves of each, the stop too.
+        chances: float32 ``[B, T]``, the logarithms of the moves' probabilities.
+        values: float32 ``[B, T]``, the expected rewards before each move.
+        lengths: int32 ``[B]``, the number of moves of each, the stop included.
     """
 
     molecules: Building
@@ -102,11 +102,11 @@ class Episodes(NamedTuple):
 def build(
     policy: Callable[[Building], tuple[Array, Array]], begin: Building, keys_b: Key, *, is_greedy: bool = False
 ) -> Episodes:
-    """Builds molecules until all have stopped; each is a function of its own key and beginning.
+    """Builds molecules until all have stopped; each depends only on its own key and start.
 
     Args:
         policy: ``policy(molecules) -> (log_probs [B, M], values [B])``.
-        begin: what is begun with, fields ``[B, ...]``.
+        begin: the molecules to start from, fields ``[B, ...]``.
         keys_b: keys ``[B]``.
         is_greedy: always take the most likely move.
     """

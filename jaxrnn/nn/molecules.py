@@ -1,11 +1,11 @@
 """Models that read a batch of molecules: neural fingerprint, Weave and GCN, each with a head that predicts a number.
 
-What they normalise is of the batch in training, and of running means and deviations otherwise, so that a prediction
-does not depend on the other molecules. These are parameters too, which follow the batches' by `RUNNING_RATE`: the
-gradient of what `apply` gives in the collection ``"running"``, taken as a step of plain gradient descent, is that mean.
+They normalise by the means and deviations of the batch in training, and by running ones otherwise, so that a prediction
+does not depend on the other molecules. The running ones are parameters too. They follow those of the batches by
+plain gradient descent, at the rate `RUNNING_RATE`, on what `apply` gives in the collection ``"running"``.
 
-Before a norm stands no bias: it would change nothing, so that its gradient would be rounding alone, of which Adam makes
-whole steps.
+There is no bias directly before a norm. It would change nothing, so its gradient would be rounding errors alone, which
+Adam turns into whole steps.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ from jaxrnn.graph.molecules import MoleculeBatch
 
 RUNNING = "running"
 RUNNING_RATE = 0.02
-# Of Kearnes et al. 2016: means and deviations of the memberships of their Gaussian histogram.
+# From Kearnes et al. 2016: means and deviations of the memberships in their Gaussian histogram.
 _HISTOGRAM = np.array(
     [(0, 0.114), (0.228, 0.114), (0.468, 0.118), (0.739, 0.134), (1.080, 0.170), (1.645, 0.283)], np.float64
 )
@@ -35,7 +35,7 @@ def is_running(path: tuple[Any, ...]) -> bool:
 
 
 def with_running(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
-    """The optimizer of the weights, and the running means and deviations beside them."""
+    """The optimizer of the weights, joined with that of the running means and deviations."""
 
     def labels(params: PyTree) -> PyTree:
         return jax.tree_util.tree_map_with_path(lambda path, _: is_running(path), params)
@@ -44,7 +44,7 @@ def with_running(optimizer: optax.GradientTransformation) -> optax.GradientTrans
 
 
 def drift(variables: PyTree) -> Array:
-    """Zero, with the gradient that lets the running parameters follow the batch; of what `apply` gave besides."""
+    """Zero, with the gradient that lets running parameters follow the batch; `variables` are what `apply` also gave."""
     total = sum(jnp.sum(leaf) for leaf in jax.tree.leaves(variables)) + jnp.zeros(())
     return total - jax.lax.stop_gradient(total)
 
@@ -79,9 +79,9 @@ class RunningNorm(nn.Module):
 
 
 class Head(nn.Module):
-    """Hidden layers with a norm, ReLU and dropout, and a number ``[B]``; without hidden layers, linear.
+    """Hidden layers with a norm, ReLU and dropout, then a number ``[B]``; linear without hidden layers.
 
-    The number has the mean and the deviation of the targets where that of the layers has 0 and 1.
+    Outputs of mean 0 and deviation 1 are scaled to the mean and deviation of the targets.
     """
 
     hidden_sizes: tuple[int, ...]
@@ -92,7 +92,7 @@ class Head(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, mask: Array, train: bool) -> Array:
-        """Of each row of ``x [B, H]`` a number; in training `apply` needs ``rngs={"dropout": key}``."""
+        """A number for each row of ``x [B, H]``; in training `apply` needs ``rngs={"dropout": key}``."""
         for i, size in enumerate(self.hidden_sizes):
             x = nn.Dense(size, use_bias=False, name=f"hidden_{i}")(x)
             x = jax.nn.relu(RunningNorm(self.offset, name=f"norm_{i}")(x, mask, train))
@@ -135,7 +135,7 @@ class NeuralFingerprint(nn.Module):
 
 
 class Weave(nn.Module):
-    """Kearnes et al. 2016 in DeepChem's form: atoms and pairs inform each other, then a Gaussian histogram of atoms.
+    """Kearnes et al. 2016 in DeepChem's form: atoms and pairs exchange messages, then a Gaussian histogram of atoms.
 
     ``A' = act((act(A W_AA), sum_j act(P_ij W_PA)) W_A)`` and
     ``P'_ij = act((act((A_i, A_j) W_AP) + act((A_j, A_i) W_AP), act(P_ij W_PP)) W_P)``, where ``act`` is a norm and
@@ -164,7 +164,7 @@ class Weave(nn.Module):
             told = act(f"{name}_pa", dense(f"{name}_pa", pairs), of_pairs)
             read = jnp.concatenate([own, graph.sum_pairs(batch, told)], 1)
             if layer < self.num_layers - 1:
-                # The product of two atoms side by side is the sum of their own.
+                # The product of two atoms side by side is the sum of a product for each.
                 one, other = dense(f"{name}_ap", atoms), dense(f"{name}_ap_other", atoms)
                 both = graph.at_firsts(batch, one) + graph.at_seconds(batch, other)
                 both = act(f"{name}_ap", both, of_pairs)
@@ -181,7 +181,7 @@ class Weave(nn.Module):
 def histogram(x: Array) -> Array:
     """The memberships of each number in 11 Gaussians, which sum to 1: ``[...]`` to ``[..., 11]``."""
     means, deviations = jnp.asarray(HISTOGRAM.T, x.dtype)
-    # As a softmax, far out it does not divide zero by zero.
+    # A softmax does not divide zero by zero far from all means.
     return jax.nn.softmax(-0.5 * ((x[..., None] - means) / deviations) ** 2)
 
 

@@ -12,7 +12,7 @@ from jaxrnn.cells import Cell, torch_uniform
 class NNXCell(nnx.RNNCellBase):
     """A cell as ``cell(carry, x) -> (carry, y)``: ``nnx.RNN(NNXCell(CELLS["lstm"], D, H, rngs=nnx.Rngs(0)))``.
 
-    Each field of the cell's parameters is an `nnx.Param` of this name. A carry is the cell's NamedTuple: read its
+    Each field of the cell's parameters is an `nnx.Param` of the same name. A carry is the cell's NamedTuple: read its
     fields, ``carry.h`` and ``carry.c``, where NNX's own cells have a tuple ``(c, h)`` or an array.
 
     Args:
@@ -20,7 +20,7 @@ class NNXCell(nnx.RNNCellBase):
         input_size: D.
         hidden_size: H.
         initializer: as in `jaxrnn.cells`.
-        rngs: its stream ``params`` is drawn from.
+        rngs: parameters are drawn from its stream ``params``.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class NNXCell(nnx.RNNCellBase):
         return carry, y
 
     def initialize_carry(self, input_shape: tuple[int, ...], rngs: Any = None, carry_init: Any = None) -> PyTree:
-        """The carry before inputs ``[*batch, D]``; the last two arguments are NNX's, and not used."""
+        """The carry before inputs ``[*batch, D]``; the last two arguments are part of NNX's protocol and unused."""
         del rngs, carry_init
         return self.cell.initial_carry(self.hidden_size, input_shape[:-1], jnp.float32)
 

@@ -17,11 +17,11 @@ MODELS = ("rnn", "gnn", "grnn", *KINDS)
 SIZED = ("rnn", "time_vec")
 """Models whose parameters depend on the number of nodes, and on their order."""
 _GNN_HIDDEN, _GNN_TAPS = 8, 10
-"""Of the GNN of Ruiz et al. (2020), whatever the recurrent models have."""
+"""Sizes of the GNN of Ruiz et al. (2020), whatever those of the recurrent models are."""
 
 
 def uniform_fan_in(key: Key, name: str, shape: tuple[int, ...], hidden_size: int) -> Array:
-    """``U(-1/sqrt(D), 1/sqrt(D))`` for a matrix of D rows, as Ruiz et al. (2020); vectors are zero."""
+    """``U(-1/sqrt(D), 1/sqrt(D))`` for a matrix of D rows, as in Ruiz et al. (2020); vectors are zero."""
     del name, hidden_size
     bound = shape[0] ** -0.5
     return jnp.zeros(shape) if len(shape) == 1 else jax.random.uniform(key, shape, minval=-bound, maxval=bound)
@@ -30,10 +30,10 @@ def uniform_fan_in(key: Key, name: str, shape: tuple[int, ...], hidden_size: int
 class GraphForecaster(nn.Module):
     """A model by its name, one of `MODELS`.
 
-    - ``rnn``: a vanilla RNN over all nodes at once, with one state a node and dense matrices ``[N, N]``;
-    - ``gnn``: two layers of graph filters of each input alone;
+    - ``rnn``: a vanilla RNN over all nodes at once, with one state per node and dense matrices ``[N, N]``;
+    - ``gnn``: two layers of graph filters, on each input alone;
     - ``grnn``: a graph RNN with filters of K taps, and a filter of its state as output;
-    - ``time``, ``time_vec``, ``node``, ``edge``: that with gates, as in `jaxrnn.cells.gated`.
+    - ``time``, ``time_vec``, ``node``, ``edge``: ``grnn`` with gates, as in `jaxrnn.cells.gated`.
     """
 
     model: str
@@ -43,7 +43,7 @@ class GraphForecaster(nn.Module):
 
     @property
     def cell(self) -> Cell:
-        """Of the models on a graph that have a memory."""
+        """The cell of the models that have a graph and a memory."""
         if self.model == "grnn":
             return graph_cell(CELLS["rnn"], self.num_taps)
         return gated_cell(self.model, self.num_taps, self.num_nodes)

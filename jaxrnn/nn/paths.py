@@ -22,8 +22,8 @@ def tied_layers(cell: Cell, params: object, xs: Array, depth: int) -> Array:
     states; after fewer, the last node has the state of an RNN that reads the last `depth` inputs.
 
     Args:
-        cell: what a node does.
-        params: of the cell.
+        cell: the cell that each node applies.
+        params: the parameters of the cell.
         xs: inputs ``[T, *batch, D]``.
         depth: how many layers.
     """

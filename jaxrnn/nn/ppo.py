@@ -1,4 +1,4 @@
-"""Proximal policy optimisation (Schulman et al. 2017) of episodes whose only reward comes at their end."""
+"""Proximal policy optimisation (Schulman et al. 2017) for episodes whose only reward comes at their end."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from jaxrnn.arrays import Array
 
 
 class Taken(NamedTuple):
-    """What was done, and what came of it: float32 ``[M]`` each.
+    """The moves that were made and what came of them: float32 ``[M]`` each.
 
     Attributes:
         chances: the logarithms of the probabilities that the moves had when they were made.
@@ -23,7 +23,7 @@ class Taken(NamedTuple):
 
 
 def advantages(rewards_b: Array, values_bt: Array, lengths_b: Array, trace: float) -> Array:
-    """Generalised advantages (Schulman et al. 2016) without discount, ``[B, T]``; zero behind an episode's end.
+    """Generalised advantages (Schulman et al. 2016) without discounting, ``[B, T]``; zero after an episode's end.
 
     ``A_t = d_t + trace A_{t+1}`` with ``d_t = r_t + V_{t+1} - V_t``, where r is the reward at the last move, else 0.
     """
@@ -51,7 +51,7 @@ def ppo_loss(
         chances_mk: the logarithms of the probabilities of all moves now, ``[M, K]``.
         moves_m: those that were made, int ``[M]``.
         values_m: the rewards that are expected now.
-        taken: how it was when they were made.
+        taken: the `Taken` of these moves.
         clip: c.
         entropy: e.
     """

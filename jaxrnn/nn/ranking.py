@@ -1,4 +1,4 @@
-"""How well scores put what a user took at the top: recall and NDCG, ties included."""
+"""Recall and NDCG of scores: how well they rank a user's items at the top, with ties."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,13 +9,13 @@ from jaxrnn.arrays import Array
 def at_top(scores_i: Array, relevant_m: Array, top: int) -> tuple[Array, Array]:
     """Recall and NDCG of one user among the `top` items with the highest scores.
 
-    Items of the same score may come in any order: both are means over all orders, as scikit-learn's `ndcg_score` has
-    it. What must not be recommended has a score of -inf, and is not relevant.
+    Items of the same score may come in any order, so both are means over all orders, as in scikit-learn's `ndcg_score`.
+    Items that must not be recommended have a score of -inf and are not relevant.
 
     Args:
         scores_i: of all items, ``[I]``.
         relevant_m: items that the user took, one at least, each once, ``[M]``; I stands for none.
-        top: how many count.
+        top: how many items count.
     """
     num_items = len(scores_i)
     counts = relevant_m < num_items
@@ -23,7 +23,7 @@ def at_top(scores_i: Array, relevant_m: Array, top: int) -> tuple[Array, Array]:
     above = (scores_i > own[:, None]).sum(-1)
     alike = (scores_i == own[:, None]).sum(-1)
     first, behind = jnp.minimum(above, top), jnp.minimum(above + alike, top)
-    # What the first so many places are worth together.
+    # What the first n places are worth together, by n.
     worth = jnp.asarray(np.concatenate([[0], np.cumsum(1 / np.log2(np.arange(2, top + 2)))]), jnp.float32)
     share = counts / alike
     number = counts.sum()

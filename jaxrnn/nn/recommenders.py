@@ -1,6 +1,6 @@
 """Models of users and items: matrix factorisation, LightGCN and GC-MC.
 
-The nodes of their graphs are the users, and behind them the items.
+The nodes of their graphs are the users, followed by the items.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ class Factors(nn.Module):
 
     @nn.compact
     def __call__(self, mean: Array, users: Array, items: Array) -> Array:
-        """Ratings ``[B]`` of items, which are nodes, by users."""
+        """Ratings ``[B]`` of items by users, both given as nodes."""
         embeddings = self.param("embeddings", nn.initializers.normal(0.1), (self.num_nodes, self.hidden_size))
         biases: Any = self.param("biases", nn.initializers.zeros, (self.num_nodes,))
         return mean + biases[users] + biases[items] + (embeddings[users] * embeddings[items]).sum(-1)
@@ -49,10 +49,10 @@ class LightGCN(nn.Module):
 
 
 class GCMC(nn.Module):
-    """Graph convolutional matrix completion (Berg, Kipf and Welling 2017), of nodes that have no features.
+    """Graph convolutional matrix completion (Berg, Kipf and Welling 2017), for nodes without features.
 
-    A node hears its neighbours by each of R kinds of edges apart: ``h = relu([S_1 W_1, .., S_R W_R])``, ``z = h V``.
-    The logits of the ratings are ``sum_s a_sr z_u^T Q_s z_i``. Dropout leaves out all that a node says, and parts of h.
+    A node sums messages separately for each of R kinds of edges: ``h = relu([S_1 W_1, .., S_R W_R])``, ``z = h V``. The
+    logits of the ratings are ``sum_s a_sr z_u^T Q_s z_i``. Dropout removes all messages of a node, and entries of h.
     """
 
     num_nodes: int
@@ -64,7 +64,7 @@ class GCMC(nn.Module):
 
     @nn.compact
     def __call__(self, shift: SparseRows, users: Array, items: Array, *, deterministic: bool = True) -> Array:
-        """Logits ``[B, R]`` of items, which are nodes, by users; `shift` is that of `relations`."""
+        """Logits ``[B, R]`` for items by users, both given as nodes; `shift` is that of `relations`."""
         width = -(-self.message_size // self.num_kinds)
         glorot = nn.initializers.glorot_uniform()
         messages: Any = self.param("messages", glorot, (self.num_nodes, self.num_kinds * width))
@@ -99,9 +99,9 @@ def bipartite(users: np.ndarray, items: np.ndarray, num_nodes: int, links: np.nd
 def relations(
     users: np.ndarray, items: np.ndarray, kinds: np.ndarray, num_kinds: int, num_nodes: int, links: np.ndarray
 ) -> SparseRows:
-    """GC-MC's shifts of R kinds of edges as one, in which node ``R i + r`` is node i as it is heard by edges of kind r.
+    """GC-MC's shifts of R kinds of edges as one, in which node ``R i + r`` is node i as edges of kind r see it.
 
-    Each node divides what it hears by its number of edges. The `links` between users, if any, are the last kind.
+    Each node divides the messages to it by its number of edges. The `links` between users, if any, are the last kind.
     """
     senders = np.concatenate([users, items, links[0]])
     receivers = np.concatenate([items, users, links[1]])

@@ -13,9 +13,9 @@ class SequenceClassifier(nn.Module):
     """The classifier of Soons (2020): embedding, recurrent layers (there: one), a linear head on the last hidden state.
 
     The embedding starts as N(0, 1). If `bidirectional`, each layer has a second one of the same cell that walks
-    backwards, and what is above them reads both: the head ``[h_forward(T); h_backward(1)]``. `phases` say how
-    sequences that begin alike share the computation of their start, see `jaxrnn.recurrence.last_carry`; they are passed
-    over where there is a mask. The other fields are explained in `jaxrnn.nn.modules.layer`.
+    backwards, and the layer above reads both; the head reads ``[h_forward(T); h_backward(1)]``. `phases` describe how
+    sequences that begin alike share the computation of their start (see `jaxrnn.recurrence.last_carry`); they are
+    ignored if there is a mask. The other fields are explained in `jaxrnn.nn.modules.layer`.
     """
 
     cell: Cell
@@ -38,7 +38,7 @@ class SequenceClassifier(nn.Module):
     ) -> Array:
         """Logits ``[B, C]`` of integer tokens ``[T, B]``, or of real inputs ``[T, B, D]``, which have no embedding.
 
-        With `everywhere` they are of all positions, ``[T, B, C]``. Masked positions have no effect. Unless
+        With `everywhere`, they are for all positions, ``[T, B, C]``. Masked positions have no effect. Unless
         `deterministic`, `apply` needs ``rngs={"dropout": key}``.
         """
         embedding = None

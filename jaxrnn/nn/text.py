@@ -15,11 +15,11 @@ from jaxrnn.recurrence.steps import where
 class CharLM(nn.Module):
     """The generative model of Soons (2020), Question 2.1: embedding, recurrent layers, a linear head at every step.
 
-    The embedding starts as N(0, 1). The first layer reads it, each other the one below it; the four fields from
+    The embedding starts as N(0, 1). The first layer reads it, each other layer the one below; the four fields from
     `dropout` on are explained in `jaxrnn.nn.modules.layer`.
 
     Attributes:
-        separator: a token before which all carries start anew: the documents that it divides are read by themselves.
+        separator: a token before which all carries are reset, so that the documents that it separates are read alone.
     """
 
     cell: Cell
@@ -38,7 +38,7 @@ class CharLM(nn.Module):
     def __call__(
         self, tokens_tb: Array, carries: tuple[PyTree, ...] | None = None, *, deterministic: bool = True
     ) -> tuple[tuple[PyTree, ...], Array]:
-        """The last carries, one a layer, and logits ``[T, B, V]`` of the character after each of ``tokens_tb``.
+        """The last carries, one per layer, and logits ``[T, B, V]`` of the character after each of ``tokens_tb``.
 
         The first carries, fields ``[B, H]``, are the cell's start by default. Unless `deterministic`, `apply` needs
         ``rngs={"dropout": key}``.
@@ -54,7 +54,7 @@ class CharLM(nn.Module):
 
     @nn.nowrap
     def initial_carries(self, batch_size: int) -> tuple[PyTree, ...]:
-        """The carries with which texts start, one a layer."""
+        """The carries with which texts start, one per layer."""
         return (self.cell.initial_carry(self.hidden_size, (batch_size,)),) * self.num_layers
 
     @nn.nowrap

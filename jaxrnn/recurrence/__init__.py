@@ -1,4 +1,4 @@
-"""Cells over time: `unroll`, and what it is made of."""
+"""Cells over time: `unroll` and its parts."""
 
 from jaxrnn.recurrence.linear import linear_scan as linear_scan
 from jaxrnn.recurrence.over_time import unroll as unroll

@@ -1,4 +1,4 @@
-"""Linear recurrences, of which many steps can be taken at once."""
+"""Linear recurrences, which can take many steps at once."""
 
 import functools
 from typing import Any
@@ -12,15 +12,15 @@ from jaxrnn.recurrence.steps import Steps, lookup, where
 
 
 def linear_scan(a: Array, b: Array, start: Array, *, reverse: bool = False, method: str = "auto") -> Array:
-    """All ``c_t = a_t * c_{t-1} + b_t``, ``[T, ...]``, from the `start` ``[...]`` on; the gradient keeps a and c.
+    """All ``c_t = a_t * c_{t-1} + b_t``, ``[T, ...]``, from the `start` ``[...]`` on; the gradient stores a and c.
 
     Args:
-        a: factors ``[T, ...]``; one that is 0 forgets what was before, NaN included.
+        a: factors ``[T, ...]``; a factor of 0 forgets all that came before, NaN included.
         b: summands ``[T, ...]``.
-        start: what stands before the first step.
+        start: the value before the first step.
         reverse: walk from the last position to the first.
-        method: "loop" takes one step after another; "whole" is `jax.lax.associative_scan`; "chunks" are taken side by
-            side, and then put together; "auto" is the fastest of them on a CPU, as measured by
+        method: "loop" takes one step after another; "whole" is `jax.lax.associative_scan`; "chunks" takes chunks side
+            by side and then puts them together; "auto" is the fastest of them on a CPU, as measured by
             ``experiments.benchmark --suite=scan``, and "whole" elsewhere.
 
     Raises:
@@ -49,7 +49,7 @@ def _linear_forward(reverse: bool, method: str, a: Array, b: Array, start: Array
 
 
 def _linear_backward(reverse: bool, method: str, residuals: Any, d_cs: Array) -> tuple[Array, Array, Array]:
-    """The cotangents of ``c`` follow ``d_t = d_cs_t + a_{t+1} * d_{t+1}``: the same recurrence, walked back."""
+    """The cotangents of ``c`` follow ``d_t = d_cs_t + a_{t+1} * d_{t+1}``: the same recurrence, walked backwards."""
     a, cs, start = residuals
     if not len(a):
         return a, d_cs, jnp.zeros_like(start)
@@ -61,7 +61,7 @@ def _linear_backward(reverse: bool, method: str, residuals: Any, d_cs: Array) ->
 
 
 def _beside(x: Array, fill: Array, *, step: int, reverse: bool) -> Array:
-    """At each position what stands one step further (1) or one before it (-1); `fill` beyond the end."""
+    """For each position, the value one step further along the walk (1) or one step back (-1); `fill` beyond the end."""
     if (step == 1) != reverse:
         return jnp.concatenate([x[1:], fill[None]])
     return jnp.concatenate([fill[None], x[:-1]])
@@ -96,13 +96,13 @@ def _compose(before: tuple[Array, Array], after: tuple[Array, Array]) -> tuple[A
 
 
 def _chunks(a: Array, b: Array, start: Array, reverse: bool) -> Array:
-    """About ``sqrt(T)`` chunks: each from zero on, with the product of its factors, and then from what came before."""
+    """Takes about ``sqrt(T)`` chunks from zero, with the products of their factors, then adds what came before each."""
     num_steps = len(b)
     if not num_steps:
         return b
     size = 1 << max(0, (num_steps - 1).bit_length() // 2)
     padding = -num_steps % size
-    # Steps that change nothing, at the end of the walk.
+    # Pads the end of the walk with steps that change nothing.
     width = ((padding, 0) if reverse else (0, padding), *[(0, 0)] * (b.ndim - 1))
     a, b = jnp.pad(a, width, constant_values=1), jnp.pad(b, width)
     # Chunks side by side: [size, chunks, ...].
@@ -126,14 +126,17 @@ _METHODS = {"loop": _loop, "whole": _whole, "chunks": _chunks}
 def unroll_linear(
     cell: LinearCell, params: PyTree, first: PyTree, start: PyTree, steps: Steps, reverse: bool
 ) -> tuple[PyTree, Array]:
-    """A masked step is ``a = 1, b = 0``; a reset turns ``b`` into ``a * start + b``, and ``a`` into 0."""
+    """Unrolls a linear cell.
+
+    A masked step is ``a = 1, b = 0``; a reset turns ``b`` into ``a * start + b``, and ``a`` into 0.
+    """
     (values, indices), mask, goes_on = steps
 
     def of_steps(tree: PyTree) -> PyTree:
         return tree if indices is None else jax.tree.map(lambda x: lookup(x, indices), tree)
 
     def follow(a: PyTree, b: PyTree, first: PyTree, start: PyTree) -> PyTree:
-        """All carries that follow the one before the first step, with these coefficients of the steps that count."""
+        """All carries after the one before the first step, with these coefficients at the steps that count."""
         a, b = where(mask, (a, b), (jax.tree.map(jnp.ones_like, a), jax.tree.map(jnp.zeros_like, b)))
         from_start = jax.tree.map(lambda a, s, b: a * s + b, a, start, b)
         a, b = where(goes_on, (a, b), (jax.tree.map(jnp.zeros_like, a), from_start))
@@ -147,7 +150,7 @@ def unroll_linear(
         a, b = cell.coefficients(params, values)
         carries = follow(a, b, cell.recurring(first), cell.recurring(start))
         h = cell.readout(params, carries, values).astype(first.h.dtype)
-        # What is read at a step forgets what was read before, but stays where steps are masked.
+        # What is read at a step replaces what was read before; a masked step keeps the old value.
         carries = carries._replace(h=h if mask is None else follow(jnp.zeros_like(h), h, first.h, start.h))
     last = jax.tree.map(lambda cs, c: cs[0 if reverse else -1] if len(cs) else c, carries, first)
     return last, where(mask, carries.h, jnp.zeros_like(carries.h))

@@ -29,17 +29,17 @@ def unroll(
         xs: inputs ``[T, *batch, D]``, or integers ``[T, *batch]`` with an `embedding`.
         embedding: ``[V, D]``; row ``xs[t]`` is the input at ``t``. It is projected once, as a table.
         carry: initial carry; the cell's start by default.
-        mask: booleans ``[T, *batch]``. A step that is False leaves the carry as it is, its ``y`` is zero, and neither
-            its input, NaN included, nor a gradient of it has any effect.
-        reset: booleans ``[T, *batch]``. True marks the beginning of a sequence: the carry becomes the cell's start
-            before that step, be it masked or not. Backwards, it becomes so before step ``t - 1``.
+        mask: booleans ``[T, *batch]``. A step that is False leaves the carry as it is, and its ``y`` is zero.
+            Neither its input, NaN included, nor the gradient of its input has any effect.
+        reset: booleans ``[T, *batch]``. True marks the beginning of a sequence: before that step, masked or not, the
+            carry becomes the cell's start. With `reverse`, it does so before step ``t - 1``.
         reverse: walk positions from the last to the first; ``ys[t]`` still belongs to position ``t``.
 
     Returns:
         The last carry (of the first position if `reverse`) and ``ys [T, *batch, H]``.
 
-    Gradients are reverse mode, to any order. Where the cell takes a custom gradient, forward mode (`jax.jvp`,
-    `jax.jacfwd`) raises JAX's TypeError about custom_vjp functions.
+    Reverse-mode gradients work to any order. If the cell uses a custom gradient, forward mode (`jax.jvp`, `jax.jacfwd`)
+    raises JAX's TypeError about custom_vjp functions.
 
     Raises:
         ValueError: for integers without an embedding, an embedding without integers, inputs without a time axis, or a
@@ -55,7 +55,7 @@ def unroll(
     steps_shape = xs.shape if embedding is not None else xs.shape[:-1]
     for name, flags in (("mask", mask), ("reset", reset)):
         if flags is not None and flags.shape != steps_shape:
-            raise ValueError(f"{name} has shape {flags.shape}, the inputs ask for {steps_shape}")
+            raise ValueError(f"{name} has shape {flags.shape}, but the inputs need {steps_shape}")
     if mask is not None:
         mask = mask.astype(bool)
         if embedding is None:
@@ -72,13 +72,13 @@ def unroll(
     in_steps = is_stacked and embedding is None and cell.projects_in_steps
     values = jnp.asarray(xs if embedding is None else embedding)
     dtype = jax.eval_shape(cell.project_all, params, values).dtype
-    # NumPy arrays project to a NumPy array: from here on, it is JAX's and has JAX's precision.
+    # NumPy arrays project to a NumPy array, which becomes a JAX array here, with JAX's precision.
     values = values if in_steps else jnp.asarray(cell.project_all(params, values))
     inputs = Inputs(values, None if embedding is None else xs)
     whole = cell.start(params, steps_shape[1:], dtype)
     start = cell.reach(whole, len(xs)) if carry is None else whole
     if carry is not None and _form(carry) != _form(start):
-        raise ValueError(f"the carry is {_form(carry)}, the cell and the inputs ask for {_form(start)}")
+        raise ValueError(f"the carry is {_form(carry)}, but the cell and the inputs need {_form(start)}")
     first = jax.tree.map(_cast_like, start if carry is None else carry, start)
     steps = Steps(inputs, mask, None if reset is None else ~reset.astype(bool))
     if isinstance(cell, LinearCell):
@@ -95,14 +95,14 @@ def unroll(
 def _unroll_general(
     cell: Cell, params: PyTree, first: PyTree, start: PyTree, steps: Steps, reverse: bool
 ) -> tuple[PyTree, Array]:
-    """By plain autodiff of the steps."""
-    # Autodiff sums gradients over the steps in the precision that stands outside of the loop.
+    """Unrolls any cell, with plain autodiff of the steps."""
+    # Autodiff sums gradients over the steps in the precision that arrays have outside the loop.
     summed, table = jax.tree.map(at_least_float32, params), jax.tree.map(at_least_float32, steps.inputs)
 
     def step(carry: PyTree, x: Step) -> tuple[PyTree, Array]:
         carry = where(x.goes_on, carry, start)
         own = jax.tree.map(lambda s, p: s.astype(p.dtype), summed, params)
-        # On a graph, others may read what a masked node makes of its carry.
+        # On a graph, other nodes may read what a masked node computes from its carry.
         z = projected(table, x).astype(steps.inputs.values.dtype) if cell.is_rowwise else x.input
         new_carry, y, _ = cell.step(own, carry, z)
         return masked(x.mask, new_carry, carry, y)
@@ -111,12 +111,12 @@ def _unroll_general(
 
 
 def fill(whole: Array, part: Array) -> Array:
-    """A field of the carry with all its entries: those beyond the reach of the steps are as they start."""
+    """A field of the carry with all its entries; those beyond the reach of the steps keep their start."""
     return part if part.shape == whole.shape else whole.at[tuple(map(slice, part.shape))].set(part)
 
 
 def _is_read(tokens: Array, mask: Array, size: int) -> Array:
-    """The rows ``[V]`` of an embedding that a step reads which is not masked."""
+    """Which rows of an embedding are read by steps that are not masked, bool ``[V]``."""
     rows = jnp.clip(jnp.where(tokens < 0, tokens + size, tokens), 0, size - 1)
     return jnp.zeros(size, bool).at[rows].max(mask)
 

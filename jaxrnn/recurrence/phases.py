@@ -1,4 +1,4 @@
-"""Sequences that begin alike, as they do with padding in front: their common start is computed once."""
+"""Sequences that begin alike, as with padding in front; their common start is computed once."""
 
 import dataclasses
 import itertools
@@ -16,7 +16,7 @@ from jaxrnn.recurrence.over_time import fill, unroll
 class Phase(NamedTuple):
     """A span of time steps that is computed for the first rows of a sorted batch only.
 
-    The other rows begin as the last of these rows does, and take over its carry.
+    The other rows begin like the last of these rows and take over its carry.
 
     Attributes:
         rows: how many rows are computed.
@@ -28,11 +28,11 @@ class Phase(NamedTuple):
 
 
 def last_carry(cell: Cell, params: PyTree, tokens_tb: Array, *, embedding: Array, phases: Sequence[Phase]) -> PyTree:
-    """The last carry of `unroll`, for a batch in which many sequences begin alike, as they do with padding in front.
+    """The last carry of `unroll`, for a batch in which many sequences begin alike, as with padding in front.
 
-    The sequences are sorted by the length of their first run of one token. Where all rows from some row on begin alike,
-    their common start is computed once, in that row. A batch that does not fit the phases is computed whole, at the
-    cost of a second forward pass if a gradient is taken. Under `jax.vmap`, both ways are computed.
+    The sequences are sorted by how often they repeat their first token at the start. Where all rows from some row on
+    begin alike, their common start is computed once, in that row. A batch that does not fit the phases is computed
+    whole, at the cost of a second forward pass if a gradient is taken. Under `jax.vmap`, both ways are computed.
 
     Args:
         cell: the cell.
@@ -45,11 +45,11 @@ def last_carry(cell: Cell, params: PyTree, tokens_tb: Array, *, embedding: Array
         The carry, fields ``[B, H]``, in the order of ``tokens_tb``.
 
     Raises:
-        ValueError: if the last phase is not of all rows and up to the last position, or phases do not grow.
+        ValueError: if the last phase does not have all rows and end at the last position, or if phases do not grow.
     """
     length, batch_size = tokens_tb.shape
     if any(not (a.rows < b.rows and a.end < b.end) for a, b in itertools.pairwise(phases)):
-        raise ValueError(f"each phase has more rows and ends later than the one before it, unlike {phases}")
+        raise ValueError(f"each phase must have more rows and end later than the one before it, unlike {phases}")
     if tuple(phases[-1]) != (batch_size, length):
         raise ValueError(f"tokens of shape {tokens_tb.shape} do not fit a last phase {phases[-1]}")
 
@@ -59,7 +59,7 @@ def last_carry(cell: Cell, params: PyTree, tokens_tb: Array, *, embedding: Array
     def in_phases(params: PyTree, embedding: Array, tokens_tb: Array) -> PyTree:
         carry: Any = None
         begin = 0
-        # The phases together are one sequence.
+        # The phases together are one sequence, so they share its reach.
         within = dataclasses.replace(cell, start=lambda *given: cell.reach(cell.start(*given), length))
         for rows, end in phases:
             if carry is not None:
@@ -72,7 +72,7 @@ def last_carry(cell: Cell, params: PyTree, tokens_tb: Array, *, embedding: Array
     order = _by_first_run(tokens_tb)
     tokens_tb = jnp.asarray(tokens_tb)[:, order]
     fits = [_common_start(tokens_tb, phase.rows - 1) >= phase.end for phase in phases[:-1]]
-    # Each branch returns the residuals of both; a checkpoint has nearly none.
+    # Each branch of `cond` returns the residuals of both branches; a checkpointed one has nearly none.
     carry = jax.lax.cond(jnp.array(fits).all(), in_phases, jax.checkpoint(whole), params, embedding, tokens_tb)
     return jax.tree.map(lambda c: c[jnp.argsort(order)], carry)
 
@@ -80,7 +80,7 @@ def last_carry(cell: Cell, params: PyTree, tokens_tb: Array, *, embedding: Array
 def plan_phases(batches_ntb: Array) -> tuple[Phase, ...]:
     """Phases of a sixteenth, a quarter and all of the rows, such that each of the batches ``[n, T, B]`` fits them.
 
-    More phases would save a little work, and lose as much in smaller products.
+    More phases would save a little work but lose as much in smaller products.
     """
     _, length, batch_size = batches_ntb.shape
     candidates = [rows for rows in (batch_size // 16, batch_size // 4) if rows > 0]
@@ -97,12 +97,12 @@ def plan_phases(batches_ntb: Array) -> tuple[Phase, ...]:
 
 
 def _by_first_run(tokens_tb: Array) -> Array:
-    """The order ``[B]`` of the sequences by the length of their first run of one token."""
+    """The order ``[B]`` of the sequences by how often they repeat their first token at the start."""
     return jnp.argsort(_first(tokens_tb != tokens_tb[0]))
 
 
 def _common_start(tokens_tb: Array, row: int) -> Array:
-    """The number of positions at which all sequences from a row on are equal to each other, and at all before."""
+    """The number of positions, from the first on, at which all sequences from a row on are equal."""
     return _first((tokens_tb[:, row:] != tokens_tb[:, row : row + 1]).any(1))
 
 

@@ -2,7 +2,7 @@
 
 The transpose of a scan adds the whole weight cotangent at every step. Here the reverse scan stores only the cotangents
 of the step's product, ``du [T, *batch, U]``, and the weight gradient is one large product over time and batch. Dense
-inputs are projected step by step: all at once, they would be written to fresh memory and read again.
+inputs are projected step by step; all at once, their projections would be written to fresh memory and read again.
 """
 
 import functools
@@ -22,7 +22,7 @@ class Problem(NamedTuple):
 
     Attributes:
         elementwise: the parameters that `pointwise` reads, by name.
-        weight: of the product.
+        weight: the weight of the product.
         projection: the parameters with which a step projects its input; None where the inputs are projected already.
         first: the carry before the first step.
         start: the carry with which a sequence begins.
@@ -48,10 +48,10 @@ def _pointwise(
 
 
 def _scan(cell: ProductCell, reverse: bool, problem: Problem, *, keep: bool) -> tuple[PyTree, tuple[Array, Any]]:
-    """The last carry, the ys and, with `keep`, what the gradient needs of every step.
+    """The last carry, the ys and, with `keep`, what the gradient needs from every step.
 
-    That is the carry before it, its product u and, if it is projected here, its z; where only their sum counts, this
-    sum stands for u, and there is no z.
+    This is the carry before the step, its product u and, if its input is projected here, its z. If only the sum of u
+    and z counts, it replaces u, and there is no z.
     """
     elementwise, weight, projection, first, start, steps = problem
     weight = cell.product.prepare(weight)
@@ -110,7 +110,7 @@ def _pull_projection(cell: ProductCell, params: PyTree, xs: Array, d_zs: Array) 
     if not cell.is_rowwise:
         project, rows = cell.project_all, xs
     else:
-        # As matrices: XLA copies what has more axes.
+        # Reshaped to matrices, because XLA copies arrays with more axes.
         project, rows = cell.project, xs.reshape(-1, xs.shape[-1])
     zs, pull = jax.vjp(project, params, rows)
     # Where z and u share a cotangent, it is in the precision of the carry, which may be higher.
@@ -171,8 +171,8 @@ def _scan_in_place(
         (state, stack, x_t), (t, more) = walked, x
         state, (y, others) = step(state, (x_t, more))
         stack = jax.lax.dynamic_update_index_in_dim(stack, y, t, axis=0)
-        # If the next step read it, XLA might see a use of the stack beside its change, and copy the whole stack. The
-        # last step reads one row too many, which is not used.
+        # If the next step did this read, XLA might see a use of the stack beside its update and copy the whole stack.
+        # The last step reads one row too many, which is not used.
         x_t = jax.lax.dynamic_index_in_dim(stack, t - 1 if reverse else t + 1, keepdims=False)
         return (state, stack, x_t), others
 
@@ -188,7 +188,7 @@ def _walk_back_in_place(cell: ProductCell, reverse: bool, *args: Any) -> Any:
 
 
 def _walk_back_forward(cell: ProductCell, reverse: bool, *args: Any) -> tuple[Any, Any]:
-    """By a scan that is not in place: the transpose of one in place would copy the whole stack at every step."""
+    """Scans, but not in place: the transpose of a scan in place would copy the whole stack at every step."""
     return jax.vjp(functools.partial(_walk_back, jax.lax.scan, cell, reverse), *args)
 
 

@@ -36,7 +36,7 @@ def lookup_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[A
     size = table_vz.shape[0]
     indices = wide(indices)
     from_start = jnp.where(indices < 0, indices + size, indices)
-    # As matrices: XLA copies what has more axes.
+    # Reshaped to matrices, because XLA copies arrays with more axes.
     one_hot = jax.nn.one_hot(from_start.reshape(-1), size, dtype=cotangent.dtype)
     rows = cotangent.reshape(from_start.size, cotangent.shape[-1])
     return jnp.matmul(one_hot.T, rows, precision="highest").astype(table_vz.dtype), None
@@ -46,9 +46,9 @@ lookup.defvjp(_lookup_forward, lookup_backward)
 
 
 class Steps(NamedTuple):
-    """The inputs of all steps, and by booleans ``[T, *batch]`` which of them count and which go on from the last carry.
+    """The inputs of all steps, and booleans ``[T, *batch]``: which of them count, and which go on from the last carry.
 
-    Without the first of these, all count; without the second, all go on.
+    Without `mask`, all count; without `goes_on`, all go on.
     """
 
     inputs: Inputs
@@ -71,13 +71,13 @@ def scanned(steps: Steps) -> Step:
 
 
 def projected(inputs: Inputs, step: Step) -> Array:
-    """The projected input of a step; zero where it is masked, since a derivative at infinity times zero is none."""
+    """The projected input of a step; zero where it is masked, since a derivative at infinity times zero is NaN."""
     z = step.input if inputs.indices is None else inputs.values[step.input]
     return where(step.mask, z, jnp.zeros_like(z))
 
 
 def where(condition: Array | None, tree: PyTree, other: PyTree) -> PyTree:
-    """By booleans ``[*axes]``, the arrays ``[*axes, ...]`` of one tree or the other; without booleans, the first."""
+    """Chooses between two trees' arrays ``[*axes, ...]`` by booleans ``[*axes]``; without booleans, takes the first."""
     if condition is None:
         return tree
 

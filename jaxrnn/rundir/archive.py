@@ -1,4 +1,4 @@
-"""What becomes of complete run directories: copies to pass on, and checkpoints that nobody needs any more."""
+"""What to do with complete run directories: copy them to pass on, and delete checkpoints that nobody needs any more."""
 
 import json
 import os
@@ -15,11 +15,11 @@ _LEFT_OUT = (CHECKPOINTS, "tensorboard", ".*", "*.csv")
 """TensorBoard's files have the host in their names; tables of forecasts are large, and can be made again."""
 _PRIVATE = ("host", "command")
 _FOLDERS = re.compile(r"(?<![^:=,\s])[/~][^:=,\s]*/")
-"""The folders of an absolute path, which may stand behind a prefix, as in ``planetoid:/data/cora``."""
+"""The folders of an absolute path, which may follow a prefix, as in ``planetoid:/data/cora``."""
 
 
 def disk_bytes(path: Path) -> int:
-    """Bytes of all files below a directory."""
+    """The bytes of all files below a directory."""
     entries = list(os.scandir(path))
     folders = [Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False)]
     return sum(entry.stat(follow_symlinks=False).st_size for entry in entries) + sum(map(disk_bytes, folders))
@@ -57,7 +57,7 @@ def copy(path: Path, target: Path) -> None:
         raise RunError(f"{target}: exists already")
     record = read_config(path)
     try:
-        # Its config comes last: half a copy is no run directory.
+        # The config comes last, so that half a copy is not a run directory.
         shutil.copytree(path, target, ignore=shutil.ignore_patterns(*_LEFT_OUT, CONFIG))
         replace_file(target / CONFIG, (json.dumps(_public(record), indent=1) + "\n").encode())
     except OSError as error:

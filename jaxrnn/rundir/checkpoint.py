@@ -1,8 +1,8 @@
 """Checkpoints that know whether they are sound; the only file that imports Orbax.
 
 A pytree is saved as a flat dict of named arrays (``params/forward/w_x``), beside a JSON of everything that is not an
-array and a SHA-256 over both: Orbax restores a flipped byte silently, so a checkpoint is believed only if its digest
-agrees. Of arrays that several processes share, each writes and digests its part; any number of processes can read them.
+array and a SHA-256 over both: Orbax restores a flipped byte silently, so a checkpoint is trusted only if its digest
+agrees. Each process writes and digests its part of arrays that are shared; any number of processes can read them.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ class CheckpointError(Exception):
 class CheckpointStore:
     """Numbered checkpoints in one directory, written asynchronously. Use it as a context manager: leaving it waits.
 
-    The newest `keep` stay, by default all.
+    The newest `keep` are kept, by default all.
 
     Raises:
         CheckpointError: the directory cannot be made, or on leaving, what was saved could not be written.
@@ -44,7 +44,7 @@ class CheckpointStore:
         self.directory = directory
         options = ocp.CheckpointManagerOptions(preservation_policy=None if keep is None else LatestN(keep))
         handlers = {"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
-        # Among others, a run in training may just have deleted an old one.
+        # For example, a run in training may just have deleted an old one.
         with _explained(f"{directory}: cannot be opened"):
             directory.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(directory.absolute(), options=options, item_handlers=handlers)
@@ -82,13 +82,13 @@ class CheckpointStore:
             self._manager.wait_until_finished()
 
     def delete(self, numbers: Collection[int]) -> None:
-        """Deletes those that there are of these checkpoints."""
+        """Deletes those of these checkpoints that exist."""
         for number in self.numbers():
             if number in numbers:
                 self._manager.delete(number)
 
     def read(self, number: int) -> tuple[Arrays, dict[str, Any]]:
-        """The named arrays of checkpoint `number` and its `meta`, its digest compared.
+        """The named arrays of checkpoint `number` and its `meta`, once its digest has been compared.
 
         Raises:
             CheckpointError: if it is missing or damaged.
@@ -108,9 +108,9 @@ class CheckpointStore:
 
 
 def flatten(tree: PyTree) -> dict[str, Any]:
-    """Copies of the leaves by path, ``{"params/head/kernel": ...}``: the next chunk may take their memory meanwhile.
+    """Copies of the leaves by path, ``{"params/head/kernel": ...}``: the next chunk may reuse their memory.
 
-    They are of NumPy, or of JAX where other processes have a part.
+    They are NumPy arrays, or JAX arrays where other processes have a part.
     """
     return {name: jnp.copy(x) if _is_shared(x) else np.array(x) for name, x in _named_leaves(tree).items()}
 
@@ -134,7 +134,7 @@ def unflatten(target: PyTree, arrays: Arrays) -> PyTree:
 
 
 def shapes_of(tree: PyTree) -> dict[str, str]:
-    """By path, dtype and shape of each leaf: ``{"params/head/kernel": "float32[20, 30]"}``."""
+    """Dtype and shape of each leaf by its path: ``{"params/head/kernel": "float32[20, 30]"}``."""
     return {name: f"{x.dtype}{list(x.shape)}" for name, x in _named_leaves(tree).items()}
 
 
@@ -144,11 +144,11 @@ def _named_leaves(tree: PyTree) -> dict[str, Any]:
 
 
 def digest_of(arrays: dict[str, Any], meta: dict[str, Any]) -> str:
-    """Of `meta`, and of names, dtypes, shapes and the digest of each entry along the first axis (the runs)."""
+    """SHA-256 of `meta`, names, dtypes, shapes and the digest of each entry along the first axis (the runs)."""
     digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
     parts = {name: _rows(array) for name, array in sorted(arrays.items())}
     if any(_is_shared(array) for array in arrays.values()):
-        # Each row is known to the processes that have it, and zero to the others.
+        # Each row is known to the processes that have it, and zero in the others.
         parts = jax.tree.map(lambda seen: seen.max(axis=0), multihost_utils.process_allgather(parts))
     for name, rows in parts.items():
         digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
@@ -169,7 +169,7 @@ def _rows(array: Any) -> np.ndarray:
 
 @contextlib.contextmanager
 def _explained(what: str) -> Iterator[None]:
-    """Orbax passes on whatever its readers and writers raised, and a damaged file can raise anything."""
+    """Catches everything: Orbax passes on what its readers and writers raise, and a damaged file can raise anything."""
     try:
         yield
     except Exception as error:
@@ -177,7 +177,7 @@ def _explained(what: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """An error in one short line: tensorstore's name every layer, and the system's own error somewhere among them."""
+    """An error in one short line: tensorstore's errors name every layer, with the system's own error among them."""
     text = " ".join(str(error).split())
     if code := re.search(r"os_error_code='(\d+)'", text):
         return os.strerror(int(code[1]))

@@ -33,7 +33,7 @@ class Trained(NamedTuple):
     """What a training gave.
 
     Attributes:
-        results: the columns of ``results.json``, arrays ``[S, ...]`` in the order of the runs; NaN where one has none.
+        results: the columns of ``results.json``, arrays ``[S, ...]`` in the order of the runs; NaN where there is none.
         metrics: by run, columns of equal length: the steps, and each metric at these steps.
         params: by run, the parameters by which it is judged.
     """
@@ -49,25 +49,25 @@ def train(
     directory: str | Path | None = None,
     progress: Callable[[Progress], object] | bool = False,
 ) -> Trained:
-    """Trains all runs, placed on the devices as is fastest, with the matrix precision of the moment.
+    """Trains all runs, placed on the devices in the fastest way, with JAX's current matrix precision.
 
-    Before JAX has started, it makes each core of a CPU a device (see `use_all_cores`); it keeps compiled programs in
-    ``~/.cache/jaxrnn``, unless JAX has been told of another folder. In another thread than the main one, no signal
-    interrupts it.
+    If JAX has not started yet, each core of a CPU becomes a device (see `use_all_cores`). Compiled programs are kept in
+    ``~/.cache/jaxrnn``, unless JAX has been told another folder. In another thread than the main one, no signal
+    interrupts the training.
 
     Args:
         training: what is trained.
         runs: seeds, or runs with values of their own for fields in `training.hyper`.
         directory: where the runs are recorded, and go on if they were interrupted; by default they are not recorded.
             There may be more runs, and more steps, than last time.
-        progress: True shows a line that renews itself on a terminal or in a notebook, elsewhere a line a minute. A
+        progress: True shows a line that is updated on a terminal or in a notebook, and a line a minute elsewhere. A
             function is called at the beginning, and after each call of the compiled program.
 
     Raises:
         Interrupted: SIGINT or SIGTERM, if there is a directory; all is saved.
         RunError, CheckpointError: the directory holds another training, or cannot be read or written. Trainings are
             told apart by sizes, hyperparameters, shapes, data and, with the same versions and devices, by what their
-            functions compute; not by `batches` and `callback`, which nobody can compare.
+            functions compute; not by `batches` and `callback`, which cannot be compared.
         ValueError: a run has a value for a field that the training does not have.
     """
     use_all_cores()
@@ -123,10 +123,10 @@ def _train_in(
 
 
 def _describe(training: Training, runs: Sequence[Run]) -> dict[str, Any]:
-    """By what a training is known again, and how far it goes."""
+    """What a training is recognized by, and how far it goes."""
     sizes = {name: getattr(training, name) for name in ("max_steps", "eval_every", "stop_every", "batch_size")}
     arrays = {"params": jax.eval_shape(training.init, jax.random.key(0)), "data": jax.eval_shape(lambda: training.data)}
-    of_jax: Any = jax.config  # Its type does not have what it holds.
+    of_jax: Any = jax.config  # Its type does not declare what it holds.
     return {
         **sizes,
         "hyper": dict(training.hyper),
@@ -146,7 +146,7 @@ def _digest(*parts: bytes) -> str:
 
 
 def _programs(training: Training, seed: int) -> list[bytes]:
-    """What the functions compute, as JAX hands it to the compiler; whatever the number of steps."""
+    """What the functions compute, as JAX hands it to the compiler, for any number of steps."""
     trainer = make_trainer(training._replace(max_steps=0, chunk_steps=1))
     data, seeds = jax.eval_shape(lambda: training.data), jax.ShapeDtypeStruct((), jnp.int32)
     hyper = dict.fromkeys(training.hyper, jax.ShapeDtypeStruct((), jnp.float32))
@@ -163,7 +163,7 @@ def _programs(training: Training, seed: int) -> list[bytes]:
 
 
 def _other_training(saved: dict[str, Any], record: dict[str, Any]) -> str:
-    """Why a directory's runs are no beginning of these; empty if they are."""
+    """Why a directory's runs are not the beginning of these runs; empty if they are."""
     if saved.get("study"):
         return f"runs of the study {saved['study']!r}"
     before, now = dict(saved["config"]), dict(record["config"])

@@ -18,9 +18,9 @@ from jaxrnn.training.recording import TIMING as TIMING
 
 CONFIG, RESULTS = "config.json", "results.json"
 OWNER = ".owner"
-"""Where a file system has no locks: the process that writes into the directory, and its host."""
+"""On file systems without locks, this file names the process that writes into the directory, and its host."""
 FORMAT = 2
-"""Of ``config.json`` and the files beside it; older ones are not read."""
+"""The format of ``config.json`` and the files beside it; older formats are not read."""
 
 Rows = Sequence[Mapping[str, Any]]
 Listener = Callable[[str, Rows], None]
@@ -37,15 +37,15 @@ class RunDirectory:
     Where several processes train together, the first one holds the lock and writes for all of them.
 
     Args:
-        path: of the directory, which holds runs; or none yet, if there is a record.
-        record: what ``config.json`` is to say of new runs.
+        path: of the directory, which holds runs, or none yet if there is a record.
+        record: what ``config.json`` is to say about new runs.
 
     Attributes:
         record: what ``config.json`` says, or is to say.
         listener: hears of new rows.
 
     Raises:
-        RunError: the directory has no runs (or has some, where they are to be new), is in use, or cannot be written.
+        RunError: the directory has no runs (or has some, although they are to be new), is in use, or cannot be written.
     """
 
     def __init__(self, path: Path, record: Mapping[str, Any] | None = None) -> None:
@@ -65,7 +65,7 @@ class RunDirectory:
             os.close(self._lock)
 
     def discard(self) -> None:
-        """Removes runs that have not come to any numbers, so that others can take the directory."""
+        """Removes runs that have not recorded anything yet, so that others can use the directory."""
         if self._lock is None or any(self.path.glob("*.jsonl")):
             return
         shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
@@ -100,7 +100,7 @@ class RunDirectory:
             replace_file(self.path / name, text.encode())
 
     def append(self, name: str, rows: Rows) -> None:
-        """Adds one line a row to a ``.jsonl`` file and flushes it to disk; a NaN becomes null."""
+        """Adds one line per row to a ``.jsonl`` file and flushes it to disk; a NaN becomes null."""
         if self._lock is None or not rows:
             return
         text = "".join(json.dumps(_finite(row), allow_nan=False) + "\n" for row in rows)
@@ -172,7 +172,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def data_of(record: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``config.json`` says of the data of runs with these values of swept fields."""
+    """What ``config.json`` says about the data of runs with these values of swept fields."""
     for other in record.get("other_data", ()):
         if all(text_of(values.get(field)) == text_of(value) for field, value in other["sweep"].items()):
             return dict(other["data"])
@@ -180,9 +180,9 @@ def data_of(record: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
 
 
 def read_lines(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """The objects in a ``.jsonl`` file, and what is wrong with it; a file that is not there is empty."""
+    """The objects in a ``.jsonl`` file, and what is wrong with it; a missing file counts as empty."""
     lines = path.read_bytes().splitlines() if path.exists() else []
-    rows = _parsed(b"[%s]" % b",".join(lines))  # All at once is several times as fast.
+    rows = _parsed(b"[%s]" % b",".join(lines))  # Parsing all lines at once is several times as fast.
     if not isinstance(rows, list) or len(rows) != len(lines):
         rows = [_parsed(line) for line in lines]
     damaged = [number for number, row in enumerate(rows, start=1) if not isinstance(row, dict)]
@@ -264,7 +264,7 @@ def _acquire(path: Path, *, is_new: bool) -> int:
 
 
 def _take_over(owner: Path) -> None:
-    """Locks a directory by a file that says who uses it; that of a process of this host that has ended is replaced.
+    """Locks a directory by a file that says who uses it; a file of an ended process of this host is replaced.
 
     Raises:
         RunError: another process uses it, or one of another host may.
@@ -284,7 +284,7 @@ def _take_over(owner: Path) -> None:
 
 
 def _owner(path: Path) -> str:
-    """The process, and its host, that a file without locks names; empty if there is no such file."""
+    """The process, and its host, that an owner file names; empty if there is no such file."""
     try:
         return path.read_text(errors="replace").strip() or "?"
     except OSError:
@@ -292,7 +292,7 @@ def _owner(path: Path) -> str:
 
 
 def _has_ended(owner: str) -> bool:
-    """Whether a process of this host has ended; of another host, nobody can tell."""
+    """Whether a process of this host has ended; for one of another host, nobody can tell."""
     pid, _, host = owner.partition(" ")
     if host != socket.gethostname() or not pid.isdecimal():
         return False

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tensorboardX import summary
-from tensorboardX.event_file_writer import EventsWriter  # The SummaryWriter's thread would die of a full disk unheard.
+from tensorboardX.event_file_writer import EventsWriter  # The SummaryWriter's thread dies silently on a full disk.
 from tensorboardX.proto.event_pb2 import Event
 
 from jaxrnn.rundir.directory import METRICS, Listener, Rows, RunError, read_lines
@@ -22,8 +22,8 @@ _OURS = ".jaxrnn"
 def record_events(path: Path) -> Iterator[Listener]:
     """A listener of the run directory `path` that writes its numbers as events, a folder for each run.
 
-    A training that goes on has cut its files back: with the first new rows, all that the files have is written anew, so
-    that each step is there once. Where events cannot be written, the listener raises a RunError.
+    A training that goes on has cut its files back, so with the first new rows all that the files have is written anew,
+    and each step is there once. The listener raises a RunError if events cannot be written.
     """
     writers: dict[str, EventsWriter] = {}
 
@@ -52,19 +52,19 @@ def record_events(path: Path) -> Iterator[Listener]:
         yield listen
     finally:
         for writer in writers.values():
-            with contextlib.suppress(OSError):  # It has been said already.
+            with contextlib.suppress(OSError):  # The error has been reported already.
                 writer.close()
 
 
 def _open(path: Path, run: str) -> EventsWriter:
-    # A name may have a path in it, which is not to lead anywhere.
+    # A name may have a path in it, which must not lead anywhere.
     folder = path / FOLDER / run.replace("/", "_")
     folder.mkdir(parents=True, exist_ok=True)
     return EventsWriter(str(folder / "events"), _OURS)
 
 
 def _write(writer: EventsWriter, file: str, step: int, values: dict[str, Any]) -> None:
-    """The numbers of a row; a file but the metrics is a group."""
+    """Writes the numbers of a row; every file but the metrics is a group."""
     group = "" if file == METRICS else f"{Path(file).stem}/"
     for metric, value in values.items():
         scalar = summary.scalar(group + metric, float("nan") if value is None else value)

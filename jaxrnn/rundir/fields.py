@@ -16,7 +16,7 @@ _hints = functools.cache(functools.partial(get_type_hints, include_extras=True))
 def marked(schema: Any, mark: str) -> dict[str, Any]:
     """The fields that a config's class marks as ``Annotated[..., Mark()]``, and the marks.
 
-    Configs and library do not import each other: a mark is known by the name of its class.
+    Configs and library do not import each other: a mark is recognized by the name of its class.
     """
     marks = [(name, found) for name, hint in _hints(schema).items() for found in getattr(hint, "__metadata__", ())]
     return {name: found for name, found in marks if type(found).__name__ == mark}
@@ -34,7 +34,7 @@ def plain(value: Any) -> Any:
 
 
 def no_such_field(name: str, names: Iterable[str]) -> str:
-    """Why a name is refused that is none of the fields `names`: with the nearest one, or else all of them."""
+    """Why a name that is not one of the fields `names` is refused, with the nearest of them or else all."""
     close = difflib.get_close_matches(name, [*names], n=1)
     hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
     return f"there is no such field; {hint}"

@@ -16,21 +16,21 @@ INITIAL = "checkpoints/initial"
 
 
 class Weights(NamedTuple):
-    """By the names of the runs that they are from, parameters of one shape."""
+    """Parameters of one shape, by the names of the runs that they come from."""
 
     params: dict[str, PyTree]
 
     @property
     def digest(self) -> str:
-        """By which settings that start from other weights are told apart."""
+        """It tells apart settings that start from different weights."""
         digests = [f"{name} {digest_of(flatten(params), {})}" for name, params in sorted(self.params.items())]
         return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:16]
 
     def of_seed(self, seed: int) -> PyTree:
-        """Those of the same seed; or those of the one run that there is.
+        """The parameters of the run with the same seed, or of the only run.
 
         Raises:
-            ConfigError: there are several runs, and not one of this seed.
+            ConfigError: there are several runs, and not exactly one of this seed.
         """
         same = [name for name in self.params if f"seed={seed}" in name_parts(name)]
         found = same if len(self.params) > 1 else [*self.params]
@@ -52,17 +52,17 @@ def read_weights(source: str) -> Weights:
 
 
 def keep_weights(path: Path, weights: Weights) -> None:
-    """Saves them in a new run directory, so that runs go on without the one that they came from."""
+    """Saves them in a new run directory, so that its runs can go on without the one that they came from."""
     stacked = jax.tree.map(lambda *x: np.stack(x), *weights.params.values())
     with CheckpointStore(path / INITIAL) as store:
         store.save(0, {"params": stacked}, {"runs": [*weights.params]})
 
 
 def kept_weights(path: Path, like: PyTree) -> Weights:
-    """What `keep_weights` saved; `like` has shapes and dtypes of one run's.
+    """What `keep_weights` saved; `like` has the shapes and dtypes of one run.
 
     Raises:
-        CheckpointError: it is missing or damaged.
+        CheckpointError: they are missing or damaged.
     """
     try:
         with CheckpointStore(path / INITIAL) as store:
@@ -75,7 +75,7 @@ def kept_weights(path: Path, like: PyTree) -> Weights:
 
 
 def shapes_of_params(training: Training) -> PyTree:
-    """Of one run."""
+    """The shapes and dtypes of the parameters of one run."""
     return jax.eval_shape(training.init, jax.random.key(0))
 
 
@@ -83,7 +83,7 @@ def start_from(training: Training, weights: Weights) -> Training:
     """The training, its runs starting from these weights.
 
     Raises:
-        ConfigError: they do not fit; names the first parameter that differs.
+        ConfigError: they do not fit; the message names the first parameter that differs.
     """
     like = shapes_of_params(training)
     try:

@@ -28,14 +28,14 @@ def make_record(
     data: Mapping[str, Any],
     saved: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What ``config.json`` says of runs; starts JAX.
+    """What ``config.json`` says about runs; starts JAX.
 
     Args:
         study: its name, if there is one.
-        config: the whole of it, as plain values, its precision among them.
-        sweep: by swept field, its values.
+        config: all of its fields as plain values, with the precision among them.
+        sweep: the values of each swept field.
         data: what the runs are trained on.
-        saved: the record of runs that go on: how and when they were started stays, and where they were is "earlier".
+        saved: the record of runs that go on; its command and start stay, and where they ran before is in "earlier".
 
     Raises:
         RunError: they were started under other settings of JAX that change numbers.
@@ -44,7 +44,7 @@ def make_record(
     before = saved.get("settings", {}) if saved else unusual
     if changed := [name for name in {**before, **unusual} if before.get(name) != unusual.get(name)]:
         old, new = (f"{one[changed[0]]!r}" if changed[0] in one else "JAX's own value" for one in (before, unusual))
-        raise RunError(f"the runs were started with {old} of the setting {changed[0]}, and it has {new} now")
+        raise RunError(f"the runs were started with {old} for the setting {changed[0]}, which is {new} now")
     here = {"host": platform.node(), "versions": versions(), "commit": commit(), "device": device()}
     record = {
         **{"format": FORMAT, "study": study, "config": dict(config), "sweep": dict(sweep), "data": dict(data)},
@@ -64,7 +64,7 @@ def make_record(
 
 
 def versions() -> dict[str, str]:
-    """Of Python, of this library and of those that numbers may depend on."""
+    """The versions of Python, of this library and of those that numbers may depend on."""
     found = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {"python": platform.python_version(), **found, "jaxrnn": __version__}
 
@@ -76,7 +76,7 @@ def device() -> dict[str, Any]:
 
 
 def commit(root: Path = _ROOT) -> str | None:
-    """The commit of this checkout, ``1a2b3c4d5e6f``, or ``1a2b3c4d5e6f.dirty`` if it was changed; None elsewhere."""
+    """The commit of this checkout, ``1a2b3c4d5e6f``, or ``1a2b3c4d5e6f.dirty`` if it was changed; None without one."""
     if not (root / ".git").exists():
         return None
     describe = ["describe", "--always", "--exclude=*", "--abbrev=12", "--dirty=.dirty"]

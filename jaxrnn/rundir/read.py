@@ -1,4 +1,4 @@
-"""Run directories as a report reads them: what is damaged or unfinished is said in remarks, and never raises."""
+"""Run directories as a report reads them: what is damaged or unfinished becomes a remark, never an error."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ class Run:
         path: the run directory.
         data: what it was trained on.
         result: its row of ``results.json``; None while it is in training.
-        curve: its evaluations; None where ``metrics.jsonl`` has none of it.
+        curve: its evaluations; None where ``metrics.jsonl`` has none.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Run:
     data: Mapping[str, Any] = field(default_factory=dict)
 
     def curve_in(self, file: str) -> Curve | None:
-        """What a callback wrote of the run into another ``.jsonl`` file of its directory."""
+        """What a callback wrote about the run into another ``.jsonl`` file of its directory."""
         return read_curves(self.path / file, drop=("seed", *self.swept)).get(self.name)
 
 
@@ -53,7 +53,7 @@ class Directory:
 
     Attributes:
         study: its name; empty where there is none, or ``config.json`` could not be read.
-        origins: versions and device, as one line for each that the runs were made with.
+        origins: the versions and device that the runs were made with, one line for each combination.
         complete: whether all runs have ended.
         runs: those that have ended, then those in training.
         remarks: what a reader has to know: what is damaged, missing or unfinished.
@@ -89,7 +89,7 @@ def find_directories(root: Path) -> list[Path]:
     for directory, subdirectories, files in os.walk(root):
         if CONFIG in files:
             found.append(Path(directory))
-            subdirectories.clear()  # What lies in a run directory is its own affair.
+            subdirectories.clear()  # Nothing inside a run directory is searched.
     return sorted(found)
 
 
@@ -110,7 +110,7 @@ def read_directory(path: Path) -> Directory:
         return replace(directory, remarks=[f"{RESULTS} is damaged ({describe(error)}): left out"])
     rows, remarks = read_lines(path / METRICS)
     if not directory.study:
-        remarks.append("is of no study (`jaxrnn.train` wrote it): left out")
+        remarks.append("belongs to no study (`jaxrnn.train` wrote it): left out")
     sweep = record.get("sweep", {})
     curves = curves_of(rows, drop=("seed", *sweep))
     ended = {result.run: result.model_dump() for result in results.runs}
@@ -118,7 +118,7 @@ def read_directory(path: Path) -> Directory:
     if without:
         remarks.append(f"{len(without)} runs have no curve, the first is {without[0]}")
     if not results.complete:
-        remarks.append(f"in training, {len(ended)} runs have ended: not judged")
+        remarks.append(f"still in training, with {len(ended)} runs ended: not judged")
     in_training = {row["run"]: row for row in reversed(rows) if row["run"] not in ended}
     runs = []
     for name, row in {**ended, **in_training}.items():

@@ -1,4 +1,4 @@
-"""Records a training in a run directory, so that it can go on after any kill with the same bytes."""
+"""Records a training in a run directory, so that it can go on to the same bytes whenever it is killed."""
 
 import contextlib
 import logging
@@ -17,7 +17,7 @@ from jaxrnn.training.scheduler import Places
 from jaxrnn.training.trainer import TrainState
 
 SAVE_SECONDS = 10.0
-"""From one checkpoint to the next, at least: a process that is killed loses little more."""
+"""The least time between two checkpoints; a process that is killed loses little more."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class DirectoryRecorder(Recorder):
         self._meta = Meta()
         self._number = 0
         self._known = 0
-        """From this number on, the newest checkpoint of the runs in training knows of no other."""
+        """The newest checkpoint of the runs in training knows no other checkpoint from this number on."""
         self._saved_at = time.monotonic()
         self._is_new = True
         self._environment = {name: directory.record.get(name) for name in ("versions", "commit", "device")}
@@ -59,7 +59,7 @@ class DirectoryRecorder(Recorder):
         """Goes back to the newest sound checkpoint; None if there is none.
 
         Raises:
-            CheckpointError: no checkpoint is sound, or it does not fit the training, or there are results and none.
+            CheckpointError: no checkpoint is sound, or it does not fit the training, or there are results without one.
         """
         found = self._newest_sound()
         if found is None:
@@ -70,7 +70,7 @@ class DirectoryRecorder(Recorder):
             return None
         meta = found.meta
         if meta.environment != self._environment:
-            _LOG.warning("versions or devices have changed: the run goes on, but perhaps not to the same last bit")
+            _LOG.warning("versions or devices have changed: the run goes on, but its last bits may differ")
         places = tuple(meta.places)
         state = unflatten(like(places), found.arrays) if places else None
         self._directory.truncate({name: meta.lengths.get(name, 0) for name in self._files})
@@ -110,7 +110,7 @@ class DirectoryRecorder(Recorder):
     # --- Recording ----------------------------------------------------------------------------------------------------
 
     def begin(self, rows: Rows) -> None:
-        """Writes the results that stay, then the config: so a grown training is never complete under its new config."""
+        """Writes the results that stay, then the config, so a grown training is never complete under its new config."""
         if not self._is_new:
             self._directory.write_results(rows, complete=False)
         self._directory.write_config()
@@ -132,7 +132,7 @@ class DirectoryRecorder(Recorder):
         self._keep(tree, Saved(run=run, step=step, checkpoint=self._meta.next_checkpoint, row=row))
 
     def keep_lowest(self, run: str, step: int, params: PyTree, value: float) -> None:
-        """Keeps the best parameters of a run; those before them go when no checkpoint leads to them any more."""
+        """Keeps the best parameters of a run; earlier ones go when no checkpoint refers to them any more."""
         before = [saved for saved in self._meta.best if saved.run == run]
         if not value < min((saved.lowest or 0.0 for saved in before), default=math.inf):
             return
@@ -143,7 +143,7 @@ class DirectoryRecorder(Recorder):
         self._forget([saved for saved in before if saved.checkpoint >= self._known])
 
     def _keep(self, tree: PyTree, saved: Saved) -> None:
-        self._running.wait()  # Two saves at once would mix up the meetings of several processes.
+        self._running.wait()  # Two saves at once would mix up the synchronization of several processes.
         self._finished.save(saved.checkpoint, tree, {"run": saved.run})
         self._finished.wait()
         self._meta.saved.append(saved)

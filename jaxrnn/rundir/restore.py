@@ -42,12 +42,12 @@ def load(
         seed: the same as ``run="seed=2"``; both together narrow the choice.
         step: index of the last step taken; or "best", the evaluation with the lowest value on validation data, if the
             study keeps that; the newest saved by default.
-        build: ``build(config, data) -> model``, where data is what ``config.json`` says of the data; by default, that
-            of the study in `experiments` that the directory names.
+        build: ``build(config, data) -> model``, where data is what ``config.json`` says about the data; by default,
+            that of the study in `experiments` that the directory names.
 
     Returns:
         The config, fields as attributes; the model; and the parameters as nested dicts of NumPy arrays, ready for
-        ``model.apply({"params": params}, ...)``. Fields that were added to the study since have the values that its
+        ``model.apply({"params": params}, ...)``. Fields that were added to the study later have the values that its
         config in `configs` marks as `Absent`. The model is None where there is no such study, as in directories of
         `jaxrnn.train`, or it has no model.
 
@@ -67,7 +67,7 @@ def load_run(
     seed: int | None = None,
     step: int | Literal["best"] | None = None,
 ) -> Loaded:
-    """As `load` without the model; says which run that is."""
+    """As `load`, but without the model, and with the name of the run."""
     path = Path(workdir)
     record = read_config(path)
     freed = "its checkpoints were freed, or left out of an archive; its results are still there"
@@ -96,7 +96,7 @@ def load_run(
 
 
 def load_all(workdir: str | Path, part: str = "") -> dict[str, Any]:
-    """By run, the newest parameters of all runs that have this part in their names; raises as `load`."""
+    """The newest parameters of each run with this part in its name, by that name; raises as `load`."""
     path = Path(workdir)
     read_config(path)
     if not (path / FINISHED).is_dir():
@@ -113,7 +113,7 @@ def load_all(workdir: str | Path, part: str = "") -> dict[str, Any]:
 
 
 def load_setting(workdir: str | Path, part: str = "") -> tuple[Loaded, dict[str, Any]]:
-    """The first of all runs that have this part in their names, and by run the newest parameters; raises as `load`.
+    """The first of the runs with this part in their names, and what `load_all` gives for them; raises as `load`.
 
     Raises:
         RunError: also if the runs are of several settings.
@@ -158,7 +158,7 @@ class _Place(NamedTuple):
     label: Literal["best"] | None = None
 
     def params(self) -> dict[str, Any]:
-        """As nested dicts of NumPy arrays."""
+        """The parameters as nested dicts of NumPy arrays."""
         arrays, _ = self.store.read(self.number)
         params: dict[str, Any] = jax.tree.map(lambda x: x[self.place], unflatten_dict(arrays, sep="/")["params"])
         return params
@@ -170,7 +170,7 @@ def _names(found: list[_Place]) -> str:
 
 
 def _find(running: CheckpointStore, finished: CheckpointStore, path: Path) -> list[_Place]:
-    """What sound checkpoints have; the newest first."""
+    """What the sound checkpoints hold, the newest first."""
     found: list[_Place] = []
     rejected = []
     for checkpoint in newest_first(running):

@@ -1,4 +1,4 @@
-"""What the checkpoints of a run directory hold besides arrays, and where they are; the one place that knows."""
+"""What the checkpoints of a run directory hold besides arrays, and where they are; no other file knows."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ import pydantic
 from jaxrnn.rundir.checkpoint import Arrays, CheckpointError, CheckpointStore
 
 RUNNING = "checkpoints/running"
-"""The newest two: the runs in training, and `Meta`."""
+"""The newest two checkpoints of the runs in training, with `Meta`."""
 FINISHED = "checkpoints/finished"
 """The parameters of each run that has ended, or its whole state if more steps would let it go on; and the parameters
 that callbacks save, or keep as the best."""
@@ -51,12 +51,12 @@ class Meta(pydantic.BaseModel, extra="forbid"):
 
     @property
     def ended(self) -> dict[str, Saved]:
-        """By run, where it has ended last."""
+        """The last of `saved` of each run that has ended, by its name."""
         return {saved.run: saved for saved in self.saved if saved.row is not None}
 
     @property
     def next_checkpoint(self) -> int:
-        """The number of the next one; whoever is passed is so by a later one, which stays."""
+        """The number of the next checkpoint; one that is passed is passed by a later one, which stays."""
         return 1 + max((saved.checkpoint for saved in self.saved), default=-1)
 
     @property
@@ -75,7 +75,7 @@ class Found(NamedTuple):
 
 
 def newest_first(running: CheckpointStore) -> Iterator[Found]:
-    """The checkpoints of the runs in training."""
+    """The checkpoints of the runs in training, the newest first."""
     for number in reversed(running.numbers()):
         try:
             arrays, meta = running.read(number)

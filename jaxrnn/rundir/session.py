@@ -1,6 +1,6 @@
-"""Sessions: studies and trainings that are started, resumed and made sure of in a run directory.
+"""Sessions start, resume or ensure studies and trainings in a run directory.
 
-A study is a `jaxrnn.study.study.Study`. That package is a room above this one, so `study` has no type here.
+A study is a `jaxrnn.study.study.Study`. That package is a layer above this one, so `study` has no type here.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ Rows = list[dict[str, Any]]
 
 
 class Hooks(NamedTuple):
-    """What the starter of a session wants to hear of it: each call of the compiled program, new rows of files."""
+    """What the caller of a session is told: each call of the compiled program, and new rows of files."""
 
     progress: Callable[[Progress], object] | None = None
     listener: Listener | None = None
@@ -59,9 +59,9 @@ def start(
 ) -> Rows:
     """Carries out a study in a directory that is new or holds no runs: a run for each seed and each setting of `sweep`.
 
-    Scalars that the training takes as arrays share a program. Each setting of the other fields is a program of its own,
-    and one comes after the other.
-    Runs start from `weights`, if there are any; the digest of these is then the config's `init_from`.
+    Settings that differ only in scalars that the training takes as arrays share a program. Each setting of the other
+    fields is a program of its own; programs are trained one after another. Runs start from `weights`, if there are any;
+    the digest of the weights is then the config's `init_from`.
 
     Returns:
         The rows of ``results.json``.
@@ -87,8 +87,8 @@ def resume(
 ) -> Rows:
     """Goes on with the study in a directory, with its own config; returns and raises as `start`.
 
-    Of the fields in `changes`, those marked as `Growing` may grow, and as `Changeable` may change. A swept field may
-    have more values behind those that it had.
+    Of the fields in `changes`, those marked as `Growing` may grow, and those marked as `Changeable` may change. A swept
+    field may have more values after those that it had.
     """
     record = read_record(path, study.name)
     saved, changes = saved_fields(study.config, record["config"]), changes or {}
@@ -104,10 +104,10 @@ def resume(
 
 
 def ensure(study: Any, config: Any, path: Path, hooks: Hooks = NO_HOOKS) -> Rows:
-    """Sees to it that the runs of a config are in a directory: starts them, goes on with them, or finds them complete.
+    """Makes sure that the runs of a config are in a directory: starts them, goes on with them, or finds them complete.
 
-    Where there are more seeds, all of them are carried out. Returns and raises as `start`; a RunError, too, if the
-    directory holds other runs.
+    If the directory has more seeds, all of them are carried out. Returns and raises as `start`; also raises a RunError
+    if the directory holds other runs.
     """
     if not (path / CONFIG).exists():
         return start(study, config, path, hooks=hooks)
@@ -127,7 +127,7 @@ def saved_config(study: Any, path: Path) -> Any:
     """The config of the runs in a directory.
 
     Raises:
-        RunError: there are none, or of another study.
+        RunError: there are no runs, or they are of another study.
         ConfigError: this version does not take their config.
     """
     config = make_config(study.config, saved_fields(study.config, read_record(path, study.name)["config"]))
@@ -139,7 +139,7 @@ def read_record(path: Path, *studies: str) -> dict[str, Any]:
     """``config.json`` of runs of one of the studies.
 
     Raises:
-        RunError: there are none, or of another study.
+        RunError: there are no runs, or they are of another study.
     """
     record = read_config(path)
     if record.get("study") not in studies:
@@ -191,12 +191,12 @@ def _open_and_run(
                     if not saved and is_out_of_memory(error):
                         directory.discard()  # So that the same command works with smaller sizes.
                     raise
-    study.finish(path, rows)  # Also of complete runs: it may have been interrupted just before this.
+    study.finish(path, rows)  # Also for complete runs: it may have been interrupted just before this.
     return rows
 
 
 def _describe_data(study: Any, parts: Sequence[Part], path: Path, saved: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``config.json`` says of the data: those of the first part, and those of the others that have other ones.
+    """What ``config.json`` says about the data: that of the first part, and that of parts with other data.
 
     Raises:
         RunError: a part was started on other data.
@@ -220,7 +220,7 @@ def _prepare(
     weights: initial.Weights | None,
     path: Path,
 ) -> Callable[[RunDirectory], Rows]:
-    """What needs no directory: building, and what can be refused before anything is written."""
+    """Does what needs no directory: builds, and refuses what can be refused before anything is written."""
     if study.build is None:
         return functools.partial(_measure, study, config)
     if config.first_seed + config.num_seeds > 2**31:
@@ -241,7 +241,7 @@ def _prepare(
 
 
 def train_in(programs: Sequence[Program], hooks: Hooks, directory: RunDirectory) -> Rows:
-    """Trains, or goes on, in an open directory; SIGINT and SIGTERM save."""
+    """Trains, or goes on, in an open directory; SIGINT and SIGTERM save and interrupt."""
     files = dict.fromkeys(file for program in programs for file in program.training.callback.files)
     with DirectoryRecorder.open(directory, tuple(files)) as recorder, catch_signals() as interrupted:
         return loop.train(programs, recorder, progress=hooks.progress, interrupted=interrupted)

@@ -11,7 +11,7 @@ from jaxrnn.training.definition import ConfigError, settings, text_of
 
 Sweep = Mapping[str, Sequence[Any]]
 Part = tuple[Mapping[str, Any], Any]
-"""Of a sweep, what a program has: its values of the fields that set programs apart, and its config."""
+"""What a program has of a sweep: its values of the fields that set programs apart, and its config."""
 
 
 def checked(study: Any, config: Any, sweep: Sweep) -> dict[str, list[Any]]:
@@ -36,13 +36,13 @@ def checked(study: Any, config: Any, sweep: Sweep) -> dict[str, list[Any]]:
 
 
 def grown(saved: Sweep, given: Sweep) -> Sweep:
-    """The sweep of saved runs with the values that are added behind; raises a ConfigError for any other change."""
+    """The sweep of saved runs with the values that are added at the end; raises a ConfigError for any other change."""
     saved, given = plain_sweep(saved), plain_sweep(given)
     for field, values in given.items():
         before = saved.get(field, [])
         if not before or values[: len(before)] != before:
             was = before or "no values"
-            raise ConfigError(field, values, f"the sweep was started with {was}, and may only get more behind")
+            raise ConfigError(field, values, f"the sweep was started with {was}, and may only get more at the end")
     return {**saved, **given}
 
 

@@ -1,1 +1,1 @@
-"""What a study declares, what many seeds say together, and the page that shows it."""
+"""What a study declares, statistics over its seeds, and the page that shows them."""

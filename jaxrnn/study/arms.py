@@ -1,7 +1,7 @@
-"""Arms: runs that differ in nothing but the seed, from any directories.
+"""Arms: runs from any directories that differ only in the seed.
 
-An arm is a setting of all fields of the study's config but those that are marked as bookkeeping. A field that a file
-lacks has the value that its mark `Absent` declares. So a new field changes no arm, and another value is another arm.
+An arm is a setting of all fields of the study's config, except for those marked as bookkeeping. A field that a file
+lacks has the value that its mark `Absent` declares. So a new field changes no arm, and another value makes another arm.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from jaxrnn.rundir.read import Curve, Directory, Run, describe
 from jaxrnn.study.format import NONE, value_text
 
 Source = Literal["archive", "own"]
-"""Whether a directory came with the code, or is the reader's."""
+"""Whether a directory came with the code or belongs to the reader."""
 Setting = Mapping[str, Any]
 
 
@@ -27,13 +27,13 @@ class Arm:
     """Runs of one setting.
 
     Attributes:
-        setting: every field but the bookkeeping.
+        setting: all fields except bookkeeping.
         source: archived and own runs never share an arm.
         runs: in the order of their seeds.
-        data: what they were trained on, as ``config.json`` has it.
-        is_complete: False while runs are in training: such an arm is shown, and never judged.
-        asked: how many runs the directories ask for, begun or not.
-        is_trained: False for a baseline without training and without seeds, whose single run has its results.
+        data: what the runs were trained on, as recorded in ``config.json``.
+        is_complete: False while runs are in training. Such an arm is shown, but never judged.
+        asked: how many runs the directories ask for, started or not.
+        is_trained: False for a baseline without training and without seeds, whose single run holds its results.
     """
 
     title: str
@@ -57,7 +57,7 @@ class Arm:
 
     @property
     def count(self) -> str:
-        """How many runs there are, and what became of them."""
+        """How many runs have ended, and how many of them met a NaN."""
         if not self.is_trained:
             return NONE
         ended = [run.result for run in self.runs if run.result is not None]
@@ -68,17 +68,17 @@ class Arm:
 
 
 def with_values(text: str, setting: Setting, names: Iterable[str]) -> str:
-    """A text, which may be empty, and behind it the values of some fields: `LSTM, hidden_size=32`."""
+    """A text, which may be empty, followed by the values of some fields: `LSTM, hidden_size=32`."""
     return ", ".join(filter(None, [text, *(f"{name}={value_text(setting[name])}" for name in names)]))
 
 
 def varying(settings: Sequence[Setting]) -> list[str]:
-    """The fields in which not all settings agree."""
+    """The fields in which the settings differ."""
     return [name for name in settings[0] if any(setting[name] != settings[0][name] for setting in settings)]
 
 
 def varying_fields(arms: Sequence[Arm], named: Sequence[str]) -> list[str]:
-    """The fields in which not all trained arms agree, and those of the `named` ones that tell a baseline from them."""
+    """The fields in which the trained arms differ, and the `named` fields in which a baseline differs from them."""
     trained = {*varying([arm.setting for arm in arms if arm.is_trained])}
     return [name for name in varying([arm.setting for arm in arms]) if name in trained or name in named]
 
@@ -88,13 +88,13 @@ class ArmScheme:
     """How a study tells its arms apart.
 
     Attributes:
-        named: the fields that a label is made of.
-        label: a short text from these fields, with which a title begins.
-        problem: fields that say what is solved: only arms that agree in them are compared.
-        paper: the paper's arms, each by the fields that are not at their defaults.
-        defaults: ``defaults(fields) -> config``: what is usual for an arm with these named fields; a title lists the
-            other fields only where they differ from it. The defaults of the config's class, if it is None.
-        normalize: a setting in which values that mean the same are the same.
+        named: the fields that a label is made from.
+        label: a short text made from these fields; a title begins with it.
+        problem: fields that say which problem is solved; only arms that agree in them are compared.
+        paper: the paper's arms, each given by the fields that are not at their defaults.
+        defaults: ``defaults(fields) -> config``, the usual config of an arm with these named fields. A title lists the
+            other fields only where they differ from it. If None, the defaults of the config's class are used.
+        normalize: maps settings that mean the same to the same setting.
     """
 
     config: type[Any]
@@ -106,10 +106,10 @@ class ArmScheme:
     normalize: Callable[[dict[str, Any]], dict[str, Any]] = lambda setting: setting
 
     def read(self, fields: Mapping[str, Any]) -> Any:
-        """The config with these fields, as a file has them.
+        """The config with these fields, given as a file stores them.
 
         Raises:
-            ValueError: a field is missing that always had to be there, or has no possible value.
+            ValueError: a required field is missing, or the value of a field is not allowed.
         """
         values = saved_fields(self.config, fields)
         known = {*values, *marked(self.config, "Bookkeeping")}
@@ -119,38 +119,38 @@ class ArmScheme:
         return self.config(**values)
 
     def setting(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """The setting of a config's fields, complete and without the bookkeeping; raises as `read` does."""
+        """The complete setting of a config's fields, without bookkeeping; raises as `read` does."""
         bookkeeping = marked(self.config, "Bookkeeping")
         complete = dataclasses.asdict(self.read(fields))
         return self.normalize({name: value for name, value in complete.items() if name not in bookkeeping})
 
     def of_fields(self, fields: Setting) -> dict[str, Any]:
-        """The setting with these fields, and defaults elsewhere."""
+        """The setting with these fields, and with defaults for all others."""
         defaults = self.defaults(fields) if self.defaults else self.config()
         return self.setting({**dataclasses.asdict(defaults), **fields})
 
     def differences(self, setting: Setting) -> list[str]:
-        """The fields that no label names and that are not at their defaults."""
+        """The fields that are not in the label and not at their defaults."""
         usual = self.of_fields({name: setting[name] for name in self.named})
         return [name for name, value in setting.items() if value != usual[name]]
 
     def name(self, setting: Setting) -> str:
-        """The title: the label, with the other fields that are not at their defaults."""
+        """The title: the label, followed by the other fields that are not at their defaults."""
         return with_values(self.label(setting), setting, self.differences(setting))
 
     def count_changes(self, config: Mapping[str, Any]) -> int:
-        """How many fields of a config, as a file has them, are not at the defaults of the config's class."""
+        """How many fields of a config from a file are not at the defaults of the config's class."""
         values, bookkeeping = saved_fields(self.config, config), marked(self.config, "Bookkeeping")
         fields = [one for one in dataclasses.fields(self.config) if one.name not in bookkeeping]
         return sum(values.get(one.name, one.default) != one.default for one in fields)
 
     def off_paper(self, setting: Setting) -> dict[str, Any]:
-        """What the nearest of the paper's arms has where it differs from a setting; the paper has to have arms."""
+        """The fields of the nearest of the paper's arms that differ from a setting; the paper must have arms."""
         papers = [self.of_fields(fields) for fields in self.paper]
         return min(({k: paper[k] for k in paper if paper[k] != setting[k]} for paper in papers), key=len)
 
     def is_paper(self, arm: Arm) -> bool:
-        """Whether the arm has the setting of one of the paper's."""
+        """Whether the arm has the setting of one of the paper's arms."""
         return bool(self.paper) and not self.off_paper(arm.setting)
 
 
@@ -159,8 +159,8 @@ class Found:
     """The arms in some directories.
 
     Attributes:
-        arms: complete ones, the paper's first, then those in training.
-        remarks: what was left out or put together, and why, each with the source of what it is about.
+        arms: the complete arms, the paper's first, then those in training.
+        remarks: what was left out or merged, and why, each with the source that it is about.
     """
 
     scheme: ArmScheme
@@ -168,23 +168,23 @@ class Found:
     remarks: Sequence[tuple[Source, str]] = ()
 
     def arm(self, fields: Setting, source: Source | None = None) -> Arm | None:
-        """The complete arm with these fields, the archived one unless another source is asked for."""
+        """The complete arm with these fields; if `source` is None, an archived arm comes first."""
         setting = self.scheme.of_fields(fields)
         found = [a for a in self.arms if a.is_complete and a.setting == setting and source in (None, a.source)]
         return min(found, key=lambda arm: arm.source) if found else None
 
     def title(self, fields: Setting) -> str:
-        """The title of the arm with these fields, whether it is there or not."""
+        """The title of the arm with these fields, whether or not there is such an arm."""
         return self.scheme.name(self.scheme.of_fields(fields))
 
 
 def find_arms(scheme: ArmScheme, directories: Iterable[tuple[Directory, Source]], check: Callable[[Run], Any]) -> Found:
-    """Puts the runs of one study's directories together that differ in nothing but the seed.
+    """Groups the runs of one study's directories that differ only in the seed.
 
-    The arms of a directory are in the order of its sweep. The directory whose config is nearest its defaults comes
+    The arms of a directory are in the order of its sweep. The directory whose config is nearest to its defaults comes
     first; equally near ones stay in the order given.
 
-    ``check(run)`` raises an error for a run that has ended without what the study asks of it.
+    ``check(run)`` raises an error for a run that has ended without the results that the study needs.
     """
 
     def arm_of(run: Run, directory: Directory, source: Source) -> Arm:
@@ -237,9 +237,9 @@ def _seeds(config: Mapping[str, Any]) -> range:
 
 
 def whole_curve(run: Run, every: int | None) -> Curve | None:
-    """The run's curve up to a NaN, or as far as the training is; None where an evaluation is missing.
+    """The run's curve up to a NaN, or as far as the training has come; None if an evaluation is missing.
 
-    `every` is the number of steps from one evaluation to the next, where the study has such a thing.
+    `every` is the number of steps from one evaluation to the next, or None for a study without such a field.
     """
     curve = run.curve
     if curve is None or every is None:

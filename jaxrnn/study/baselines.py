@@ -1,4 +1,4 @@
-"""Baselines that need no training: what a study's directories have of them, as arms."""
+"""Baselines that need no training, read from a study's directories as arms."""
 
 import dataclasses
 import json
@@ -10,19 +10,19 @@ from jaxrnn.rundir.read import Run
 from jaxrnn.study.arms import Arm, ArmScheme
 
 BASELINES = "baselines.json"
-"""In a directory of complete runs: a list of ``{"fields": .., "found": {name: row}}``.
+"""A file in a directory of complete runs: a list of ``{"fields": .., "found": {name: row}}``.
 
-``fields`` say what problem it is, and a row has what ``results.json`` has of a run.
+``fields`` say which problem it is, and a row is like that of a run in ``results.json``.
 """
 
 
 def baseline_arms(
     scheme: ArmScheme, arms: Sequence[Arm], problem_of: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
 ) -> list[Arm]:
-    """The baselines of the problems of these arms, from the directories of those that are complete.
+    """The baselines for the problems of these arms, from the directories of the complete ones.
 
-    ``problem_of(setting, data)`` gives the fields by which a problem is known; those of the setting name the arm, whose
-    `model` is the baseline's name.
+    ``problem_of(setting, data)`` returns the fields that identify a problem. The baseline's setting has those of them
+    that are fields of the config, and the baseline's name as `model`.
     """
     found: dict[str, Arm] = {}
     usual = dataclasses.asdict(scheme.config())
@@ -44,7 +44,7 @@ def baseline_arms(
 
 
 def read_list(path: Path) -> list[Any]:
-    """The list that a file has; nothing where it is not there or damaged."""
+    """The list in a file; empty if the file is missing or damaged."""
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Comparisons of arms of which one may have no seeds: seeds and blocks of the test part are resampled."""
+"""Comparisons of two arms, one of which may have no seeds, by resampling seeds and blocks of the test part."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,17 +11,18 @@ _RESAMPLES = 9999
 def compare_on_blocks(a: tuple[NDArray, NDArray], b: tuple[NDArray, NDArray], is_root: bool) -> Comparison | str:
     """The mean over seeds of one arm's errors minus that of another, from ``[S, blocks]`` sums and counts.
 
-    An error is the sum over the count, or with `is_root` its root. The blocks are resampled for both arms alike.
+    An error is the sum divided by the count, or with `is_root` the square root of that. Both arms have the same
+    resampled blocks.
     """
     if not (a[0].size and b[0].size) or a[0].shape[1] != b[0].shape[1]:
-        return "one of them has no values, or they have other blocks"
+        return "one of them has no values, or their blocks differ"
     rng, num_blocks = np.random.default_rng(0), a[0].shape[1]
     blocks = np.stack(
         [np.ones(num_blocks), *rng.multinomial(num_blocks, np.full(num_blocks, 1 / num_blocks), _RESAMPLES)]
     )
 
     def means(sums: NDArray, counts: NDArray) -> NDArray:
-        """Of the arm as it is, and of each resample."""
+        """The mean of the arm as it is, and of each resample."""
         errors = blocks @ sums.T / np.maximum(blocks @ counts.T, 1)
         errors = np.sqrt(errors) if is_root else errors
         seeds = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), _RESAMPLES)

@@ -1,8 +1,8 @@
 """Claims and their verdicts.
 
-A claim is made of parts. A part holds something that was measured against a threshold, a range or another arm, and says
-by which rule; its finding is on the claim's side, on the other side, or on neither. All thresholds stand in the
-studies, fixed before the runs.
+A claim is made of parts. A part compares something measured with a threshold, a range or another arm, by a rule that it
+states. Its finding is on the claim's side, on the other side, or on neither. All thresholds are in the studies and were
+fixed before the runs.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,19 +15,19 @@ from jaxrnn.study.format import NONE, format_p
 from jaxrnn.study.quantities import Quantity, Share
 
 ALPHA = 0.05
-"""Of a family of parts, after Holm's correction."""
+"""The significance level of a family of parts, after Holm's correction."""
 
 
 @dataclass(frozen=True, eq=False)
 class Finding:
-    """What came of a part.
+    """The result of a part.
 
     Attributes:
         side: 1 on the claim's side, -1 on the other, 0 on neither; None for a description, which decides nothing.
         evidence: the numbers, or the reason why there are none.
-        p_value: of a part that is decided by a test, which is corrected within its family.
-        seeds: an arm, that would decide it, where that can be said.
-        arms: what it comes from.
+        p_value: for a part that a test decides; it is corrected within the part's family.
+        seeds: the number of seeds per arm that would decide the part, or None if that cannot be said.
+        arms: the arms that the evidence comes from.
     """
 
     side: int | None
@@ -44,11 +44,11 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One thing that a claim says.
+    """One statement of a claim.
 
     Attributes:
         find: ``find(arms) -> Finding``.
-        rule: when it holds, in words.
+        rule: when the part holds, in words.
         family: parts of one family are corrected together (Holm); empty for a part without a test.
         name: such as `b2`; the claim's letter by default.
     """
@@ -61,7 +61,7 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Claim:
-    """A claim, by its letter: it holds if all parts do, does not hold if one does not, and is undecided otherwise."""
+    """A claim and its letter. It holds if all parts do, does not hold if one does not, and is undecided otherwise."""
 
     key: str
     text: str
@@ -77,7 +77,7 @@ class Judgement:
 
     @property
     def verdict(self) -> str:
-        """The claim's, from its parts'."""
+        """The claim's verdict, from the findings of its parts."""
         sides = [finding.side for finding in self.findings if finding.side is not None]
         return "does not hold" if -1 in sides else "undecided" if 0 in sides or not sides else "holds"
 
@@ -110,14 +110,14 @@ def side_of(estimate: stats.Estimate, low: float, high: float = inf) -> int:
 
 
 def within(quantity: Quantity, arm: Setting, low: float, high: float = inf) -> Part:
-    """The quantity's interval lies in a range, of which one end may be infinite."""
+    """The quantity's interval lies in a range, one end of which may be infinite."""
     where = f"above {low:g}" if isinf(high) else f"below {high:g}" if isinf(low) else f"in {low} to {high}"
 
     def find(arm: Arm) -> Finding:
         estimate = quantity.estimate(arm)
         side, seeds = side_of(estimate, low, high), None
         if side == 0 and isinstance(quantity, Share) and estimate.value is not None:
-            # Only runs that count help, and of these there will be as many among new seeds.
+            # Only runs that count help; their share among new seeds is taken to be the same.
             counted = quantity.counts(arm)[1]
             clear = stats.seeds_to_clear(estimate.value, high if isinf(low) else low)
             seeds = None if clear is None else -(-clear * len(arm.runs) // counted)
@@ -128,9 +128,10 @@ def within(quantity: Quantity, arm: Setting, low: float, high: float = inf) -> P
 
 
 def larger(quantity: Quantity, a: Setting, b: Setting, family: str, tests: int) -> Part:
-    """The quantity is larger in the first arm than in the other, by its test.
+    """The quantity is larger in the first arm than in the second, by its test.
 
-    The `family` has so many `tests`: the strictest level of its correction decides how many seeds it takes.
+    The `family` has this many `tests`. The number of seeds that would decide the part is that for the strictest level
+    of the correction.
     """
 
     def find(first: Arm, second: Arm) -> Finding:
@@ -148,14 +149,14 @@ def larger(quantity: Quantity, a: Setting, b: Setting, family: str, tests: int) 
 
 
 def describe(arm: Setting, say: Callable[[Arm], str]) -> Part:
-    """A description, which stands beside the evidence and decides nothing."""
+    """A description that stands beside the evidence and decides nothing."""
     return _of_arms([arm], "", lambda a: Finding(None, f"{a.title}: {say(a)}", arms=[a]), missing=None)
 
 
 def _of_arms(
     settings: Sequence[Setting], rule: str, find: Callable[..., Finding], family: str = "", missing: int | None = 0
 ) -> Part:
-    """A part of these arms, which says so where there are no runs of one."""
+    """A part about these arms; its evidence names those that have no runs."""
 
     def found(arms: Found) -> Finding:
         there = [arms.arm(setting) for setting in settings]

@@ -13,11 +13,11 @@ from jaxrnn.study.quantities import Quantity
 from jaxrnn.study.study import Evidence
 
 MOST_PAIRS = 6
-"""Arms of which all pairs are compared; more are compared with the reference alone."""
+"""The most arms of which all pairs are compared; more arms are compared with the reference only."""
 
 
 def compare_arms(quantity: Quantity, arms: Mapping[str, Arm], reference: str = "") -> Table:
-    """All pairs of a few arms by title, else each against the reference; p-values are corrected over the rows (Holm).
+    """Compares all pairs of a few arms, else each arm with the reference; p-values are corrected over the rows (Holm).
 
     `reference` is a part of the title of the arm that the others are compared with; by default it is the first arm.
     """
@@ -26,7 +26,7 @@ def compare_arms(quantity: Quantity, arms: Mapping[str, Arm], reference: str = "
     pairs = [(title, first) for title in titles if title != first]
     if len(arms) <= MOST_PAIRS and not reference:
         pairs = [(b, a) for a, b in itertools.combinations(titles, 2)]
-    # Two baselines say nothing of what was trained.
+    # Two baselines say nothing about what was trained.
     pairs = [(a, b) for a, b in pairs if arms[a].is_trained or arms[b].is_trained]
     tests = {(a, b): quantity.compare(arms[a], arms[b]) for a, b in pairs}
     found = {pair: test for pair, test in tests.items() if not isinstance(test, str)}
@@ -54,7 +54,7 @@ class Differences:
     settings: Sequence[Setting]
 
     def __call__(self, evidence: Evidence) -> list[Table]:
-        """A table for each problem with two arms or more."""
+        """A table for each problem with two or more arms."""
         problems: dict[str, dict[str, Arm]] = {}
         for title, arm in evidence.rows(self.settings):
             if arm:

@@ -1,4 +1,4 @@
-"""What differs between two run directories: settings, what they were made with, and results."""
+"""Differences between two run directories: in settings, in what they were made with, and in results."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -12,12 +12,12 @@ from jaxrnn.study.overview import Entry, Row, find_entries
 
 
 def differences(a: Path, b: Path) -> list[Row]:
-    """A row for each difference: of what kind, what, in `a`, in `b`, and for a quantity the second minus the first.
+    """A row for each difference: its kind and name, the values in `a` and `b`, and for a quantity `b` minus `a`.
 
-    Arms are held against each other where each directory has one, or by their swept values.
+    If each directory has a single arm, these two are compared. Otherwise, arms are matched by their swept values.
 
     Raises:
-        RunError: one of them is no run directory, or is damaged.
+        RunError: one of them is not a run directory, or is damaged.
     """
     records = [read_config(path) for path in (a, b)]
     entries = [find_entries([path]) for path in (a, b)]
@@ -34,7 +34,7 @@ def _unequal(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, Any,
 
 
 def _settings(record: Mapping[str, Any], entries: list[Entry]) -> dict[str, Any]:
-    """The whole config, with the fields that the file lacks; and the sweep."""
+    """The whole config, including fields that the file lacks, and the sweep."""
     study = entries[0].study if entries else None
     fields = dict(record["config"])
     if study:
@@ -52,7 +52,7 @@ def _origin(record: Mapping[str, Any], entries: list[Entry]) -> dict[str, Any]:
 
 
 def _results(first: list[Entry], second: list[Entry]) -> Iterator[Row]:
-    """Of each quantity the estimates that differ, and how many runs have other results."""
+    """For each quantity, the estimates that differ, and how many runs have different results."""
     if len(first) == len(second) == 1:
         pairs: list[tuple[str, Entry | None, Entry | None]] = [("", first[0], second[0])]
     else:

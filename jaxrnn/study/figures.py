@@ -13,11 +13,11 @@ from jaxrnn.study.quantities import Quantity, TimeToEvent
 from jaxrnn.study.study import ArmChoice, Evidence
 
 _COLUMNS = 3
-"""Arms beside each other in one picture."""
+"""Arms side by side in one figure."""
 
 
 def curves_with(arm: Arm, metrics: Sequence[str], file: str = "") -> dict[int, Curve]:
-    """The arm's curves by seed that have these metrics, in ``metrics.jsonl`` or another file that a callback wrote."""
+    """The arm's curves with these metrics, by seed, from ``metrics.jsonl`` or another file that a callback wrote."""
     curves = {run.seed: run.curve_in(file) for run in arm.runs} if file else arm.curves
     return {seed: curve for seed, curve in curves.items() if curve and {*metrics} <= curve.metrics.keys()}
 
@@ -27,11 +27,11 @@ class SeedCurves:
     """Each run's metrics against the step, a column for each arm.
 
     Attributes:
-        metrics: by name in the file, as the axis has it.
-        settings: of the arms, or which arms; all by default.
-        step: what a step is.
-        is_band: mean and standard deviation instead of each run.
-        file: a ``.jsonl`` file that a callback wrote, instead of ``metrics.jsonl``.
+        metrics: the labels of the axes, by the metrics' names in the file.
+        settings: which arms to show, see `ArmChoice`; all by default.
+        step: the label of the step axis.
+        is_band: True to show the mean and standard deviation instead of each run.
+        file: a ``.jsonl`` file that a callback wrote, to read instead of ``metrics.jsonl``.
     """
 
     name: str
@@ -43,7 +43,7 @@ class SeedCurves:
     file: str = ""
 
     def __call__(self, evidence: Evidence) -> list[Figure]:
-        """One figure for every few arms that have such curves."""
+        """Figures of the arms that have such curves, a few arms in each."""
         columns = []
         for title, arm in evidence.rows(self.settings):
             curves = curves_with(arm, [*self.metrics], self.file) if arm else {}
@@ -64,14 +64,14 @@ class SeedCurves:
 
 @dataclass(frozen=True)
 class Survival:
-    """Kaplan-Meier curves of arms; a panel for each title, with labels of the arms' settings."""
+    """Kaplan-Meier curves, a panel for each title; each arm is given by a label and its setting."""
 
     name: str
     quantity: TimeToEvent
     panels: Mapping[str, Sequence[tuple[str, Setting]]]
 
     def __call__(self, evidence: Evidence) -> list[Figure]:
-        """The figure, of the arms that are there."""
+        """The figure, with those of the arms that were found."""
         panels = {
             title: [(label, arm) for label, setting in arms if (arm := evidence.found.arm(setting))]
             for title, arms in self.panels.items()
@@ -94,13 +94,13 @@ def survival_figure(name: str, quantity: TimeToEvent, panels: Mapping[str, Seque
 
 @dataclass(frozen=True)
 class Dots:
-    """Each run's value and the estimate, a row for each arm and a panel for each quantity.
+    """Each run's value and the arm's estimate, a row for each arm and a panel for each quantity.
 
     Attributes:
-        quantities: by the title of the axis.
-        settings: of the arms, or which arms; all by default.
-        published: of an arm, what others found; drawn as a stroke.
-        from_zero: where the axes begin; else with the data.
+        quantities: by the titles of their axes.
+        settings: which arms to show, see `ArmChoice`; all by default.
+        published: ``published(arm)``, the value that others found, if any; drawn as a stroke.
+        from_zero: whether the axes begin at zero; if not, they begin with the data.
     """
 
     name: str
@@ -111,7 +111,7 @@ class Dots:
     from_zero: bool = True
 
     def __call__(self, evidence: Evidence) -> list[Figure]:
-        """The figure, of the arms that are there."""
+        """The figure, with those of the arms that were found."""
         arms = {title: arm for title, arm in evidence.rows(self.settings) if arm}
         if not arms:
             return []

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What was, and what was forecast with which spread, at the same rows; all are `[k]`."""
+    """The truth, and the mean and spread of the forecast, at the same rows; all are `[k]`."""
 
     rows: NDArray
     truth: NDArray[np.float64]
@@ -26,7 +26,7 @@ class Forecast:
 
 
 def truth_and_forecast(panels: Mapping[str, Forecast]) -> Figure:
-    """The truth and the mean forecast with a band of one spread to either side, a panel for each title."""
+    """The truth and the mean forecast with a band of one spread on either side, a panel for each title."""
     figure, drawn = _panels(panels.items(), 4.6, 2.7)
     for axes, one in drawn:
         axes.plot(one.rows, one.truth, color=GREY, linewidth=1.2, label="truth")
@@ -52,12 +52,12 @@ def errors_by_horizon(panels: Mapping[str, Sequence[Line]]) -> Figure:
 
 
 def model_colour(i: int) -> str:
-    """The colour of the model with this number among others."""
+    """The colour of model number `i`."""
     return COLOURS[i % len(COLOURS)]
 
 
 def errors_on_graph(panels: Mapping[str, Sequence[float]], places: NDArray, edges: NDArray) -> Figure:
-    """The graph with its nodes coloured by their errors, a panel for each title; edges are `[2, E]` nodes."""
+    """The graph with its nodes coloured by their errors, a panel for each title; edges are pairs of nodes, `[2, E]`."""
     figure, drawn = _panels(panels.items(), 4.2, 3.6)
     x, y = places.T
     pairs = np.unique(np.sort(edges, axis=0), axis=1)

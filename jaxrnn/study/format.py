@@ -8,18 +8,18 @@ import numpy as np
 from jaxrnn.study import stats
 
 NONE = "-"
-"""A cell of a table that has nothing to say."""
+"""A table cell without content."""
 NOT_RUN = "not run"
-"""A cell for what a study asks for and no directory has."""
+"""A table cell for runs that a study asks for and no directory has."""
 
 _NEWLINE, _SPACE, _UNPRINTABLE = "\N{RETURN SYMBOL}", "\N{OPEN BOX}", "\N{REPLACEMENT CHARACTER}"
 _UNSEEN_SPACE = re.compile("(?<![^ ]) | (?![^ ])")
 SIGNS = f"{_NEWLINE} is a new line, {_SPACE} a space beside another or at an end"
-"""What stands in a text for characters that cannot be seen."""
+"""Explains the signs that replace invisible characters in a text."""
 
 
 def code(text: object) -> str:
-    """Text as Markdown code, which may be a path with any characters in it."""
+    """Text as Markdown code; the text may be a path with any characters in it."""
     printable = str(text).encode("utf-8", "backslashreplace").decode()
     return f"`{printable.replace('`', chr(39))}`"
 
@@ -34,7 +34,7 @@ def format_estimate(estimate: stats.Estimate, form: str, beyond: str = NONE) -> 
 
 
 def format_share(successes: int, trials: int) -> str:
-    """A count with its share and Clopper and Pearson's interval."""
+    """A count with its share and the Clopper-Pearson interval."""
     share = f": {format_estimate(stats.proportion(successes, trials), '.2f')}" if trials else ""
     return f"{successes} of {trials}{share}"
 
@@ -45,23 +45,23 @@ def format_p(p_value: float) -> str:
 
 
 def format_digits(number: float, digits: int) -> str:
-    """Rounded to this many digits, without an exponent."""
+    """A number rounded to this many significant digits, without an exponent."""
     return np.format_float_positional(number, precision=digits, fractional=False, trim="-")
 
 
 def format_bytes(num_bytes: float) -> str:
-    """Bytes with three digits, in kB, MB or GB of powers of ten."""
+    """Bytes with three digits, in kB, MB or GB (powers of ten)."""
     unit, name = next(((unit, name) for unit, name in ((1e9, "GB"), (1e6, "MB")) if num_bytes >= unit), (1e3, "kB"))
     return f"{format_digits(num_bytes / unit, 3)} {name}"
 
 
 def visible(text: str) -> str:
-    """A text as Markdown code on one line, each character as one (see `SIGNS`)."""
+    """A text as Markdown code on one line, with a sign for each character that cannot be seen (see `SIGNS`)."""
     shown = "".join(c if c.isprintable() else _NEWLINE if c == "\n" else _UNPRINTABLE for c in text)
     return code(_UNSEEN_SPACE.sub(_SPACE, shown)) if text else ""
 
 
 def value_text(value: Any) -> str:
-    """A field's value in a title; a text with line ends or the like as Python writes it."""
+    """A field's value in a title; a text with line ends or other unprintable characters is given as its `repr`."""
     text = str(value)
     return text if text.isprintable() else repr(value)

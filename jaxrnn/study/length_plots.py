@@ -21,7 +21,7 @@ class Lengths:
     Attributes:
         arms: by label, ``[k]`` lengths and ``[n, k]`` accuracies of runs.
         trained: the longest length that was trained on.
-        chance: the accuracy of the best guess without reading.
+        chance: the accuracy of the best guess without reading the input.
     """
 
     arms: Mapping[str, tuple[NDArray, NDArray]]

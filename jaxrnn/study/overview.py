@@ -1,4 +1,4 @@
-"""Runs at a glance: what there is in any run directories, a row for each arm, run or evaluation."""
+"""Runs at a glance: the content of run directories, with a row for each arm, run or evaluation."""
 
 import functools
 import importlib
@@ -19,7 +19,7 @@ from jaxrnn.study.study import Study
 
 Row = dict[str, Any]
 _LEFT_OUT = "left out"
-"""In a remark on what is damaged."""
+"""What a remark on damaged data says."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -28,10 +28,10 @@ class Entry:
     """An arm of one run directory.
 
     Attributes:
-        arm: its runs there; none where they have not begun.
-        study: None where it is not at hand.
-        record: ``config.json``.
-        about: of the directory: status, start, seconds of training, bytes on disk.
+        arm: the arm with its runs in the directory; without runs if they have not started.
+        study: None if there is no module for it.
+        record: the content of ``config.json``.
+        about: the directory's status, start, seconds of training and bytes on disk.
     """
 
     arm: Arm
@@ -42,12 +42,12 @@ class Entry:
 
     @property
     def estimate(self) -> Estimate | None:
-        """Of `quantity`, once all runs have ended: those that end first are no fair sample."""
+        """The estimate of `quantity` once all runs have ended; those that end first are not a fair sample."""
         return self._estimated[1]
 
     @property
     def quantity(self) -> Quantity | None:
-        """The study's primary one; where the task has others, such as ratings have, the first that is known."""
+        """The study's primary quantity, or the first that the runs have if their task lacks it, as ratings do."""
         return self._estimated[0]
 
     @functools.cached_property
@@ -59,7 +59,7 @@ class Entry:
         return next((pair for pair in found if pair[1].value is not None), (quantities[0], None))
 
     def row(self) -> Row:
-        """The columns of a table of arms; `duration` is in seconds, `disk` in bytes, both of the whole directory."""
+        """The columns of a table of arms; `duration` is in seconds, `disk` in bytes, both for the whole directory."""
         ended = [run.result for run in self.arm.runs if run.result is not None]
         estimate = self.estimate or Estimate(None, None, None)
         first = {"directory": str(self.path), "study": self.record.get("study"), "arm": self.arm.title or None}
@@ -75,7 +75,7 @@ class Entry:
         return _flat(first, self.arm.setting, last)
 
     def rows_of_runs(self) -> Iterator[Row]:
-        """A row for each run, with what it concluded."""
+        """A row for each run, with its results."""
         for run in self.arm.runs:
             result = {name: value for name, value in (run.result or {}).items() if name not in run.swept}
             last = {"status": "ended" if run.result else self.about["status"], **result}
@@ -93,28 +93,28 @@ class Entry:
 
 
 def _flat(first: Row, setting: Mapping[str, Any], last: Row) -> Row:
-    """One row; a field that has the name of another column is called as its flag, ``config.NAME``."""
+    """One row; a field with the name of another column is called ``config.NAME``, like its flag."""
     taken = first.keys() | last.keys()
     return {**first, **{f"config.{k}" if k in taken else k: v for k, v in setting.items()}, **last}
 
 
 def runs(*directories: str | Path, each: Literal["arm", "run", "evaluation"] = "arm") -> Any:
-    """What there is in all run directories at or below some directories.
+    """Lists what is in all run directories at or below some directories.
 
     Args:
-        directories: each is a run directory, or holds some.
-        each: what has a row: an arm of a directory, as ``python -m experiments.runs`` shows it, with the study's
-            primary quantity and its 95 % interval over seeds; a run, with what it concluded; or an evaluation of a run,
-            with its metrics. Every row has the directory, the study and the whole setting. `duration` is in seconds of
-            training, `disk` in bytes, both of the whole directory.
+        directories: each is a run directory, or contains some.
+        each: what gets a row: an arm of a directory, as ``python -m experiments.runs`` shows it, with the study's
+            primary quantity and its 95 % interval over seeds; a run, with its results; or an evaluation of a run, with
+            its metrics. Every row has the directory, the study and the whole setting. `duration` is in seconds of
+            training, `disk` in bytes, both for the whole directory.
 
     Returns:
-        A pandas DataFrame, or the list of its rows as dicts where pandas is not installed. What is damaged is left out,
-        with a warning.
+        A pandas DataFrame, or a list of its rows as dicts if pandas is not installed. Damaged data are left out, with a
+        warning.
 
     Raises:
-        RunError: there is no such directory, or none with runs.
-        ValueError: `each` is none of the three.
+        RunError: a directory does not exist, or there is no run directory.
+        ValueError: `each` is not one of the three.
     """
     found = find_entries([Path(directory) for directory in directories])
     kinds = {
@@ -168,12 +168,12 @@ def _read(path: Path) -> list[Entry]:
     }
     found = [Entry(arm, path, study, record, about) for arm in _arms(directory, study, record.get("sweep", {}))]
     for one in found:
-        _ = one.estimate  # What cannot be read is noticed here.
+        _ = one.estimate  # Raises here if the results cannot be read.
     return found
 
 
 def _arms(directory: Directory, study: Study | None, sweep: Mapping[str, Any]) -> Iterator[Arm]:
-    """The arms that the sweep asks for, begun or not."""
+    """The arms that the sweep asks for, started or not."""
     for chosen in itertools.product(*sweep.values()):
         values = dict(zip(sweep, chosen, strict=True))
         fields = {**directory.config, **values}
@@ -189,7 +189,7 @@ def _arms(directory: Directory, study: Study | None, sweep: Mapping[str, Any]) -
 
 @functools.cache
 def _study(name: str) -> Study | None:
-    """The study of this name, from its module in `experiments`, if both are there."""
+    """The study of this name, from its module in `experiments`, if both exist."""
     try:
         study: Study = importlib.import_module(f"experiments.{name}").STUDY
     except (ImportError, AttributeError):

@@ -1,4 +1,4 @@
-"""A page of sections, tables and figures, as Markdown with pictures beside it and as one HTML file with all in it."""
+"""A page of sections, tables and figures, as Markdown with separate figures and as one self-contained HTML file."""
 
 import base64
 import html
@@ -26,7 +26,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture: the name and text of its file, a caption in Markdown, and what it shows for who cannot see it."""
+    """A figure: the name and text of its SVG file, a caption in Markdown, and a text for readers who cannot see it."""
 
     name: str
     svg: str
@@ -39,7 +39,7 @@ class Section:
     """A part of the page under a heading.
 
     Attributes:
-        blocks: what it holds: Markdown, tables, figures and further sections.
+        blocks: its content, which is Markdown, tables, figures and further sections.
         is_folded: closed on the HTML page until the reader opens it.
         name: what its anchor is made from; the title by default.
     """
@@ -56,14 +56,14 @@ class Section:
 
 
 Block = str | Table | Figure | Section
-"""A string is Markdown of one paragraph or several, or a list."""
+"""A string is Markdown: one or more paragraphs, or a list."""
 
 
 def write_page(title: str, sections: Sequence[Section], out_dir: Path, refresh: int = 0) -> tuple[Path, Path]:
     """Writes ``report.md``, the figures that it shows, and ``report.html``, which needs no other file.
 
-    The first section stands above the table of contents. A browser loads the page again every `refresh` seconds; 0:
-    never.
+    The first section stands above the table of contents. A browser reloads the page every `refresh` seconds, or
+    never if that is 0.
 
     Returns:
         The paths of ``report.md`` and ``report.html``.
@@ -88,12 +88,12 @@ def write_page(title: str, sections: Sequence[Section], out_dir: Path, refresh: 
     )
     paths = out_dir / "report.md", out_dir / "report.html"
     paths[0].write_text(text + "\n", encoding="utf-8")
-    replace_file(paths[1], page.encode())  # As a whole: a browser may be about to load it again.
+    replace_file(paths[1], page.encode())  # In one move, since a browser may be about to reload it.
     return paths
 
 
 def leaves(blocks: Iterable[Block]) -> Iterator[str | Table | Figure]:
-    """All that is no section, in the order of the page."""
+    """All blocks that are not sections, in the order of the page."""
     for block in blocks:
         if isinstance(block, Section):
             yield from leaves(block.blocks)
@@ -133,7 +133,7 @@ _BADGE = re.compile(rf"(?:: |^|(?=<strong>))(?:<strong>)?({'|'.join(_BADGES)})(?
 _ESTIMATE = re.compile(r"((&[lg]t;|[≤≥]) )?\S+ \[[^\[\]<]{3,40}\]")
 _NUMBER = re.compile(r"([<>≤≥] ?)?[-+]?[\d.,]+( ?%)?$|-?$")
 
-# Of one paragraph: a cell such as "> 3000" is no quotation, "1." no list.
+# Reads text as one paragraph, so that a cell such as "> 3000" is no quotation and "1." is no list.
 _INLINE = markdown.Markdown()
 _INLINE.parser.blockprocessors = Registry()
 _INLINE.parser.blockprocessors.register(ParagraphProcessor(_INLINE.parser), "paragraph", 0)
@@ -148,7 +148,7 @@ def _html(block: Block, level: int, *, can_fold: bool = True) -> str:
         case Section():
             heading = f"<h{level}>{_inline(html.escape(block.title, quote=False))}</h{level}>"
             content = "\n".join(_html(part, level + 1, can_fold=can_fold) for part in block.blocks)
-            # The anchor is inside of what folds: a browser opens it for a link.
+            # The anchor is inside the part that folds, so that a browser opens it for a link.
             content = f'<div id="{block.anchor}">{content}</div>'
             if not can_fold:
                 return f"<section>{heading}{content}</section>"
@@ -158,7 +158,7 @@ def _html(block: Block, level: int, *, can_fold: bool = True) -> str:
 
 
 def _figure(figure: Figure) -> str:
-    """As large as the picture says, where there is room."""
+    """The figure, at the size that its SVG file states where there is room."""
     sizes = re.findall(r"""(?:width|height)=["']([\d.]+)(pt|px)["']""", figure.svg)[:2]
     width, height = (round(float(size) * (4 / 3 if unit == "pt" else 1)) for size, unit in sizes)
     source = f"data:image/svg+xml;base64,{base64.b64encode(figure.svg.encode()).decode()}"
@@ -180,13 +180,13 @@ def _table(table: Table) -> str:
 
 
 def _inline(text: str) -> str:
-    """A cell, caption or heading: Markdown of one paragraph. An estimate stays together with its interval."""
+    """A cell, caption or heading: Markdown of one paragraph. An estimate stays on one line with its interval."""
     found = _INLINE.reset().convert(text).removeprefix("<p>").removesuffix("</p>")
     return _badges(_ESTIMATE.sub(lambda estimate: estimate[0].replace(" ", "\u00a0"), found))
 
 
 def _badges(text: str) -> str:
-    """Verdicts that fill a cell, end a title or are emphasized can be seen from afar."""
+    """Turns verdicts that fill a cell, end a title or are emphasized into badges."""
     return _BADGE.sub(lambda found: f' <strong class="badge {_BADGES[found[1]]}">{found[1]}</strong>', text)
 
 

@@ -1,7 +1,7 @@
 """Figures from plain arrays; the only file that imports matplotlib.
 
 Every function returns a `Figure` of matplotlib's object-oriented interface, which needs no display and keeps no global
-state; `svg` turns it into text, the same text for the same arrays, which is light or dark as its reader is.
+state. `svg` turns it into text, which is the same for the same arrays and follows the reader's light or dark theme.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from jaxrnn.study.stats import Estimate
 from jaxrnn.study.survival import SurvivalCurve
 
-# Functions import it: every binary knows how to draw, and few of them do, for a quarter of a second.
+# Functions import matplotlib themselves: it takes a quarter of a second, and few binaries draw.
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Figure
     from matplotlib.legend import Legend
 
-# Okabe and Ito (2008), "Color Universal Design": told apart with any colour vision, on light and on dark.
+# Okabe and Ito (2008), "Color Universal Design": distinct with any colour vision, on a light or a dark background.
 BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION)
 GREY = "#808080"
@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Curves:
-    """The curves of one arm's runs: a column of a figure, with a row for each of the metrics.
+    """The curves of one arm's runs: a column of a figure, with a row for each metric.
 
     Each run has a label, `[k]` steps of its evaluations and, by metric, `[k]` values there.
     """
@@ -56,10 +56,10 @@ class Curves:
 
 
 def seed_curves(columns: Sequence[Curves], step: str = "training step", *, is_band: bool = False) -> Figure:
-    """Each run's metrics against the step, which has the name `step`.
+    """Each run's metrics against the step, whose axis is labelled `step`.
 
-    Up to six runs get a colour and a name each, more share one colour. A band instead is their mean with one standard
-    deviation on either side.
+    Up to six runs each get a colour and a name; more share one colour. With `is_band`, there is instead their mean with
+    a band of one standard deviation on either side.
     """
     width = len(columns)
     panels = [("", (column, metric)) for metric in columns[0].metrics for column in columns]
@@ -92,9 +92,9 @@ def _runs(axes: Axes, column: Curves, metric: str, count: str) -> None:
 
 
 def hold_last(steps: Sequence[NDArray], curves: Sequence[NDArray]) -> tuple[NDArray, NDArray[np.float64]]:
-    """Curves on the grid `[k]` of all their steps, `[n, k]`; between and behind its steps each keeps its last value.
+    """The grid `[k]` of all steps, and the curves there, `[n, k]`; between and after steps, each keeps its last value.
 
-    Values that are not finite are passed over; before its first finite value a curve is NaN.
+    Values that are not finite are skipped. Before its first finite value, a curve is NaN.
     """
     grid = np.unique(np.concatenate(steps))
     held = []
@@ -112,7 +112,7 @@ def _band(axes: Axes, steps: Sequence[NDArray], values: Sequence[NDArray], **sty
 
 
 def _limit(axes: Axes, metric: str) -> None:
-    """Once all is drawn: setting one limit stops the axes from following the data with the other."""
+    """Limits the y axis. Call it once all is drawn, since the other limit then no longer follows the data."""
     low, high = (None, 1.02) if metric.endswith("accuracy") else (0, None)
     axes.set_ylim(low, high)
 
@@ -122,13 +122,13 @@ def _step_axis(axes: Axes, step: str = "training step") -> None:
 
     axes.set_xlabel(step)
     axes.set_xlim(left=0)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))  # Long numbers have room.
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))  # Leaves room for long numbers.
 
 
 def mean_curves(panels: Mapping[str, Mapping[str, tuple[Sequence[NDArray], Sequence[NDArray]]]]) -> Figure:
     """The mean over each arm's runs with a band of one standard deviation.
 
-    The panels have, by metric and arm, each run's steps and its values there.
+    The panels have each run's steps and its values there, by metric and arm.
     """
     labels = list(dict.fromkeys(label for arms in panels.values() for label in arms))
     figure, drawn = _panels(panels.items(), 5.2, 3.4 + 0.2 * len(labels) / len(panels))
@@ -165,9 +165,9 @@ def survival_curves(panels: Mapping[str, Mapping[str, SurvivalCurve]]) -> Figure
 
 @dataclass(frozen=True)
 class Band:
-    """Runs that are drawn as one line: their geometric mean, between the lowest and the highest.
+    """Runs that are drawn as one line, their geometric mean, in a band from the lowest to the highest.
 
-    The values have a row for each run; where one is zero there is nothing to draw. Dashes tell lines of a colour apart.
+    The values have a row for each run; nothing is drawn where one is zero. Dashes tell lines of the same colour apart.
     """
 
     label: str
@@ -177,7 +177,7 @@ class Band:
 
 
 def decays(panels: Mapping[str, Sequence[Band]], xlabel: str, ylabel: str) -> Figure:
-    """Values on a logarithmic axis against their index, all panels on the same axes, at most three in a row."""
+    """Values on a logarithmic axis against their index; the panels share their axes, at most three in a row."""
     figure, drawn = _panels(panels.items(), 4.2, 3.3, sharex=True, sharey=True)
     for axes, bands in drawn:
         for band in bands:
@@ -196,7 +196,7 @@ def decays(panels: Mapping[str, Sequence[Band]], xlabel: str, ylabel: str) -> Fi
 
 @dataclass(frozen=True)
 class Line:
-    """A line of `scaling` or `lines`: `[k]` sizes and values; dashed is what was not measured, points have no line."""
+    """A line of `scaling` or `lines`: `[k]` sizes and values, dashed if not measured, or points without a line."""
 
     label: str
     colour: str
@@ -207,7 +207,7 @@ class Line:
 
 
 def scaling(panels: Mapping[str, tuple[Sequence[Line], float | None]], xlabel: str) -> Figure:
-    """Costs against size on logarithmic axes; a panel, by its title, may mark where lines cross."""
+    """Costs against size on logarithmic axes, a panel for each title; a panel may mark where lines cross."""
     from matplotlib.ticker import NullLocator
 
     figure, drawn = _panels(panels.items(), 5.2, 4)
@@ -219,7 +219,7 @@ def scaling(panels: Mapping[str, tuple[Sequence[Line], float | None]], xlabel: s
             axes.axvline(mark, color=GREY, linestyle=":", label="crossing")
         axes.set(xscale="log", yscale="log", xlabel=xlabel)
         sizes = np.unique(np.concatenate([line.x for line in lines]))
-        if sizes[-1] < 100 * sizes[0]:  # Too few powers of ten to read.
+        if sizes[-1] < 100 * sizes[0]:  # Too few powers of ten to label the axis.
             axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
             axes.xaxis.set_minor_locator(NullLocator())
         _legend(axes)
@@ -254,8 +254,8 @@ class Dots:
 def dots_and_intervals(panels: Mapping[str, Sequence[Dots]], *, from_zero: bool = True) -> Figure:
     """One row per arm: the runs as faint dots, the estimate as a disc with its interval.
 
-    Each panel, by its title, shows another quantity of the same arms in the same order; the axis starts
-    at zero, or with the data.
+    Each panel shows another quantity of the same arms in the same order, under its title. The axis starts at zero, or
+    with the data.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -292,7 +292,7 @@ def _below(values: Sequence[float], row: float) -> NDArray[np.float64]:
 class Points:
     """Classified points in the plane: one panel of a figure.
 
-    Each has its class, counted from 0; those at the places in `ringed` get a ring.
+    Each point has a class, counted from 0. The points at the indices in `ringed` get a ring.
     """
 
     title: str
@@ -303,12 +303,13 @@ class Points:
 
 
 def points_by_class(panels: Sequence[Points], ring: str) -> Figure:
-    """Points by their classes, one panel beside the other; the legend says with `ring` what a ring means.
+    """Points by their classes, with the panels side by side; in the legend, `ring` says what a ring means.
 
-    Both axes have the same scale, and no numbers. The outermost percent along each of them stands at the edge.
+    Both axes have the same scale and no numbers. The outermost percent of the points along each axis is drawn at the
+    edge.
     """
     figure, drawn = _panels([(panel.title, panel) for panel in panels], 5.2, 5.6)
-    colours = (*COLOURS, GREY)  # Seven, with five markers: 35 combinations.
+    colours = (*COLOURS, GREY)  # Seven colours and five markers: 35 combinations.
     for axes, panel in drawn:
         x, y, classes = _moved_in(panel.x), _moved_in(panel.y), np.array(panel.classes)
         size = float(np.clip(6000 / max(len(x), 1), 7, 50))
@@ -330,7 +331,7 @@ def points_by_class(panels: Sequence[Points], ring: str) -> Figure:
 
 @dataclass(frozen=True)
 class Against:
-    """What was predicted of items, with its standard deviation, against what was measured, ``[n]`` each."""
+    """Predictions for items, with their standard deviations, against measured values, ``[n]`` each."""
 
     title: str
     measured: NDArray
@@ -339,7 +340,7 @@ class Against:
 
 
 def predicted_against_measured(panels: Sequence[Against]) -> Figure:
-    """A point with its deviation for each item; on the line both are the same."""
+    """A point with its standard deviation for each item; on the line, prediction and measurement are equal."""
     figure, drawn = _panels([(panel.title, panel) for panel in panels], 3.8, 3.6)
     for axes, panel in drawn:
         style: dict[str, Any] = {"color": BLUE, "alpha": 0.4, "rasterized": len(panel.measured) > MOST_SHAPES / 3}
@@ -359,7 +360,7 @@ def predicted_against_measured(panels: Sequence[Against]) -> Figure:
 
 
 def _moved_in(values: Sequence[float]) -> NDArray[np.float64]:
-    """Coordinates whose outermost half percent at either end is moved in to the others' edge: some lie far out."""
+    """Coordinates with the outermost half percent at either end moved in to the edge of the rest; some lie far out."""
     low, high = np.quantile(values, 0.005, method="lower"), np.quantile(values, 0.995, method="higher")
     return np.clip(values, low, high)
 
@@ -367,21 +368,21 @@ def _moved_in(values: Sequence[float]) -> NDArray[np.float64]:
 def node_values(
     panels: Mapping[str, Sequence[float]], names: str, places: Sequence[tuple[float, float]], edges: NDArray
 ) -> Figure:
-    """One picture of a graph for each title, its nodes coloured by their values in `0..1`; white ones have none.
+    """A graph for each title, its nodes coloured by their values in `0..1`; white nodes have none.
 
-    Each node has a place, and of a small graph a letter as its name; edges are `[2, E]` nodes.
+    Each node has a place and, in a small graph, a letter as its name. Edges are pairs of nodes, `[2, E]`.
     """
     figure, drawn = _panels(panels.items(), 3.6, 2.3 if names else 3.3)
     x, y = np.array(places, np.float64).T
     size, width = (420, 1.0) if names else (28, 0.3)
     for axes, values in drawn:
         axes.plot(x[edges], y[edges], color=GREY, linewidth=width, zorder=1)
-        # Small values are to be told from none.
+        # Small values should differ visibly from none.
         strengths: Any = [0.15 + 0.85 * min(value, 1) ** 0.5 if value else 0 for value in values]
         axes.scatter(x, y, s=size, c="white", edgecolors=GREY, zorder=2)
         axes.scatter(x, y, s=size, c=SKY if names else BLUE, alpha=strengths, linewidths=0, zorder=3)
         for name, value, at in zip(names, values, places, strict=False):
-            # Nearly black, which stays: the discs are light for every reader.
+            # Nearly black, since `svg` replaces black by the theme's colour: the discs are light in every theme.
             axes.annotate(name, at, ha="center", va="center", color="#111111", zorder=4)
             if value:
                 axes.annotate(f"{value:.3f}", at, (0, -19), textcoords="offset points", ha="center", fontsize=8)
@@ -420,7 +421,7 @@ def heat_maps(panels: Mapping[str, Sequence[Sequence[float]]], symbols: Sequence
 def _panels(
     panels: Iterable[tuple[str, T]], width: float, height: float, columns: int = 3, **shared: Any
 ) -> tuple[Figure, list[tuple[Axes, T]]]:
-    """A figure, and its axes with what each has to show: at most so many `columns`, of this size in inches."""
+    """A figure, and its axes with what each has to show: panels of this size in inches, at most `columns` in a row."""
     from matplotlib.figure import Figure
 
     items = list(panels)
@@ -448,19 +449,19 @@ def _legend(axes: Axes, **where: Any) -> Legend:
 
 
 def _legend_above(axes: Axes, title: str, columns: int) -> None:
-    """Between the axes and their title: a plateau may run along any edge inside."""
+    """Puts the legend between the axes and their title, since a plateau may run along any edge inside."""
     legend = _legend(axes, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderpad=0)
     pad = 6 - 15 * (-len(legend.get_texts()) // columns)
     axes.set_title(_wrapped(title), loc="left", fontsize="medium", pad=pad)
 
 
 def _wrapped(title: str) -> str:
-    """A title of any length above one column."""
+    """Wraps a title of any length to the width of one column."""
     return _literal("\n".join(textwrap.wrap(title, 50)))
 
 
 def _literal(text: str) -> str:
-    """A name in which a dollar sign is one, and begins no formula."""
+    """A name in which a dollar sign is literal and does not begin a formula."""
     return text.replace("$", r"\$")
 
 
@@ -469,7 +470,7 @@ def svg(figure: Figure) -> str:
     import matplotlib
 
     buffer = StringIO()
-    # Its ids depend on what is drawn, and it says nothing of time and program.
+    # Its ids depend only on what is drawn, and it names neither date nor program.
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "jaxrnn", "font.family": "sans-serif"}
     with matplotlib.rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # A box will do.

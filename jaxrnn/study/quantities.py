@@ -1,4 +1,4 @@
-"""What a run yields, as seeds say it together: its estimate with an interval, its test between two arms, its words.
+"""Quantities of runs: their estimates with intervals over seeds, their tests between two arms, and their texts.
 
 A quantity reads one number from each run. Its kind decides the rest: a time to an event that some runs do not reach, a
 mean, or a share of runs.
@@ -22,13 +22,13 @@ _NO_VALUES = "one of them has no values"
 
 @dataclass(frozen=True)
 class Quantity:
-    """What all kinds have.
+    """What all kinds of quantities have.
 
     Attributes:
         name: in words, with its unit.
-        value: of a run; None where the run does not have it.
+        value: ``value(run)``, a run's number, or None if the run does not have it.
         form: how a number is printed.
-        is_better: which of two arms stands first in a ranking, the one with the larger or with the smaller estimate.
+        is_better: whether the arm with the larger or the smaller estimate comes first in a ranking.
     """
 
     name: str
@@ -37,11 +37,11 @@ class Quantity:
     is_better: Literal["larger", "smaller"] = field(default="larger", kw_only=True)
 
     def values(self, arm: Arm) -> list[float]:
-        """Of the runs that have one, in the order of their seeds."""
+        """The values of the runs that have one, in the order of their seeds."""
         return [value for run in arm.runs if (value := self.value(run)) is not None]
 
     def estimate(self, arm: Arm) -> stats.Estimate:
-        """What the arm's runs say together."""
+        """The estimate from the arm's runs."""
         raise NotImplementedError
 
     def compare(self, a: Arm, b: Arm) -> Comparison | str:
@@ -49,20 +49,20 @@ class Quantity:
         raise NotImplementedError
 
     def cells(self, arm: Arm) -> dict[str, str]:
-        """Columns of a table of arms."""
+        """The arm's cells in a table of arms, by heading."""
         return {self.name: self.cell(arm, self.estimate(arm))}
 
     def cell(self, arm: Arm, estimate: stats.Estimate, beyond: str = NONE) -> str:
-        """An arm's estimate with its note, which says why an end is missing; one seed or no value can be seen."""
+        """An arm's estimate with its note, if any; a single seed or a missing value needs none."""
         shown = format_estimate(estimate, self.form, beyond)
         return f"{shown} ({estimate.note})" if estimate.note and shown != NONE and len(arm.runs) > 1 else shown
 
     def brief(self, arm: Arm) -> str:
-        """The estimate on a line with others."""
+        """The estimate in short, for a line with others."""
         return self.format(self.estimate(arm))
 
     def format(self, estimate: stats.Estimate | Comparison) -> str:
-        """An estimate, or a difference of two, which has its sign."""
+        """An estimate, or a difference of two with its sign."""
         if isinstance(estimate, stats.Estimate):
             return format_estimate(estimate, self.form)
         difference = stats.Estimate(estimate.difference, estimate.low, estimate.high)
@@ -71,13 +71,13 @@ class Quantity:
 
 @dataclass(frozen=True)
 class TimeToEvent(Quantity):
-    """Steps until a run has stopped by its rule; one that has not is censored at the horizon of its setting."""
+    """Steps until a run stops by its rule; a run that does not is censored at the horizon of its setting."""
 
     form: str = ".0f"
     is_better: Literal["larger", "smaller"] = field(default="smaller", kw_only=True)
 
     def values(self, arm: Arm) -> list[float]:
-        """Of all runs; a censored one has the horizon."""
+        """The values of all runs; that of a censored run is the horizon."""
         return [float(value) for value in self.sample(arm).steps]
 
     def sample(self, arm: Arm) -> survival.StepsSample:
@@ -96,10 +96,10 @@ class TimeToEvent(Quantity):
         return shown if sample.converged.all() else f"{shown}, {count} of {len(sample.steps)} converged"
 
     def compare(self, a: Arm, b: Arm) -> Comparison | str:
-        """The difference of restricted means, with a permutation test, and beside it the log-rank test."""
+        """The difference of restricted means with a permutation test; its note has the log-rank test."""
         horizons = [arm.setting["max_steps"] for arm in (a, b)]
         if horizons[0] != horizons[1]:
-            return f"they have other horizons: {horizons[0]} and {horizons[1]} steps"
+            return f"their horizons differ: {horizons[0]} and {horizons[1]} steps"
         ranks = survival.log_rank(self.sample(a), self.sample(b))
         said = f"z = {ranks[0]:.2f}, {format_p(ranks[1])}" if ranks else "undefined, no step tells them apart"
         return stats.compare_means(self.values(a), self.values(b)).noting(f"log-rank {said}")
@@ -117,12 +117,12 @@ class TimeToEvent(Quantity):
 
 @dataclass(frozen=True)
 class Mean(Quantity):
-    """A number whose mean over seeds counts.
+    """A number that is averaged over seeds.
 
     Attributes:
-        within: what it can be at all.
-        paired: runs of the same seed share what is random, such as a split: arms are compared seed by seed.
-        deviation: show the standard deviation too.
+        within: the range of possible values.
+        paired: True if runs of the same seed share what is random, such as a split; arms are compared seed by seed.
+        deviation: True to show the standard deviation too.
     """
 
     within: tuple[float, float] = (-inf, inf)
@@ -134,13 +134,13 @@ class Mean(Quantity):
         return stats.mean(self.values(arm), self.within)
 
     def differences(self, a: Arm, b: Arm) -> list[float]:
-        """The first arm minus the second, by the seeds that both have."""
+        """The first arm minus the second, for each seed that both have."""
         first, second = ({run.seed: self.value(run) for run in arm.runs} for arm in (a, b))
         pairs = [(first[seed], second.get(seed)) for seed in first]
         return [x - y for x, y in pairs if x is not None and y is not None]
 
     def compare(self, a: Arm, b: Arm) -> Comparison | str:
-        """By pairs with a sign-flip test, else by the difference of means with a permutation test."""
+        """Compares pairs with a sign-flip test, or else means with a permutation test."""
         if not self.paired:
             first, second = self.values(a), self.values(b)
             return stats.compare_means(first, second) if first and second else _NO_VALUES
@@ -172,7 +172,7 @@ class Share(Quantity):
         return sum(map(bool, values)), len(values)
 
     def estimate(self, arm: Arm) -> stats.Estimate:
-        """The share, with Clopper and Pearson's interval."""
+        """The share, with the Clopper-Pearson interval."""
         return stats.proportion(*self.counts(arm))
 
     def compare(self, a: Arm, b: Arm) -> Comparison | str:
@@ -188,7 +188,7 @@ class Share(Quantity):
 def result(key: str, factor: float = 1, optional: bool = False) -> Callable[[Run], float | None]:
     """The value that ``results.json`` has under `key`, times `factor`; None where it is null.
 
-    An `optional` one is also None where the key is missing, since not every setting has it.
+    An `optional` value is also None where the key is missing, since not every setting has it.
     """
 
     def value(run: Run) -> float | None:
@@ -217,9 +217,9 @@ def last_mean(metric: str, evaluations: int) -> Callable[[Run], float | None]:
 
 
 def at_best(metric: str, by: str, file: str) -> Callable[[Run], float | None]:
-    """A metric, or the step, where another one was lowest in a file that a callback wrote.
+    """A metric, or the step, at the evaluation where the metric `by` is lowest, in a file that a callback wrote.
 
-    None for a run that failed or has no such metric there.
+    None for a run that failed or that lacks one of these metrics.
     """
 
     def value(run: Run) -> float | None:

@@ -1,4 +1,4 @@
-"""The sections of the page: what studies find in run directories, and what the reader's own runs say of each other."""
+"""The sections of the page: what studies find in run directories, and how the reader's own runs compare."""
 
 import re
 from collections.abc import Collection, Iterable, Sequence
@@ -39,7 +39,7 @@ def make_sections(
         if not study.arms.paper or any(map(study.arms.is_paper, evidence.found.arms)):
             judged = judge(study.claims, evidence.found)
             if not study.arms.paper and not any(finding.arms for one in judged for finding in one.findings):
-                judged = []  # Nothing that is there has to do with the claims.
+                judged = []  # None of the arms that were found has to do with the claims.
             content = _declared(study, evidence, judged)
             if headline := [*study.headline(evidence), *_verdicts(study, judged)]:
                 brief.append(Section(f"In brief: {study.title}", headline))
@@ -63,7 +63,7 @@ def _list(items: Sequence[str]) -> list[str]:
 
 
 def _own_remarks(directories: Iterable[tuple[Directory, Source]], studies: Collection[str]) -> list[str]:
-    """On the reader's own directories that are damaged, unfinished or of no known study: what they lack is missing."""
+    """Remarks on those of the reader's own directories that are damaged, unfinished or of no known study."""
     remarks = []
     for directory, source in directories:
         unknown = f"is of {code(directory.study)}, which is none of the studies here: left out"
@@ -91,9 +91,9 @@ def _declared(study: Study, evidence: Evidence, judged: Sequence[Judgement]) -> 
 
 _RULE = """\
 A claim holds if all its parts do, and does not hold if one does not. A part holds where the whole 95 % interval, or the
-difference that a test finds, is on the claim's side, does not hold where it is on the other side, and is undecided in
-between. The thresholds were fixed before the runs. Of an undecided part, the table says how many seeds an arm would
-decide it, were what was seen the truth."""
+difference that a test finds, is on the claim's side, does not hold where it is on the other side, and is undecided
+otherwise. The thresholds were fixed before the runs. For an undecided part, the table says how many seeds per arm would
+decide it if the observed values were the truth."""
 
 
 def _verdicts(study: Study, judged: Sequence[Judgement]) -> list[str]:
@@ -127,7 +127,7 @@ def _claim(study: Study, one: Judgement, evidence: Evidence) -> Section:
 
 
 def _own_runs(study: Study, evidence: Evidence, reference: str) -> list[Block]:
-    """The reader's own arms: those that solve the same problem beside each other."""
+    """The reader's own arms; those that solve the same problem are shown together."""
     own = [arm for arm in evidence.found.arms if arm.source == "own"]
     problems: dict[str, list[Arm]] = {}
     for arm in own:
@@ -139,7 +139,7 @@ def _own_runs(study: Study, evidence: Evidence, reference: str) -> list[Block]:
 
 
 def _off_paper(study: Study, arms: Sequence[Arm]) -> list[Block]:
-    """Why the study's own tables and verdicts are not about these arms, where that is so."""
+    """Says why the study's own tables and verdicts are not about these arms, if they are not."""
     if not (study.arms.paper and arms) or any(map(study.arms.is_paper, arms)):
         return []
     arm, off = min(((arm, study.arms.off_paper(arm.setting)) for arm in arms), key=lambda one: len(one[1]))
@@ -148,7 +148,7 @@ def _off_paper(study: Study, arms: Sequence[Arm]) -> list[Block]:
 
 
 def _one_problem(study: Study, evidence: Evidence, problem: str, group: Sequence[Arm], reference: str) -> list[Block]:
-    """The arms with what sets them apart, their differences, their curves."""
+    """A table of the arms with what sets them apart, their differences and their curves."""
     settings = [arm.setting for arm in group if arm.is_trained]
     varies = varying_fields(group, study.arms.named)
     arms: dict[str, Arm] = {}
@@ -159,7 +159,7 @@ def _one_problem(study: Study, evidence: Evidence, problem: str, group: Sequence
         arms[title if title not in arms else f"{title} ({code(arm.paths[0].name)})"] = arm
     shared = [n for n in study.arms.differences(settings[0]) if n not in {*varies, *study.arms.named}]
     about = with_values("Your arms", settings[0], dict.fromkeys([*study.arms.problem, *shared]))
-    # While others are in training, those runs that end first are no fair sample of all.
+    # While others are in training, the runs that end first are not a fair sample.
     complete = {title: arm for title, arm in arms.items() if arm.is_complete}
     known = study.known_quantities(list(complete.values()))
     rows = []
@@ -173,7 +173,7 @@ def _one_problem(study: Study, evidence: Evidence, problem: str, group: Sequence
     primary = next(iter(study.quantities), None)
     if primary and len(complete) > 1:
         if not any(reference in title for title in complete):
-            blocks.append(f"The name of no arm here has {code(reference)} in it; the first arm is the reference.")
+            blocks.append(f"No arm here has {code(reference)} in its name; the first arm is the reference.")
         blocks.append(compare_arms(primary, complete, reference))
     name = re.sub(r"\W+", "_", f"{study.name}_{problem}")
     blocks += comparison_curves(f"curves_{name}", arms, study.metrics)

@@ -1,7 +1,7 @@
-"""What many seeds say together: estimates with 95 % intervals and comparisons of two arms, on the host.
+"""Statistics over seeds: estimates with 95 % intervals and comparisons of two arms, on the host.
 
 The observation is one run (one seed). Everything is deterministic: resampling starts from a fixed seed. A quantity that
-the sample does not determine is `None`, never NaN, and a `note` says in words what is special.
+the sample does not determine is `None`, never NaN, and a `note` says what is special about it.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-import scipy  # Its parts load when they are first used: a second, for `stats`.
+import scipy  # Its modules load on first use; `stats` takes a second.
 from numpy.typing import ArrayLike, NDArray
 
 CONFIDENCE = 0.95
@@ -22,9 +22,9 @@ _RESAMPLING: dict[str, Any] = {"vectorized": True, "n_resamples": RESAMPLES, "rn
 # 0.90 with 8, and from 10 seeds on 0.94 to 0.96.
 FEW_SEEDS = 10
 POWER, MOST_SEEDS = 0.8, 1000
-"""Of the seeds that would decide: how surely, and how many are worth naming."""
+"""For the seeds that would decide: the power of the test, and the largest number worth naming."""
 PLATEAU = 0.5, 0.7, 0.05
-"""From where to where a loss stands still, and where it has fallen from there."""
+"""The range of a loss on the plateau, and the loss at which it has dropped from there."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Estimate:
 def mean(values: ArrayLike, within: tuple[float, float] = (-inf, inf)) -> Estimate:
     """Mean of `[n]` values with Student's t interval.
 
-    It goes no further than the values that are possible at all, those `within` a range. Where all are alike it is a
-    point, but none for fewer than `FEW_SEEDS` values: they do not say how much they vary.
+    The interval is cut off at the range of possible values, `within`. If all values are alike, it is a point; fewer
+    than `FEW_SEEDS` such values have no interval, since they do not show how much they vary.
     """
     sample = np.asarray(values, np.float64)
     if sample.size == 0:
@@ -91,10 +91,10 @@ def bootstrap_table(values: NDArray[np.float64]) -> Estimate:
 
 
 def bootstrap_means(*arms: NDArray[np.float64]) -> tuple[float | None, float | None]:
-    """BCa interval of the mean of one arm, or of the first's minus the second's, each arm resampled by itself.
+    """BCa interval of the mean of one arm, or of the first arm's minus the second's, each arm resampled by itself.
 
     It is that of `scipy.stats.bootstrap` (Efron and Tibshirani 1993, equations 14.10, 14.14 and 14.15) in a thirtieth
-    of the time: arms of one size share their resamples, and the jackknife of a mean has a closed form.
+    of the time: arms of the same size share their resamples, and the jackknife of a mean has a closed form.
     """
     smallest = min(arm.size for arm in arms)
     if smallest == 1:
@@ -117,7 +117,7 @@ def bootstrap_means(*arms: NDArray[np.float64]) -> tuple[float | None, float | N
 
 @lru_cache(maxsize=8)
 def _resamples(*sizes: int) -> list[NDArray[np.float64]]:
-    """How often each resample has each value, `[RESAMPLES, n]`, of arms of these sizes."""
+    """How often each resample contains each value, `[RESAMPLES, n]`, for arms of these sizes."""
     rng = np.random.default_rng(0)
     drawn = [rng.integers(0, n, (RESAMPLES, n)) + n * np.arange(RESAMPLES)[:, None] for n in sizes]
     flat = zip(drawn, sizes, strict=True)
@@ -133,7 +133,7 @@ def clopper_pearson(successes: NDArray, trials: NDArray) -> tuple[NDArray[np.flo
 
 
 def describe(*arms: NDArray[np.float64]) -> str:
-    """Whether one arm, or one of two, is a single seed or all alike, and what that means for a bootstrap interval."""
+    """Says whether one of the arms has one seed or equal values, and what that means for a bootstrap interval."""
     names = ("first arm: ", "second arm: ") if len(arms) == 2 else ("",)
     special = ["one seed" if arm.size == 1 else "all values alike" if np.ptp(arm) == 0 else "" for arm in arms]
     notes = [name + what for name, what in zip(names, special, strict=True) if what]
@@ -152,8 +152,8 @@ def describe(*arms: NDArray[np.float64]) -> str:
 class Comparison:
     """A difference (first arm minus second) with its 95 % interval and a two-sided p-value.
 
-    `smallest_p` is the smallest that the test can reach with so many runs. ``seeds(alpha)`` are the seeds an arm that
-    would tell the two apart at that level, were what was seen the truth; None where nobody can say.
+    `smallest_p` is the smallest p-value that the test can reach with this many runs. ``seeds(alpha)`` is the number of
+    seeds per arm that would tell the two apart at level `alpha` if the observed values were the truth, or None.
     """
 
     difference: float
@@ -165,7 +165,7 @@ class Comparison:
     seeds: Callable[[float], int | None] = field(default=lambda alpha: None, compare=False)
 
     def noting(self, more: str) -> "Comparison":
-        """With another note, which may be empty."""
+        """The same comparison with a further note, which may be empty."""
         return replace(self, note="; ".join(filter(None, [self.note, more])))
 
 
@@ -173,8 +173,8 @@ def compare_means(a: ArrayLike, b: ArrayLike) -> Comparison:
     """The mean of the `[n]` values of one arm minus that of the `[m]` values of another.
 
     The BCa bootstrap interval resamples each arm by itself. The p-value is that of the permutation test of exchangeable
-    arms, twice the smaller tail. It is exact where there are at most 9999 ways to divide the runs (7 against 7), else
-    from 9999 random divisions; the observed division counts too, so that it is never 0.
+    arms, twice the smaller tail. It is exact if there are at most 9999 ways to divide the runs (7 against 7). Otherwise
+    it is from 9999 random divisions and the observed one, so that it is never 0.
     """
     first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
     difference = float(first.mean() - second.mean())
@@ -193,7 +193,7 @@ def compare_paired(differences: ArrayLike) -> Comparison:
 def difference_of_proportions(successes_a: int, trials_a: int, successes_b: int, trials_b: int) -> Comparison:
     """A share of successes minus another, with Newcombe's interval and the p-value of `fisher_exact`.
 
-    The interval is made of the Wilson intervals of the two shares (Newcombe 1998, method 10). The smallest p-value is
+    The interval is made from the Wilson intervals of the two shares (Newcombe 1998, method 10). The smallest p-value is
     that of all runs of one arm against none of the other.
     """
     p_values = fisher_exact(successes_a, trials_a, successes_b, trials_b), fisher_exact(0, trials_a, trials_b, trials_b)
@@ -218,7 +218,7 @@ def fisher_exact(successes_a: int, trials_a: int, successes_b: int, trials_b: in
 def sign_flip(differences: NDArray[np.float64]) -> float:
     """Two-sided p-value that the mean of paired differences is zero, by flipping signs; 1 for fewer than two.
 
-    Twice the smaller tail, exact for up to 13 differences, else from 9999 random flips.
+    It is twice the smaller tail, exact for up to 13 differences, else from 9999 random flips.
     """
     if differences.size < 2:
         return 1.0
@@ -229,13 +229,13 @@ def sign_flip(differences: NDArray[np.float64]) -> float:
 
 
 def permutation_p(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """Twice the smaller tail of the first arm's mean over the ways to divide the runs, the observed one among them."""
+    """Twice the smaller tail of the first arm's mean over the ways to divide the runs, including the observed one."""
     if min(first.size, second.size) == 1:  # SciPy refuses these: a division is the choice of the one run.
         alone = first if first.size == 1 else second
         pooled = np.append(first, second)
         return min(1.0, 2 * min(float(np.mean(pooled <= alone)), float(np.mean(pooled >= alone))))
-    # With the sizes fixed, the sum of one arm orders the divisions as the difference of means does, and sums of whole
-    # steps are exact: ties are ties.
+    # With the sizes fixed, the sum of one arm orders the divisions as the difference of means does. Sums of whole steps
+    # are exact, so that ties stay ties.
     test = scipy.stats.permutation_test((first, second), lambda a, _, axis: a.sum(axis=axis), **_RESAMPLING)
     return float(test.pvalue)
 
@@ -256,7 +256,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def seeds_to_decide(a: NDArray[np.float64], b: NDArray[np.float64], alpha: float = 0.05) -> int | None:
-    """Seeds per arm that would tell two means apart at level `alpha`, were the means and variances seen the truth.
+    """Seeds per arm that would tell two means apart at level `alpha` if the observed means and variances were true.
 
     Normal approximation: `(z_{1-alpha/2} + z_power)^2 (var_a + var_b) / difference^2`, but no fewer than the
     permutation test needs to reach alpha at all.
@@ -271,10 +271,10 @@ def seeds_to_decide(a: NDArray[np.float64], b: NDArray[np.float64], alpha: float
 
 
 def seeds_to_decide_proportions(p_a: float, p_b: float, alpha: float = 0.05) -> int | None:
-    """Seeds per arm for Fisher's exact test to tell two shares apart at level `alpha`, were these the truth.
+    """Seeds per arm for Fisher's exact test to tell two shares apart at level `alpha` if these were the truth.
 
     Normal approximation with the continuity correction for Fisher's test (Casagrande, Pike and Smith 1978; Fleiss,
-    Statistical Methods for Rates and Proportions, chapter 3). It asks for some too many where a share is 0 or 1.
+    Statistical Methods for Rates and Proportions, chapter 3). It asks for a few seeds too many where a share is 0 or 1.
 
     None where the shares are equal or more than `MOST_SEEDS` would be needed.
     """
@@ -289,7 +289,7 @@ def seeds_to_decide_proportions(p_a: float, p_b: float, alpha: float = 0.05) -> 
 
 
 def seeds_to_clear(share: float, threshold: float) -> int | None:
-    """The number of runs from which on the interval of `proportion` lies on one side of a threshold, for a given share.
+    """The number of runs from which on the interval of `proportion` is on one side of a threshold, for a given share.
 
     It is None where more than `MOST_SEEDS` would be needed.
     """
@@ -313,21 +313,21 @@ def longest_wait(losses: ArrayLike) -> int:
 
 
 def would_stop_at(losses: ArrayLike, patience: int) -> int | None:
-    """The index of the evaluation at which `patience` of them without a new minimum would have stopped, or None."""
+    """The index of the evaluation at which `patience` evaluations without a new minimum would stop a run, or None."""
     stops = np.flatnonzero(_waits(losses) >= patience)
     return int(stops[0]) if stops.size else None
 
 
 def plateau_share(losses: ArrayLike) -> float:
-    """The share of evaluations at which a loss stood still, at 0.5 to 0.7."""
+    """The share of evaluations at which a loss was on the plateau, from 0.5 to 0.7."""
     curve, (low, high, _) = np.asarray(losses, np.float64), PLATEAU
     return float(np.mean((curve >= low) & (curve <= high)))
 
 
 def plateau_drop(losses: ArrayLike) -> int | None:
-    """The evaluations from the last one at which a loss was at or above 0.5 to the first later one at or below 0.05.
+    """The number of evaluations from the last loss at or above 0.5 to the first later one at or below 0.05.
 
-    None where the loss never falls that far, or never was at 0.5.
+    None where the loss never falls that far, or was never at or above 0.5.
     """
     curve, (low, _, dropped) = np.asarray(losses, np.float64), PLATEAU
     above = np.flatnonzero(curve >= low)
@@ -347,11 +347,11 @@ def principal_plane(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], f
     """The first two principal components of points ``[n, H]``, and their share of the variance.
 
     Returns:
-        Coordinates ``[n, 2]``, the largest of which is 1 or -1, and the share; zeros where all points are one.
+        Coordinates ``[n, 2]``, the largest of which is 1 or -1, and the share; zeros where all points coincide.
     """
     centred = points - points.mean(axis=0)
     _, spreads, axes = np.linalg.svd(centred, full_matrices=False)
-    # A component's sign is free: its largest weight is positive.
+    # A component's sign is arbitrary; its largest weight is made positive.
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
     plane = centred @ (axes * np.sign(largest))[:2].T
     plane = np.pad(plane, ((0, 0), (0, 2 - plane.shape[1])))

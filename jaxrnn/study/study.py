@@ -1,4 +1,4 @@
-"""What a study declares; everything that is printed about it follows from this record."""
+"""What a study declares; everything that is printed about a study follows from this record."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,7 +29,7 @@ ArmChoice = Sequence[Setting] | Callable[[Arm], bool] | None
 class Measured:
     """A complete directory of a study that trains nothing, with its config and its rows of ``results.json``.
 
-    `source` is a numbered link to it, and `suffix` ends the names of its figures; it is empty for the first directory.
+    `source` is a numbered link to the directory. `suffix` ends the names of its figures; it is empty for the first one.
     """
 
     directory: Directory
@@ -40,7 +40,7 @@ class Measured:
 
     @property
     def curves(self) -> dict[str, Curve]:
-        """By run; every run has one."""
+        """The curves by run; every run has one."""
         return {run.name: run.curve for run in self.directory.runs if run.curve is not None}
 
 
@@ -49,9 +49,9 @@ class Evidence:
     """What a study's tables and figures are made from.
 
     Attributes:
-        directories: of this study, in the order of their paths.
-        cite: numbered links to the run directories at these paths.
-        measured: of a study that trains nothing, its complete directories.
+        directories: the study's directories, in the order of their paths.
+        cite: ``cite(paths)``, numbered links to the run directories at these paths.
+        measured: the complete directories of a study that trains nothing.
     """
 
     found: Found
@@ -61,13 +61,13 @@ class Evidence:
 
     @property
     def sources(self) -> list[Source]:
-        """Archive and own, as far as there are arms of them."""
+        """Those of archive and own that have arms."""
         return sorted({arm.source for arm in self.found.arms})
 
     def rows(self, choice: ArmChoice = None) -> list[tuple[str, Arm | None]]:
-        """Titles and arms, from each source; complete arms only.
+        """The complete arms and their titles, from each source.
 
-        A setting that no directory has comes once, without an arm.
+        A setting that no directory has appears once, without an arm.
         """
         if choice is None or callable(choice):
             chosen = [arm for arm in self.found.arms if arm.is_complete and (choice is None or choice(arm))]
@@ -88,7 +88,7 @@ class Evidence:
         return Table(caption, ["arm", *heads, "source"], table)
 
     def title(self, arm: Arm) -> str:
-        """The arm's title; with its source where there are two."""
+        """The arm's title, marked if it is the reader's own and there are archived arms, too."""
         mine = " (yours)" if arm.source == "own" and len(self.sources) > 1 else ""
         return arm.title + mine
 
@@ -98,7 +98,7 @@ Show = Callable[[Evidence], Sequence[Block]]
 
 
 def each(show: Callable[[Measured], Iterable[Block]]) -> Show:
-    """Shows something of each directory of a study that trains nothing."""
+    """Shows something for each directory of a study that trains nothing."""
     return lambda evidence: [block for measured in evidence.measured for block in show(measured)]
 
 
@@ -107,9 +107,9 @@ class ArmTable:
     """A table with a row for each arm.
 
     Attributes:
-        columns: a pair is one column, its heading and a function from an arm to its cell; a function alone gives one or
-            more columns, their cells by heading, as `Quantity.cells` does.
-        settings: of the rows, or which arms; all by default.
+        columns: a pair is one column, its heading and a function from an arm to its cell. A function alone gives one or
+            more columns: it returns their cells by heading, as `Quantity.cells` does.
+        settings: which arms have a row, see `ArmChoice`; all by default.
     """
 
     caption: str
@@ -135,28 +135,28 @@ class Study:
     """A study.
 
     Attributes:
-        name: as in ``config.json``, and of its modules in `experiments` and `configs`.
+        name: its name in ``config.json``, and that of its modules in `experiments` and `configs`.
         config: the dataclass of its config.
         build: ``build(config) -> Training``; or
         measure: ``measure(config, directory) -> rows``, for a study that trains nothing.
-        model: ``model(config, data)``, what is trained, as `jaxrnn.load` gives it; data as below.
-        row: the model of these rows.
-        choices: by field of the config, the names that it takes, where its type does not say them; ``folder:DIR``
-            stands for all that begin with ``folder:``. An empty text is left to `check`.
-        check: raises `ConfigError` for what neither the dataclass nor `choices` can know.
-        data: what ``config.json`` says of the data.
+        model: ``model(config, data)``, the model that is trained, as `jaxrnn.load` returns it; data as below.
+        row: the pydantic model of the rows that `measure` returns.
+        choices: by field of the config, the names that it takes, where its type does not list them. ``folder:DIR``
+            stands for all names that begin with ``folder:``. An empty text is left to `check`.
+        check: raises `ConfigError` for what neither the dataclass nor `choices` can check.
+        data: ``data(config)``, what ``config.json`` says about the data.
         finish: ``finish(path, rows)``, once all runs have ended.
-        quantities: what a run yields, the primary one first.
-        baselines: of the arms that were found, the baselines without training that stand beside them.
+        quantities: the quantities of a run, the primary one first.
+        baselines: ``baselines(arms)``, the baselines without training that are shown beside the arms that were found.
         untrained: the runs of an arm that a stop rule ended before they had learned anything.
-        metrics: of the learning curves, as they are named in ``metrics.jsonl``.
-        claims: of the paper, fixed before the runs.
-        headline: the table that stands at the top of the page.
-        pictures: what is also shown where no arm is one of the paper's, and the sections are not.
-        note: how the numbers are to be read.
-        needs: a package that has to be installed for it, besides those of this one; empty for none.
-        tiny: fields of a config whose runs take seconds, for the contract test of studies; never empty. What is trained
-            has two seeds there, 0 and 1.
+        metrics: the metrics of the learning curves, by their names in ``metrics.jsonl``.
+        claims: the claims of the paper, fixed before the runs.
+        headline: the table at the top of the page.
+        pictures: what is still shown if no arm is one of the paper's, in which case the sections are not.
+        note: how to read the numbers.
+        needs: a further package that has to be installed for the study; empty for none.
+        tiny: fields of a config whose runs take seconds, for the contract test of studies; never empty. A training has
+            two seeds there, 0 and 1.
     """
 
     name: str
@@ -184,7 +184,7 @@ class Study:
     tiny: Mapping[str, Any] = field(default_factory=dict)
 
     def validate(self, config: Any) -> None:
-        """Raises a `ConfigError` for a config that this study cannot have."""
+        """Raises a `ConfigError` for a config that this study cannot use."""
         for name, choices in self.choices.items():
             value = getattr(config, name)
             kinds = tuple(one.partition(":")[0] + ":" for one in choices if ":" in one)
@@ -194,14 +194,14 @@ class Study:
         self.check(config)
 
     def known_quantities(self, arms: Sequence[Arm]) -> list[Quantity]:
-        """The quantities that any of these arms has: not every setting has all."""
+        """The quantities that at least one of these arms has; not every setting has all of them."""
         return [one for one in self.quantities if any(one.brief(arm) != NONE for arm in arms)]
 
 
 def read_evidence(
     study: Study, directories: Sequence[tuple[Directory, Source]], cite: Callable[[Sequence[Path]], str]
 ) -> Evidence:
-    """What a study's directories hold; those that it cannot read are left out, and named in remarks."""
+    """Reads a study's directories; those that cannot be read are left out and named in remarks."""
     every = [directory for directory, _ in directories]
     if study.row is None:
         found = find_arms(study.arms, directories, lambda run: [one.value(run) for one in study.quantities])

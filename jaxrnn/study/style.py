@@ -1,4 +1,4 @@
-"""How the HTML page looks: readable on a telephone and on a screen, light and dark."""
+"""The look of the HTML page: readable on a phone and on a large screen, light and dark."""
 
 from string import Template
 
@@ -30,7 +30,7 @@ nav ul ul { columns: auto; }
 .good { color: var(--good); } .good::before { content: "\\2713\\a0" / ""; }
 .bad { color: var(--bad); } .bad::before { content: "\\2717\\a0" / ""; }
 
-/* A link leads to what is below a heading, which stays in sight. */
+/* A link leads to the content below a heading; the heading stays in sight. */
 [id] { scroll-margin-top: 4.5rem; }
 summary { cursor: pointer; display: flex; gap: .6rem; align-items: baseline; border-bottom: 1px solid var(--line); }
 summary::before { content: "\\25b8" / ""; color: var(--faint); width: .8em; }
@@ -51,7 +51,7 @@ thead th { border-bottom-width: 2px; vertical-align: bottom; }
 figure { display: inline-block; vertical-align: top; width: min(100%, var(--width)); margin: 1rem 0; }
 img { display: block; width: 100%; height: auto; }
 
-/* On a narrow screen tables and pictures scroll, so that letters stay large enough; what they are about stays. */
+/* On a narrow screen, tables and pictures scroll so that letters stay large; captions and row names stay in sight. */
 @media (max-width: 44rem) {
   img { width: max(100%, .85 * var(--width)); }
   caption { position: sticky; left: 0; width: calc(100vw - 2rem); max-width: calc(100vw - 2rem); }

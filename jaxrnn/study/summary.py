@@ -1,4 +1,4 @@
-"""What came out of the runs in a directory, in a few lines of plain text."""
+"""The results of the runs in a directory, in a few lines of plain text."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,13 +11,13 @@ from jaxrnn.study.quantities import Quantity
 from jaxrnn.study.study import Study, read_evidence
 
 MOST_ROWS = 20
-"""Settings that are listed; of more, the page has all."""
+"""The most settings that are listed; the page has all of them."""
 
 
 def summarize(study: Study, path: Path) -> list[str]:
-    """Lines about complete runs: one of a single arm, a ranking of several; of a study that trains nothing, its brief.
+    """Lines about complete runs: one for a single arm, a ranking of several, or what a study without training says.
 
-    Arms that do not solve the same problem have rankings of their own.
+    Arms that solve different problems are ranked apart.
     """
     evidence = read_evidence(study, [(read_directory(path), "own")], cite=lambda paths: "")
     if study.row is not None:
@@ -43,9 +43,9 @@ def summarize(study: Study, path: Path) -> list[str]:
 
 
 def about_untrained(study: Study, arm: Arm) -> list[str]:
-    """Names the runs of an arm that a stop rule ended untrained, with the primary quantity without them; none, no line.
+    """Names the runs of an arm that a stop rule ended untrained, if any, with the primary quantity without them.
 
-    They count in the arm's own numbers: the rule is part of the protocol.
+    These runs count in the arm's own numbers, since the rule is part of the protocol.
     """
     early = study.untrained(arm)
     if not early:
@@ -59,7 +59,7 @@ def about_untrained(study: Study, arm: Arm) -> list[str]:
 
 
 def _ranking(quantities: Sequence[Quantity], arms: Sequence[Arm], named: Sequence[str], problem: str) -> list[str]:
-    """A heading, and a table with a row for each arm; the next quantity decides where the primary one is the same."""
+    """A heading, and a table with a row for each arm; where the primary quantity is the same, the next one decides."""
 
     def place(arm: Arm) -> list[tuple[bool, float]]:
         values = [one.estimate(arm).value for one in quantities]

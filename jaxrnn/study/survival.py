@@ -31,7 +31,7 @@ class StepsSample:
 class SurvivalCurve:
     """Share of runs not yet converged, ready for a step plot (`where="post"`); all arrays are `[k]` float64.
 
-    The Kaplan-Meier estimate, with its pointwise 95 % interval, holds from a step on; steps go from 0 to the horizon.
+    Each Kaplan-Meier estimate and its pointwise 95 % interval hold from their step on, from 0 to the horizon.
     """
 
     steps: NDArray[np.float64]
@@ -43,8 +43,8 @@ class SurvivalCurve:
 def steps_sample(steps: Sequence[float | None], horizon: int) -> StepsSample:
     """Builds a sample from each run's step of convergence.
 
-    It is None for a run that did not converge or failed with a NaN: such a run is censored at the horizon, because it
-    would not have converged however long one had waited.
+    The step is None for a run that did not converge or that failed with a NaN. Such a run is censored at the horizon;
+    after a NaN, it would not have converged however long one had waited.
     """
     return StepsSample(
         steps=np.array([horizon if step is None else step for step in steps], np.float64),
@@ -56,7 +56,7 @@ def steps_sample(steps: Sequence[float | None], horizon: int) -> StepsSample:
 def restricted_mean(sample: StepsSample) -> Estimate:
     """Restricted mean: the mean of min(steps, horizon), with a BCa bootstrap interval over runs.
 
-    Where all runs are alike it is a point, but none for fewer than `FEW_SEEDS` runs.
+    If all runs are alike, the interval is a point; fewer than `FEW_SEEDS` such runs have none.
     """
     return Estimate(float(sample.steps.mean()), *bootstrap_means(sample.steps), describe(sample.steps))
 
@@ -64,12 +64,12 @@ def restricted_mean(sample: StepsSample) -> Estimate:
 def median_steps(sample: StepsSample) -> Estimate:
     """Kaplan-Meier median: the first step at which at most half of the runs have not converged.
 
-    The interval holds the steps at which the log-log band of the curve contains one half (Brookmeyer and Crowley 1982).
+    The interval has the steps at which the log-log band of the curve contains one half (Brookmeyer and Crowley 1982).
     None stands for a median, or an end of its interval, beyond the horizon. There is no interval for a single run, and
     none for fewer than `FEW_SEEDS` runs that are all alike.
     """
     curve = survival_curve(sample)
-    # The share is a product of fractions: one half may miss by a rounding error.
+    # The share is a product of fractions, which may miss one half by a rounding error.
     reached = [curve.steps[share <= 0.5 + 1e-9] for share in (curve.not_converged, curve.low, curve.high)]
     value, low, high = (float(steps[0]) if steps.size else None for steps in reached)
     if value is not None and np.ptp(sample.steps) == 0:
@@ -84,10 +84,10 @@ def survival_curve(sample: StepsSample) -> SurvivalCurve:
     """Kaplan-Meier curve from step 0, where it is 1, to the horizon, with its log-log (exponential Greenwood) interval.
 
     The formula has no interval where the curve is 0 or 1. At 1 the interval is that point; at 0, once all runs have
-    converged, its upper end is carried on.
+    converged, the last upper end is carried on.
     """
     share = scipy.stats.ecdf(_censored(sample)).sf
-    with warnings.catch_warnings(action="ignore"):  # Of the ends that the formula does not have.
+    with warnings.catch_warnings(action="ignore"):  # For the ends that the formula does not have.
         band: Any = share.confidence_interval(CONFIDENCE, method="log-log")
     steps = np.append(np.unique(sample.steps[sample.converged]), sample.horizon)
     values, low, high = (np.append(1.0, curve.evaluate(steps)) for curve in (share, band.low, band.high))

@@ -1,4 +1,4 @@
-"""What JAX gets of the machine: each core of a CPU as a device, and a folder for compiled programs."""
+"""What JAX uses of the machine: each core of a CPU as a device, and a folder for compiled programs."""
 
 import math
 import os
@@ -11,19 +11,19 @@ import jax
 from jaxrnn.data.files import cache_dir
 
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
-"""Where a container says how much of the cores it may take."""
+"""Where a container says how much CPU time it may take."""
 _DEVICE_FLAG = "xla_force_host_platform_device_count"
 _PATIENCE_FLAG = "xla_cpu_collective_call_terminate_timeout_seconds"
 
 
 def use_all_cores() -> None:
-    """Makes each core of a CPU a device, so that as many runs are in training beside each other.
+    """Makes each core of a CPU a device, so that as many runs can train in parallel.
 
-    The number of devices is fixed when JAX starts, with the first array or key: it warns if that is too late. It gives
-    way to ``JAX_NUM_CPU_DEVICES``, to ``XLA_FLAGS`` and to ``jax.config.update("jax_num_cpu_devices", N)``.
+    The number of devices is fixed when JAX starts, with the first array or key; a call that comes too late warns.
+    ``JAX_NUM_CPU_DEVICES``, ``XLA_FLAGS`` and ``jax.config.update("jax_num_cpu_devices", N)`` take precedence.
     """
     given = os.environ.get("XLA_FLAGS", "")
-    # Else a core that another program holds up for a minute would end the process.
+    # Otherwise a core that another program holds up for a minute would end the process.
     if _PATIENCE_FLAG not in given:
         os.environ["XLA_FLAGS"] = f"{given} --{_PATIENCE_FLAG}=86400".strip()
     if _DEVICE_FLAG in given or _setting("jax_num_cpu_devices") >= 0:
@@ -42,7 +42,7 @@ def use_all_cores() -> None:
 def keep_programs() -> None:
     """Keeps compiled programs in `cache_dir`, so that a second start trains within seconds.
 
-    It gives way to a folder that the user has set, with ``JAX_COMPILATION_CACHE_DIR`` or in `jax.config`.
+    A folder that the user has set, with ``JAX_COMPILATION_CACHE_DIR`` or in `jax.config`, takes precedence.
     """
     if _setting("jax_compilation_cache_dir") is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
@@ -50,7 +50,7 @@ def keep_programs() -> None:
 
 
 def _setting(name: str) -> Any:
-    return getattr(jax.config, name)  # Its type does not have what it holds.
+    return getattr(jax.config, name)  # Its type does not declare what it holds.
 
 
 def num_cores(quota: Path = QUOTA) -> int:

@@ -34,7 +34,7 @@ class Run(NamedTuple):
 
     Attributes:
         seed: the run is a function of it.
-        values: the swept fields of the setting.
+        values: the setting's values of the swept fields.
     """
 
     seed: int
@@ -42,7 +42,7 @@ class Run(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The run by what sets it apart, e.g. ``seed=2,cell=gru,learning_rate=0.001``."""
+        """The name of the run, by what sets it apart, e.g. ``seed=2,cell=gru,learning_rate=0.001``."""
         return ",".join([f"seed={self.seed}", *(f"{field}={text_of(value)}" for field, value in self.values.items())])
 
     def record(self) -> dict[str, Any]:
@@ -51,12 +51,12 @@ class Run(NamedTuple):
 
 
 def text_of(value: Any) -> str:
-    """A field's value in the name of a run: a text as it is, all else as JSON."""
+    """A field's value in the name of a run: a text as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def name_parts(name: str) -> set[str]:
-    """What the name of a run, or a part of it, says of each field: ``{"seed=2", "cell=gru"}``; a value has commas.
+    """What a run's name, or a part of it, says about each field: ``{"seed=2", "cell=gru"}``; a value may have commas.
 
     A number may be written in any way: ``1e-3`` is ``0.001``, and ``1`` is ``1.0``.
     """
@@ -75,12 +75,12 @@ def _as_named(part: str) -> str:
 
 
 def settings(sweep: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """All combinations of the values of swept fields, the last field's changing fastest; without fields, one."""
+    """All combinations of the values of swept fields, the last field changing fastest; without fields, there is one."""
     return [dict(zip(sweep, values, strict=True)) for values in itertools.product(*sweep.values())]
 
 
 def product(seeds: Iterable[int], sweep: Mapping[str, Sequence[Any]]) -> list[Run]:
-    """All runs of a sweep, the seeds of the first setting first."""
+    """All runs of a sweep, those of the first setting first."""
     seeds = list(seeds)
     return [Run(seed, values) for values in settings(sweep) for seed in seeds]
 
@@ -110,13 +110,13 @@ class Training(NamedTuple):
     Attributes:
         init: ``init(key) -> params``.
         sample: ``sample(key, step, data) -> batch``, from that step's key; or
-        batches: ``batches(seed, step) -> batch`` of NumPy arrays, from the host, for each step anew: a training that is
-            resumed begins at any step. The batches of a call of the compiled program are there all at once.
+        batches: ``batches(seed, step) -> batch`` of NumPy arrays, from the host, for any step, since a resumed training
+            may begin at any. All batches of a call of the compiled program are in memory at once.
         loss: ``loss(params, memory, batch, key, data) -> (loss, (metrics, memory))``; the key is for dropout, and
-            "loss" joins the metrics.
+            "loss" is added to the metrics.
         optimizer: ``optimizer(hyper) -> optax.GradientTransformation``, complete with the learning rate.
-        test: ``test(params, memory, seed, data) -> {name: scalar or array}``, once, when a run has ended otherwise than
-            by a NaN; the parameters are those that the stop rule chooses.
+        test: ``test(params, memory, seed, data) -> {name: scalar or array}``, once, when a run has ended, unless by a
+            NaN; the parameters are those that the stop rule chooses.
         hyper: the fields that may differ between the runs of a program, and their values where they do not; `optimizer`
             gets them as float32 arrays.
         max_steps: index of the last step: at most ``max_steps + 1`` updates, as in the code of Soons (2020).
@@ -124,22 +124,22 @@ class Training(NamedTuple):
         chunk_steps: steps in one call of the compiled program; a signal is answered between two calls.
         request: ``request(params, memory, key, data) -> request``: what a run asks of the host, and
         host: ``host(request, seed, step) -> (memory, {name of a .jsonl file: its new rows})``: a pure function of NumPy
-            arrays, for what no compiled program can do. It is asked before each step that is a multiple of
-            `chunk_steps`, and gives the run's memory for the steps from there on; the files are those of `callback`,
-            and their rows get its first columns.
+            arrays, for what no compiled program can do. It is called before each step that is a multiple of
+            `chunk_steps`, and gives the run's memory from that step on; the files are those of `callback`, and their
+            rows get the same first columns.
         stop: the stop rule.
-        stop_every: steps from one question to the stop rule to the next; `eval_every` by default.
+        stop_every: steps between two updates of the stop rule; `eval_every` by default.
         initial: ``initial(seed) -> params`` of NumPy arrays, from the host: what a run starts from instead of `init`.
-        start_memory: ``start_memory(seed, data)``: what one batch hands on to the next, before the first.
-        validate: ``validate(params, memory, data) -> metrics`` of the updated parameters, beside those of the loss.
+        start_memory: ``start_memory(seed, data)``: the memory before the first batch; a batch hands it on to the next.
+        validate: ``validate(params, memory, data) -> metrics`` of the updated parameters, besides those of the loss.
         callback: what happens at chosen steps.
         data: arrays that all runs share; an argument of the compiled programs, never a constant in them.
         batch_size: B.
         batch_axes: the axis along which a batch may be divided, a prefix of its pytree; None is for what all parts
-            have. The axis of the memory is 0.
-        core_parts: parts of a batch that a core of a CPU takes one after the other, because it is faster so.
-        loss_on_own_core: from the rows of a part of the batch, a loss that gives the same and is faster where a run has
-            a core of a CPU for itself.
+            share. The axis of the memory is 0.
+        core_parts: the number of parts of a batch that a core of a CPU takes one after another, because that is faster.
+        loss_on_own_core: from the number of rows in a part of the batch, a loss that gives the same and is faster if a
+            run has a core of a CPU to itself.
     """
 
     init: Callable[[Key], PyTree]

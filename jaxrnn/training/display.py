@@ -1,4 +1,4 @@
-"""How far a training is, for people: a line that renews itself on a terminal or in a notebook, else a line a minute."""
+"""Shows how far a training is: a line that is updated on a terminal or in a notebook, otherwise a line a minute."""
 
 import contextlib
 import shutil
@@ -14,14 +14,14 @@ from jaxrnn.training import processes
 from jaxrnn.training.loop import Progress
 
 LINE_SECONDS = 60.0
-"""From one line to the next, where there is neither a terminal nor a notebook."""
+"""The time between two lines, if there is neither a terminal nor a notebook."""
 
 
 @contextlib.contextmanager
 def show_progress() -> Iterator[Callable[[Progress], object]]:
-    """Gives what shows a `Progress` on standard error; it fits 80 columns.
+    """Yields a function that shows a `Progress` on standard error, in at most 80 columns.
 
-    Nothing is shown before the first one, nor by any process but the first.
+    Nothing is shown before the first `Progress`, nor by any process but the first.
     """
     describe, is_notebook = _Description(), "ipykernel.zmqshell" in sys.modules
     if not processes.is_first():
@@ -49,14 +49,14 @@ def _make_bar(is_notebook: bool) -> tqdm:
             warnings.simplefilter("ignore", TqdmWarning)  # Without ipywidgets, it is a bar of characters.
             from tqdm.auto import tqdm as bar
         return bar(bar_format="{desc} {bar}", miniters=1)
-    # A terminal that does not say how large it is has 80 columns.
+    # A terminal that does not report its size has 80 columns.
     size = shutil.get_terminal_size()
     return tqdm(bar_format="{desc} {bar}", miniters=1, ncols=size.columns - 1, nrows=size.lines)
 
 
 @contextlib.contextmanager
 def _lines(describe: "_Description") -> Iterator[Callable[[Progress], object]]:
-    """Writes a line a minute, also while a call of a program takes longer."""
+    """Writes a line a minute, even while a call of a program takes longer."""
     ended = threading.Event()
 
     def write() -> None:

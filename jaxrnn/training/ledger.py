@@ -19,9 +19,9 @@ class Program(NamedTuple):
 
     Attributes:
         training: what is trained.
-        runs: seeds, and values of the fields that the training takes as arrays; other values are those of all runs.
+        runs: seeds, and values of the fields that the training takes as arrays; other values are the same in all runs.
         plan: how they are placed.
-        precision: of matrix products; as it is set in JAX, if None.
+        precision: of matrix products; None for JAX's current setting.
     """
 
     training: Training
@@ -31,7 +31,7 @@ class Program(NamedTuple):
 
 
 class Ledger:
-    """What is known of the runs of all programs: whose they are, which have ended, and which go on with more steps."""
+    """The state of the runs of all programs: their programs, which have ended, and which go on with more steps."""
 
     def __init__(self, programs: Sequence[Program]) -> None:
         self.program_of = {run.name: program for program in programs for run in program.runs}
@@ -40,7 +40,7 @@ class Ledger:
         """The states of runs that had run out of steps and now have more."""
 
     def program_at(self, places: Places) -> Program | None:
-        """The one whose runs have these places; None where there is no run."""
+        """The program whose runs have these places; None if there is no run."""
         return next((self.program_of[name] for name in places if name), None)
 
     def like(self, places: Places) -> TrainState:
@@ -53,7 +53,7 @@ class Ledger:
         return state
 
     def recall(self, snapshot: Snapshot, recorder: Recorder) -> None:
-        """What the snapshot says of the runs that had ended."""
+        """Takes over what the snapshot says about the runs that had ended."""
         for name in filter(snapshot.ended.__contains__, self.program_of):
             row, max_steps = snapshot.ended[name], self.max_steps(name)
             has_more = not row["stopped"] and row["failed_at"] is None and row["last_step"] < max_steps
@@ -64,11 +64,11 @@ class Ledger:
                 self.going_on[name] = processes.fetch(with_more_steps(state, max_steps))
 
     def max_steps(self, name: str) -> int:
-        """Of a run."""
+        """The index of the last step of a run."""
         return self.program_of[name].training.max_steps
 
     def is_left(self) -> bool:
-        """Whether a run has not ended."""
+        """Whether any run has not ended."""
         return len(self.ended) < len(self.program_of)
 
     def rows(self) -> list[dict[str, Any]]:

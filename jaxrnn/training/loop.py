@@ -25,7 +25,7 @@ class Progress(NamedTuple):
     """How far a training is.
 
     Attributes:
-        steps: that all runs together have taken; a run that has ended counts as if it had taken all.
+        steps: taken by all runs together; a run that has ended counts as if it had taken all.
         max_steps: of all runs together.
         step: index of the last step that all runs in training have taken.
         last_step: index of the last step of a run.
@@ -56,14 +56,14 @@ def train(
 ) -> list[dict[str, Any]]:
     """Trains all runs, or goes on with what the recorder has saved, and records what they do.
 
-    One program comes after the other. Its plan says how many runs are in training at a time; the next run takes the
-    place of one that has ended. A resumed training records the same bytes as one that was never interrupted.
+    Programs are trained one after another. A program's plan says how many runs are in training at a time; the next run
+    takes the place of one that has ended. A resumed training records the same bytes as one that was never interrupted.
 
     Args:
         programs: what is trained; the names of all runs are different.
         recorder: gets metrics, results and states.
         progress: called at the beginning, and after each call of the compiled program.
-        interrupted: asked after each call; if so, all is saved and the training ends.
+        interrupted: called after each call; if it returns True, all is saved and the training ends.
 
     Returns:
         The rows of results, in the order of the programs and their runs.
@@ -87,7 +87,7 @@ def train(
             report(loop.progress({}))
             snapshot = Snapshot()
             if found is None:
-                # Before anything is measured: a directory with numbers and no checkpoint has lost it.
+                # Before anything is measured: a directory with numbers but no checkpoint has lost its checkpoint.
                 found = loop.snapshot()
                 recorder.save(found)
                 recorder.wait()
@@ -126,7 +126,7 @@ class _Loop:
     # --- Programs -----------------------------------------------------------------------------------------------------
 
     def _call(self, name: str, fn: Callable[..., Any], size: int, *trees: PyTree, donate: bool = False) -> Any:
-        """Runs a program of the runs in training; it is compiled once for each size."""
+        """Runs a program on the runs in training; it is compiled once for each size."""
         each = self.plan.devices_each(size)
         if (name, size) not in self._programs:
             self._programs[name, size] = placement.over_runs(fn, size, data_devices=each, donate=donate)
@@ -146,7 +146,7 @@ class _Loop:
             self._rearrange()
 
     def _restore(self, places: Places, state: TrainState) -> None:
-        """Places the runs as they were, or anew where they do not fit the devices that there are now."""
+        """Places the runs as they were, or anew if they do not fit the current devices."""
         state = processes.fetch(with_more_steps(state, self.training.max_steps))
         self.places = places
         if self.plan.padded_size(len(places)) == len(places):
@@ -156,7 +156,7 @@ class _Loop:
             self._take(state, active, self.plan.padded_size(len(active)))
 
     def _take(self, state: TrainState, kept: Sequence[int], size: int) -> None:
-        """Lets the runs at the places `kept` be the first of a program of `size`."""
+        """Moves the runs at the places `kept` to the front of a program of `size`."""
         self.state = placement.take(state, kept, size, self.plan.devices_each(size))
         self.places = (*(self.places[i] for i in kept), *[None] * (size - len(kept)))
         self._mark_padding()
@@ -168,7 +168,7 @@ class _Loop:
         self.state = self.state._replace(status=self._place(status, len(self.places)))
 
     def _rearrange(self) -> None:
-        """Gives free places to runs that wait; a program with fewer runs shrinks."""
+        """Gives free places to waiting runs; a program with fewer runs shrinks."""
         waiting = [name for name in self.runs if name not in self.ledger.ended and name not in self.places]
         plan = self.plan
         places, kept, joining = scheduler.rearrange(
@@ -190,7 +190,7 @@ class _Loop:
             self.places = places
 
     def _start(self, joining: dict[int, str], size: int) -> TrainState:
-        """The states with which runs begin or go on, each at its place; the others are of no use."""
+        """The states with which runs begin or go on, each at its place; states at other places are not used."""
         runs = [self.runs[joining.get(i, next(iter(self.runs)))] for i in range(size)]
         seeds = np.array([run.seed for run in runs], np.int32)
         hyper = {
@@ -221,7 +221,7 @@ class _Loop:
         before = processes.fetch(self.state.step)
         host_seconds = self._ask_host(before.tolist()) if self.training.host else {}
         ends = [self._chunk_end(step) if name else 0 for name, step in zip(self.places, before.tolist(), strict=True)]
-        if not before.any():  # The first step by itself: what it gives is seen as soon as there are programs.
+        if not before.any():  # The first step by itself: its results are seen as soon as the programs are compiled.
             ends = [0] * size
         ends_s, batches = self._place((np.array(ends, np.int32), self._batches(before.tolist())), size)
         self.state, found = self._call("chunk", self.trainer.chunk, size, self.state, ends_s, batches, donate=True)
@@ -241,7 +241,7 @@ class _Loop:
         return {name: float(np.mean([row[name] for row in rows])) for name in names}
 
     def _ask_host(self, steps: Sequence[int]) -> dict[str, float]:
-        """Gives the runs whose step is one to ask at what the host answers; returns the seconds that this took it."""
+        """Gives the host's answers to the runs that are due to ask; returns the seconds that the host took."""
         assert self.state is not None and self.training.host
         asking = {i: name for i, name in enumerate(self.places) if name and steps[i] % self.training.chunk_steps == 0}
         if not asking:
@@ -266,10 +266,10 @@ class _Loop:
             return ()
         seeds = [self.runs[name or next(iter(self.runs))].seed for name in self.places]
         after = range(self.training.chunk_steps + 1)
-        last = self.training.max_steps  # Behind it, batches are not used.
+        last = self.training.max_steps  # Batches after it are not used.
 
         def of_run(seed: int, step: int) -> PyTree:
-            # Copies: an iterator may fill the same arrays again.
+            # Copies: an iterator may reuse the same arrays.
             found = [jax.tree.map(np.array, batches(seed, min(step + i, last))) for i in after]
             return jax.tree.map(lambda *x: np.stack(x), *found)
 
@@ -279,14 +279,14 @@ class _Loop:
     def _chunk_end(self, step: int) -> int:
         """The last step of a call that starts at `step`: a callback's, or the next multiple of `chunk_steps`.
 
-        Where the host is asked at such multiples, it is the step before.
+        If there is a host, which is asked at such multiples, it is the step before one.
         """
         steps = self.training.chunk_steps
         end = (step // steps + 1) * steps - 1 if self.training.host else max(1, -(-step // steps)) * steps
         return next((s for s in range(step, end) if self.training.callback.when(s)), end)
 
     def _metrics(self, evaluations: Evaluations) -> Iterator[dict[str, Any]]:
-        """Rows in the order of time."""
+        """The rows of metrics, in the order of time."""
         for j in np.flatnonzero(evaluations.recorded.any(axis=0)):
             for i, name in enumerate(self.places):
                 if name and evaluations.recorded[i, j]:
@@ -297,7 +297,7 @@ class _Loop:
     def _call_back(self, status: np.ndarray, step: np.ndarray) -> None:
         callback = self.training.callback
         for i, name in enumerate(self.places):
-            # A running run's step is the next one.
+            # The step of a run that goes on is its next one.
             done = int(step[i]) - int(status[i] == Status.RUNNING)
             if not name or status[i] == Status.FAILED or not callback.when(done):
                 continue
@@ -313,7 +313,7 @@ class _Loop:
 
     def _append_rows(self, run: Run, step: int, found: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
         for file, rows in found.items():
-            assert file in self.training.callback.files  # Else a resumed training would repeat its lines.
+            assert file in self.training.callback.files  # Otherwise a resumed training would repeat its lines.
             self.recorder.append(file, [{**run.record(), "step": step, **row} for row in rows])
 
     def _conclude(self, status: np.ndarray, step: np.ndarray) -> None:
@@ -370,7 +370,7 @@ class _Loop:
 
 
 def _next_step(status: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """The index behind that of the last step of each run."""
+    """The index after that of the last step of each run."""
     return np.where(status == Status.RUNNING, step, step + 1)
 
 

@@ -1,7 +1,7 @@
-"""Where the work takes place: how runs, parts of batches and devices meet.
+"""Where the work takes place: how runs and parts of batches are placed on devices.
 
 A *program* works on runs stacked along a leading axis ``S`` of every array. Runs are spread over devices, which never
-wait for each other; where there are fewer runs than devices, several devices can share the batch of one run.
+wait for each other; if there are fewer runs than devices, several devices can share the batch of one run.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from jaxrnn.training import processes
 from jaxrnn.training.definition import ConfigError, Training
 
 _DIVIDED_BATCH = 64
-"""Of sequences: products of halves of a smaller batch gain nothing."""
+"""The smallest batch of sequences that is divided: products of halves of a smaller one gain nothing."""
 
 
 class Plan(NamedTuple):
@@ -26,8 +26,8 @@ class Plan(NamedTuple):
     Attributes:
         runs_per_program: how many runs are trained together.
         parts: the number of parts that a batch is divided into; as many devices, or a divisor, can share a run.
-        data_devices: how many devices share a run; 0 for as many as would be idle.
-        own_cores: whether each run has a core of a CPU for itself, and products of some size.
+        data_devices: how many devices share a run; 0 for as many as would otherwise be idle.
+        own_cores: whether each run has a core of a CPU to itself, and a large enough batch.
     """
 
     runs_per_program: int = 1
@@ -38,7 +38,7 @@ class Plan(NamedTuple):
     def devices_each(self, num_runs: int) -> int:
         """How many devices share each of `num_runs` runs.
 
-        That is `data_devices`, or where it is 0 as many as would be left idle: a divisor of `parts`, and one in a job
+        That is `data_devices`; or if it is 0, as many as would otherwise be idle: a divisor of `parts`, or 1 in a job
         of several processes.
         """
         if self.data_devices:
@@ -49,7 +49,7 @@ class Plan(NamedTuple):
     def padded_size(self, num_runs: int) -> int:
         """The size of a program for `num_runs`: this number, or the next multiple of the device count.
 
-        No device is left out where there are several processes: each has a part in every program.
+        With several processes, no device is left out: each process has a part in every program.
         """
         groups = _groups(num_runs if jax.process_count() == 1 else jax.device_count(), self.devices_each(num_runs))
         return -(-num_runs // groups) * groups
@@ -57,8 +57,8 @@ class Plan(NamedTuple):
     def shrunk_size(self, num_runs: int, size: int) -> int:
         """The size that a program of `size` gets for `num_runs`, fewer than it had.
 
-        The runs on each device are a power of two, so that few programs are compiled, and at least one: a run that has
-        ended costs nothing where it does not share its device.
+        The number of runs on each device stays, or becomes a power of two, so that few programs are compiled. It is at
+        least one, since a run that has ended costs nothing if it does not share its device.
         """
         shared = self.devices_each(size)
         if self.devices_each(num_runs) > shared:
@@ -76,13 +76,13 @@ def make_plan(training: Training, num_runs: int, runs_per_program: int = 0, data
     """The fastest way to place a training.
 
     Args:
-        training: its batch size, and what is said of parts and of cores.
+        training: what is trained; its batch size and what it says about parts and cores matter.
         num_runs: how many runs there are.
-        runs_per_program: 0 is the fastest choice: a run on each core of a CPU, all runs on an accelerator.
-        data_devices: how many devices share the batch of a run; 0 for as many as would be idle.
+        runs_per_program: 0 for the fastest choice: a run on each core of a CPU, all runs on an accelerator.
+        data_devices: how many devices share the batch of a run; 0 for as many as would otherwise be idle.
 
     Raises:
-        ConfigError: the devices, or the batch, cannot be divided so.
+        ConfigError: the devices, or the batch, cannot be divided in this way.
     """
     each = data_devices or 1
     if jax.device_count() % each:
@@ -99,7 +99,7 @@ def make_plan(training: Training, num_runs: int, runs_per_program: int = 0, data
 
 
 def halves(batch_size: int) -> int:
-    """The parts of a batch of sequences where halves of it stay in a core's cache: 2, or 1 if it is a small one."""
+    """The number of parts of a batch of sequences, so that each stays in a core's cache: 2, or 1 for a small batch."""
     return 2 if batch_size >= _DIVIDED_BATCH else 1
 
 
@@ -152,9 +152,9 @@ def over_parts(fn: Callable[[Array], PyTree], parts: int) -> PyTree:
 
 
 def run_sharding(num_runs: int, data_devices: int = 1) -> NamedSharding:
-    """The axis of runs over the devices of all processes, or over the first few of this one where there are fewer runs.
+    """Spreads the axis of runs over the devices of all processes, or over the first few of this one for fewer runs.
 
-    So runs in training belong to all processes, and each process tests a run that has ended by itself.
+    So runs in training belong to all processes, and each process on its own tests a run that has ended.
     """
     groups = _groups(num_runs, data_devices)
     everybody = groups * data_devices == jax.device_count()
@@ -164,17 +164,17 @@ def run_sharding(num_runs: int, data_devices: int = 1) -> NamedSharding:
 
 
 def _groups(num_runs: int, data_devices: int) -> int:
-    """How many runs a program of `num_runs` has beside each other."""
+    """How many runs a program of `num_runs` trains in parallel."""
     return min(num_runs, jax.device_count() // data_devices)
 
 
 def place(tree: PyTree, num_runs: int, data_devices: int = 1) -> PyTree:
-    """Arrays ``[S, ...]``, also of NumPy, on the devices where a program of S runs expects them."""
+    """Puts arrays ``[S, ...]``, also of NumPy, on the devices where a program of S runs expects them."""
     return _put(tree, run_sharding(num_runs, data_devices))
 
 
 def replicate(data: PyTree, num_runs: int, data_devices: int = 1) -> PyTree:
-    """Arrays that all runs share, on every device of a program of S runs."""
+    """Puts arrays that all runs share on every device of a program of S runs."""
     return _put(data, NamedSharding(run_sharding(num_runs, data_devices).mesh, PartitionSpec()))
 
 
@@ -189,7 +189,7 @@ def _put(tree: PyTree, sharding: NamedSharding) -> PyTree:
 def take(tree: PyTree, positions: Sequence[int], size: int, data_devices: int = 1) -> PyTree:
     """The runs at `positions`, followed by copies of the last of them up to `size` runs."""
     taken = _take(tree, np.array([*positions, *[positions[-1]] * (size - len(positions))]))
-    # Arrays of one process cannot be placed among those of all, nor the other way.
+    # Arrays of one process cannot be placed among those of all, nor the other way round.
     return place(processes.fetch(taken) if jax.process_count() > 1 else taken, size, data_devices)
 
 

@@ -11,7 +11,7 @@ from jaxrnn.training.trainer import TrainState
 METRICS = "metrics.jsonl"
 """What is measured during training: a line for each run and evaluation."""
 TIMING = "timing.jsonl"
-"""How long each call of a compiled program took. Resuming does not cut it back: times always differ."""
+"""How long each call of a compiled program took. Resuming does not cut it back, since times always differ."""
 
 Rows = Sequence[dict[str, Any]]
 
@@ -21,8 +21,8 @@ class Snapshot(NamedTuple):
 
     Attributes:
         places: the names of the runs in training.
-        state: of all places, with a leading axis; None where no run is in training.
-        ended: by run that has ended, its row of results.
+        state: of all places, with a leading axis; None if no run is in training.
+        ended: the row of results of each run that has ended, by the name of the run.
     """
 
     places: Places = ()
@@ -34,8 +34,8 @@ class Recorder:
     """Keeps what is measured in memory and saves nothing; a subclass saves it too. Runs are named as in `Run.name`.
 
     Attributes:
-        files: by name, the rows of each file.
-        params: by run that has ended, its parameters with a leading axis of length 1.
+        files: the rows of each file, by its name.
+        params: the parameters of each run that has ended, by its name, with a leading axis of length 1.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Recorder:
         raise KeyError(run)
 
     def begin(self, rows: Rows) -> None:
-        """The training begins or goes on; `rows` are the results that stay."""
+        """Called when the training begins or goes on; `rows` are the results that stay."""
 
     def append(self, file: str, rows: Rows) -> None:
         """Adds rows to a file."""
@@ -73,13 +73,13 @@ class Recorder:
             step: index of the last step taken.
             params: its parameters, with a leading axis of length 1.
             row: of results, if it has ended.
-            state: the whole of it, if more steps may come.
+            state: the whole state, if more steps may come.
         """
         if row is not None:
             self.params[run] = params
 
     def keep_lowest(self, run: str, step: int, params: PyTree, value: float) -> None:
-        """Saves the parameters after a step, with a leading axis of length 1, if no value of the run was as low."""
+        """Saves the parameters after a step, with a leading axis of length 1, if no earlier value was as low."""
 
     def write_results(self, rows: Rows, complete: bool) -> None:
         """Writes the results so far."""

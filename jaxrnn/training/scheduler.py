@@ -13,7 +13,7 @@ class Move(NamedTuple):
     Attributes:
         places: afterwards; empty when all runs have ended.
         kept: the old places of the runs that move to the first places, in order; None where all runs stay.
-        joining: by place, the runs that begin.
+        joining: the runs that begin, by their place.
     """
 
     places: Places
@@ -28,9 +28,9 @@ def rearrange(
     padded_size: Callable[[int], int],
     shrunk_size: Callable[[int, int], int],
 ) -> Move:
-    """Gives the places of ended runs to those that wait, or shrinks the program where none are left.
+    """Gives the places of ended runs to those that wait, or shrinks the program if none are left.
 
-    It grows where a resumed training has more seeds, or more devices for them.
+    The program grows if a resumed training has more seeds, or more devices for them.
 
     Args:
         places: as they are, None where a run has ended.

@@ -1,4 +1,4 @@
-"""Settings of JAX's environment, ``JAX_NAME``, on which numbers or the work of a program depend."""
+"""JAX's own settings, ``JAX_NAME`` in the environment, that change numbers or how programs run."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ _NUMBERS = {
     "jax_numpy_dtype_promotion": "standard",
     "jax_use_direct_linearize": True,
 }
-"""Those that change numbers, with JAX's own values."""
+"""Those that change numbers, with JAX's defaults."""
 _COMPILER = {
     "jax_disable_most_optimizations": False,
     "jax_optimization_level": "UNKNOWN",
@@ -24,12 +24,12 @@ _COMPILER = {
     "jax_memory_fitting_effort": 0.0,
     "jax_compiler_enable_remat_pass": True,
 }
-"""How well programs are compiled, which changes the last digits: a choice of the user, as the precision is."""
+"""How well programs are compiled, which changes the last digits: the choice of the user, like the precision."""
 _CHECKS = {
     "jax_numpy_rank_promotion": "allow",
     "jax_disable_jit": False,
     "jax_transfer_guard": "allow",
-    # A run that diverges ends by itself, and sums over what is masked have infinities.
+    # A run that diverges ends by itself, and masked sums have infinities.
     "jax_debug_nans": False,
     "jax_debug_infs": False,
 }
@@ -37,12 +37,12 @@ _CHECKS = {
 
 
 def unusual() -> dict[str, Any]:
-    """What changes numbers and is not as JAX has it by itself, by name."""
+    """The settings that change numbers and differ from JAX's defaults, by name."""
     return _others(_NUMBERS | _COMPILER)
 
 
 def pin() -> dict[str, Any]:
-    """Gives them JAX's own values, so that a program means the same in every environment; returns what was not.
+    """Resets settings to JAX's defaults, so that a program means the same everywhere; returns those that differed.
 
     The precision of products, the devices and the compiler's levels stay as they are.
     """

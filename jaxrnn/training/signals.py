@@ -16,10 +16,10 @@ class Interrupted(Exception):
 
 @contextlib.contextmanager
 def catch_signals() -> Iterator[Callable[[], bool]]:
-    """Turns the first SIGINT or SIGTERM into a flag, which this gives; a second one ends the process at once.
+    """Yields a function that tells whether SIGINT or SIGTERM has come; a second one ends the process at once.
 
-    Python sees a signal between two calls of compiled programs. A signal that is ignored stays so: a shell has started
-    this process in the background. A thread other than the main one gets no signals.
+    Python sees a signal between two calls of compiled programs. A signal that is ignored stays ignored, as when
+    a shell has started this process in the background. A thread other than the main one gets no signals.
     """
     received: list[int] = []
 
@@ -28,7 +28,7 @@ def catch_signals() -> Iterator[Callable[[], bool]]:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         received.append(number)
-        _LOG.warning("%s: stopping once all is saved; once more to stop at once", signal.Signals(number).name)
+        _LOG.warning("%s: stopping once all is saved; repeat it to stop at once", signal.Signals(number).name)
 
     is_main = threading.current_thread() is threading.main_thread()
     previous = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM) if is_main}

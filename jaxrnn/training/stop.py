@@ -1,4 +1,4 @@
-"""Stop rules: pure functions that end a run from what its evaluations give."""
+"""Stop rules: pure functions that end a run based on its evaluations."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,7 +16,7 @@ class StopRule(NamedTuple):
         start: ``start(params) -> state``, from the initial parameters.
         update: ``update(state, metrics, params) -> (state, stop)``; the parameters are those after the step's update.
         choose: ``choose(state, params) -> params``: the parameters by which a run that has ended is judged.
-        report: ``report(state) -> {name: scalar}``: what the rule knows of a run that has ended, for its results.
+        report: ``report(state) -> {name: scalar}``: what the rule knows about a run that has ended, for its results.
     """
 
     start: Callable[[PyTree], PyTree]
@@ -41,9 +41,9 @@ def stop_when_loss_below(tolerance: float, patience: int) -> StopRule:
 
 
 def stop_above_recent_mean(window: int) -> StopRule:
-    """Stops when the validation loss is above its mean over the `window` evaluations before.
+    """Stops when the validation loss is above its mean over the previous `window` evaluations.
 
-    It cannot stop before evaluation ``window + 1``, as in Kipf and Welling's code of the GCN.
+    It cannot stop before evaluation ``window + 1``, as in Kipf and Welling's GCN code.
     """
 
     def start(params: PyTree) -> PyTree:
@@ -93,7 +93,7 @@ def stop_without_progress(patience: int) -> StopRule:
 def stop_past_lowest(metric: str, patience: int, every: int) -> StopRule:
     """Chooses the weights of the evaluation with the lowest metric, and stops `patience` evaluations after it.
 
-    Evaluations are `every` so many steps. A patience of 0 never stops. ``best_step`` is the step of the chosen weights.
+    Evaluations are `every` steps apart. A patience of 0 never stops. ``best_step`` is the step of the chosen weights.
     """
 
     def start(params: PyTree) -> PyTree:
@@ -119,9 +119,9 @@ def stop_past_lowest(metric: str, patience: int, every: int) -> StopRule:
 
 
 def average_weights(decay: float) -> StopRule:
-    """Never stops; a running mean of the weights counts, ``m <- d m + (1 - d) w``, as TensorFlow has it.
+    """Never stops; a running mean of the weights counts, ``m <- d m + (1 - d) w``, as in TensorFlow.
 
-    At question t, from 0, the decay d is at most ``(1 + t) / (10 + t)``, so that the first weights are soon forgotten.
+    At update t, from 0, the decay d is at most ``(1 + t) / (10 + t)``, so that the first weights are soon forgotten.
     """
 
     def start(params: PyTree) -> PyTree:

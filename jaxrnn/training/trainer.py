@@ -53,7 +53,7 @@ class TrainState(NamedTuple):
 
 
 class Evaluations(NamedTuple):
-    """What a chunk measured, one entry a step: its metrics, and whether they are to be `recorded`.
+    """What a chunk measured, one entry per step: its metrics, and whether they are to be `recorded`.
 
     Training metrics use the parameters before the update, validation metrics those after it.
     """
@@ -69,8 +69,8 @@ class Trainer(NamedTuple):
     Attributes:
         init: ``init(data, seed, hyper, params) -> TrainState``, from parameters, or ``()`` to draw them.
         chunk: ``chunk(data, state, end, batches) -> (state, Evaluations)``: at most `chunk_steps` steps and one more,
-            for step 0, none after the step with the index `end`; a run that has ended passes through. The batches of
-            these steps are stacked where the host has them, else there are none.
+            for step 0, and none after the step with the index `end`; a run that has ended passes through. Batches from
+            the host are stacked; without them there are none.
         request: ``request(data, state) -> request``: what a run asks of the host, from the key of its step.
         test: ``test(data, state) -> {name: scalar or array}``.
         chosen: ``chosen(state) -> params``: the parameters by which a run that has ended is judged; also of stacked
@@ -87,9 +87,9 @@ class Trainer(NamedTuple):
 def make_trainer(training: Training, plan: Plan = ONE_RUN) -> Trainer:
     """The functions of a training that is placed by `plan`.
 
-    With several parts, the loss is taken of equal parts of the batch and of the memory, each with a key of its own;
-    losses, metrics and gradients are the means of theirs. So several devices can share a run, and on a CPU a part with
-    half as many rows keeps more in its cache.
+    With several parts, the loss is taken of equal parts of the batch and of the memory, each with its own key;
+    losses, metrics and gradients are the means over the parts. So several devices can share a run, and on a CPU a part
+    with half as many rows keeps more in the cache.
     """
     chunk_steps, stop, stop_every = training.chunk_steps, training.stop, training.stop_every or training.eval_every
     if (training.sample is None) == (training.batches is None):
@@ -184,7 +184,7 @@ def make_trainer(training: Training, plan: Plan = ONE_RUN) -> Trainer:
 
 
 def _of_parts(grad: Callable[..., Any], parts: int, batch_axes: PyTree) -> Callable[..., Any]:
-    """`grad` of the whole batch, by that of its parts."""
+    """`grad` of the whole batch, from those of its parts."""
 
     def cut(axis: int | None, tree: PyTree, i: Array) -> PyTree:
         if axis is None:
@@ -208,7 +208,7 @@ def _of_parts(grad: Callable[..., Any], parts: int, batch_axes: PyTree) -> Calla
 
 
 def _where(condition: Array, fn: Callable[[], PyTree]) -> PyTree:
-    """What `fn` gives, or zeros where the condition does not hold: it is then not called."""
+    """What `fn` gives, or zeros if the condition does not hold; without `vmap`, `fn` is then not called."""
     return jax.lax.cond(condition, fn, lambda: optax.tree.zeros_like(jax.eval_shape(fn)))
 
 
@@ -217,7 +217,7 @@ def _select(condition: Array, if_true: PyTree, if_false: PyTree) -> PyTree:
 
 
 def with_more_steps(state: TrainState, max_steps: int) -> TrainState:
-    """The runs, of which those that ran out of steps go on if `max_steps` has become larger."""
+    """The runs; those that ran out of steps go on if `max_steps` has become larger."""
     goes_on = (state.status == Status.OUT_OF_STEPS) & (state.step < max_steps)
     status = jnp.where(goes_on, jnp.int32(Status.RUNNING), state.status)
     return state._replace(status=status, step=jnp.where(goes_on, state.step + 1, state.step))

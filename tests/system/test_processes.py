@@ -123,7 +123,7 @@ def test_sigterm_saves_says_how_to_go_on_and_exits_75(call, start, finished, tmp
     process.terminate()
     assert process.wait() == 75, process.stderr
     assert process.stderr.splitlines() == [
-        "warning: SIGTERM: stopping once all is saved; once more to stop at once",
+        "warning: SIGTERM: stopping once all is saved; repeat it to stop at once",
         f"saved; go on with python -m experiments.palindrome --resume --workdir={path}",
     ]
     assert len(rows(path)) < len(rows(finished))

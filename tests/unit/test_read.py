@@ -53,7 +53,7 @@ def test_runs_in_training_are_there_without_a_result(tmp_path):
         ("config.json", "[1]", "config.json"),
         ("config.json", json.dumps({"experiment": "tiny", "config": {}}), "another version"),
         ("config.json", json.dumps({"format": 2, "config": {}}), "study"),
-        ("config.json", json.dumps({"format": 2, "study": None, "config": {}}), "is of no study"),
+        ("config.json", json.dumps({"format": 2, "study": None, "config": {}}), "belongs to no study"),
         ("results.json", "{}", "results.json"),
         ("results.json", json.dumps({"complete": True, "runs": [{"run": "a"}]}), "seed"),
         ("metrics.jsonl", '{"run": "seed=0", "step": 0, "loss": 1}\nhalf a li', "line 2"),

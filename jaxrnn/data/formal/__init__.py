@@ -1,4 +1,4 @@
-"""Tasks on sequences, a file each: a new task is one file here with a `TASK`."""
+"""Tasks on sequences, one file for each: a new task is a file here with a `TASK`."""
 
 import importlib
 import pkgutil

@@ -11,7 +11,7 @@ TOLERANCE = 0.04
 
 
 def draw(key: Key, batch_size: int, length: Length, longest: int) -> tuple[Array, Array]:
-    """Draws numbers uniform on 0 to 1, each with a mark, ``[T, B, 2]``; one number of either half has mark 1."""
+    """Draws numbers uniform on 0 to 1, each with a mark, ``[T, B, 2]``; one number in each half has mark 1."""
     value_key, first_key, second_key = jax.random.split(key, 3)
     values = jax.random.uniform(value_key, (longest, batch_size), jnp.float32)
     first = jax.random.randint(first_key, (batch_size,), 0, length // 2, jnp.int32)

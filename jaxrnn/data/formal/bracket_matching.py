@@ -13,11 +13,11 @@ _NUM_BRACKETS = 2 * NUM_KINDS
 def draw(key: Key, batch_size: int, length: Length, longest: int) -> tuple[Array, Array]:
     """Draws balanced words, uniform given their length, and in half of them replaces one bracket by another.
 
-    Tokens are ``( 1, [ 2, ) 3, ] 4``. A word with a bracket replaced is not balanced: its brackets of one kind are not
-    as many open as closed. The label is 1 for a balanced word.
+    Tokens are ``( 1, [ 2, ) 3, ] 4``. A word with a bracket replaced is not balanced: it has a kind with more
+    opening than closing brackets, or fewer. The label is 1 for a balanced word.
 
     At depth h with r brackets to come, there are ``(h + 1) / (r + 1) * C(r + 1, (r - h) / 2)`` ways to open and close
-    (the ballot numbers), so that the next one opens with probability ``(h + 2) (r - h) / (2 r (h + 1))``.
+    (the ballot numbers), so the next one opens with probability ``(h + 2) (r - h) / (2 r (h + 1))``.
     """
     open_key, kind_key, label_key, place_key, other_key = jax.random.split(key, 5)
     count, size = _even(length), _even(longest)

@@ -1,4 +1,4 @@
-"""Copy memory: read ten symbols, wait, and say them (Hochreiter and Schmidhuber 1997; Arjovsky et al. 2016)."""
+"""Copy memory: read ten symbols, wait, and output them (Hochreiter and Schmidhuber 1997; Arjovsky et al. 2016)."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ _FIRST, _SIGNAL = 1, 9
 
 
 def draw(key: Key, batch_size: int, length: Length, longest: int) -> tuple[Array, Array]:
-    """Draws ten symbols of eight kinds; after them come pads, of which the one number `length` is the signal."""
+    """Draws ten symbols of eight kinds; pads follow them, the `length`-th of which is replaced by the signal."""
     symbols = jax.random.randint(key, (NUM_COPIED, batch_size), 0, NUM_SYMBOLS, jnp.int32)
     wait = jnp.arange(longest + NUM_COPIED, dtype=jnp.int32)[:, None]
     waiting = jnp.broadcast_to(jnp.where(wait == length - 1, _SIGNAL, PAD), (len(wait), batch_size))

@@ -11,7 +11,7 @@ _STAY = 2
 
 
 def draw(key: Key, batch_size: int, length: Length, longest: int) -> tuple[Array, Array]:
-    """Draws moves, tokens 1 (a place back), 2 (stay) and 3 (a place on); the label is the place, from place 0 on."""
+    """Draws moves, tokens 1 (a place back), 2 (stay) and 3 (a place on); the label is the last place, starting at 0."""
     tokens_tb = jax.random.randint(key, (longest, batch_size), 1, 4, jnp.int32)
     moves = jnp.where(inside(length, longest), tokens_tb - _STAY, 0)
     return tokens_tb, moves.sum(axis=0, dtype=jnp.int32) % NUM_PLACES

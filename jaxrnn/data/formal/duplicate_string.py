@@ -1,4 +1,4 @@
-"""Duplicate string: read a word, then say it twice."""
+"""Duplicate string: read a word, then output it twice."""
 
 import jax.numpy as jnp
 
@@ -7,7 +7,7 @@ from jaxrnn.data.formal.task import BIT_ZERO, PAD, Length, SequenceTask, bits, i
 
 
 def draw(key: Key, batch_size: int, length: Length, longest: int) -> tuple[Array, Array]:
-    """Draws fair bits and twice as many pads; labels are the bits, and the bits again."""
+    """Draws fair bits and twice as many pads; the labels are the bits, twice in a row."""
     drawn = bits(key, batch_size, longest)
     tokens = jnp.where(inside(length, longest), BIT_ZERO + drawn, PAD)
     place = jnp.broadcast_to(jnp.arange(2 * longest)[:, None] % length, (2 * longest, batch_size))

@@ -11,17 +11,17 @@ _ZERO, _PLUS, _MINUS, _TIMES = 1, 6, 7, 8
 
 
 def draw(key: Key, batch_size: int, length: Length, longest: int) -> tuple[Array, Array]:
-    """Draws numbers 0 to 4 (tokens 1 to 5) and operations + - * (tokens 6, 7, 8) in turn; products go before sums."""
+    """Draws numbers 0 to 4 (tokens 1 to 5) and operations + - * (tokens 6, 7, 8) in turn; * takes precedence."""
     number_key, operation_key = jax.random.split(key)
     count = (longest + 1) // 2
     numbers = jax.random.randint(number_key, (count, batch_size), 0, MODULUS, jnp.int32)
-    # That before each number; before the first one there is none, which is a plus.
+    # The one before each number; the first number has none, which counts as a plus.
     operations = jax.random.randint(operation_key, (count, batch_size), _PLUS, _TIMES + 1, jnp.int32).at[0].set(_PLUS)
     tokens_tb = jnp.stack([operations, _ZERO + numbers], axis=1).reshape(2 * count, batch_size)[1:]
     is_read = jnp.broadcast_to(inside((length + 1) // 2, count), numbers.shape)
 
     def read(carry: tuple[Array, Array], x: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], None]:
-        """The sum of the terms that have ended, and the present one, which products may still change."""
+        """The sum of the terms that have ended, and the current term, which products may still change."""
         ended, term = carry
         number, operation, is_read = x
         is_product = operation == _TIMES
@@ -37,4 +37,4 @@ def draw(key: Key, batch_size: int, length: Length, longest: int) -> tuple[Array
 TASK = SequenceTask(
     1, lambda longest: (9, MODULUS), lambda length: length - (length + 1) % 2, draw, lambda length: 1 / MODULUS
 )
-"""Expressions of `length` symbols, or of one less where it is even (Deletang et al. 2023)."""
+"""Expressions of `length` symbols, or of one less if it is even (Deletang et al. 2023)."""

@@ -37,8 +37,8 @@ def draw(key: Key, batch_size: int, length: Length, longest: int) -> tuple[Array
     index = jnp.minimum(from_end, 2 * num_bits - 1 - from_end)
     index = jnp.where(is_reversed, num_bits - 1 - index, index)
 
-    # Every position is compared with every digit, of which at most one covers it. It is quadratic, yet up to 20 digits
-    # this fused reduction is faster than a bisection with gathers.
+    # Every position is compared with every digit, of which at most one covers it. This is quadratic, but up to 20
+    # digits the fused reduction is faster than a bisection with gathers.
     place = ends[:, None] - 1 - index
     is_covered = (place >= 0) & (place < widths[:, None])
     bit = (values[:, None] >> jnp.clip(place, 0, 3)) & 1
@@ -48,7 +48,7 @@ def draw(key: Key, batch_size: int, length: Length, longest: int) -> tuple[Array
 
 
 def enumerate_all(digits: int) -> tuple[np.ndarray, np.ndarray]:
-    """Every palindrome of this length once, all equally probable: tokens ``[T, n]``, int8, and labels ``[n]``.
+    """Every draw of a palindrome of this length, all equally probable: tokens ``[T, n]``, int8, and labels ``[n]``.
 
     There are ``n = 2 * 9^ceil(digits / 2)``.
     """
@@ -70,5 +70,5 @@ def _padded_length(digits: Length) -> Length:
 TASK = SequenceTask(1, lambda longest: (3, 2), lambda length: _padded_length(length) - 1, draw, lambda length: 2 / 3)
 """Lengths are decimal digits (T of Soons 2020: 10 or 20).
 
-For every one, class 1 (the last bit is one) has probability 2/3: 8/9 with the half as drawn, 4/9 reversed.
+At every length, class 1 (the last bit is one) has probability 2/3: 8/9 with the half as drawn, 4/9 reversed.
 """

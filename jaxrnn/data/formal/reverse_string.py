@@ -1,4 +1,4 @@
-"""Reverse string: read a word, then say it from its end."""
+"""Reverse string: read a word, then output it in reverse."""
 
 import jax.numpy as jnp
 
@@ -7,7 +7,7 @@ from jaxrnn.data.formal.task import BIT_ZERO, PAD, Length, SequenceTask, bits, i
 
 
 def draw(key: Key, batch_size: int, length: Length, longest: int) -> tuple[Array, Array]:
-    """Draws fair bits and as many pads; labels are the bits, the last one first."""
+    """Draws fair bits and as many pads; the labels are the bits in reverse."""
     drawn = bits(key, batch_size, longest)
     tokens = jnp.where(inside(length, longest), BIT_ZERO + drawn, PAD)
     from_end = jnp.broadcast_to(jnp.maximum(length - 1 - jnp.arange(longest)[:, None], 0), drawn.shape)
