@@ -60,8 +60,9 @@ def train(
         runs: seeds, or runs with values of their own for fields in `training.hyper`.
         directory: where the runs are recorded, and go on if they were interrupted; by default they are not recorded.
             There may be more runs, and more steps, than last time.
-        progress: True shows a line that is updated on a terminal or in a notebook, and a line a minute elsewhere. A
-            function is called at the beginning, and after each call of the compiled program.
+        progress: True shows a line that is updated on a terminal or in a notebook, and elsewhere new lines: the
+            first after some seconds, and later one a minute. A function is called at the beginning, and after each
+            call of the compiled program.
 
     Raises:
         Interrupted: SIGINT or SIGTERM, if there is a directory; all is saved.

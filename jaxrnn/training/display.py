@@ -1,4 +1,4 @@
-"""Shows how far a training is: a line that is updated on a terminal or in a notebook, otherwise a line a minute."""
+"""Shows how far a training is: a line that is updated on a terminal or in a notebook, otherwise new lines."""
 
 import contextlib
 import shutil
@@ -13,8 +13,8 @@ from tqdm import TqdmWarning, tqdm
 from jaxrnn.training import processes
 from jaxrnn.training.loop import Progress
 
-LINE_SECONDS = 60.0
-"""The time between two lines, if there is neither a terminal nor a notebook."""
+FIRST_SECONDS, MOST_SECONDS = 5.0, 60.0
+"""Without a terminal or a notebook, each wait for a new line is twice the one before it, up to a minute."""
 
 
 @contextlib.contextmanager
@@ -56,11 +56,13 @@ def _make_bar(is_notebook: bool) -> tqdm:
 
 @contextlib.contextmanager
 def _lines(describe: "_Description") -> Iterator[Callable[[Progress], object]]:
-    """Writes a line a minute, even while a call of a program takes longer."""
+    """Writes lines, soon at first and later one a minute, even while a call of a program takes longer."""
     ended = threading.Event()
 
     def write() -> None:
-        while not ended.wait(LINE_SECONDS):
+        wait = FIRST_SECONDS
+        while not ended.wait(wait):
+            wait = min(2 * wait, MOST_SECONDS)
             if describe.text:
                 sys.stderr.write(f"{describe.text}\n")
                 sys.stderr.flush()

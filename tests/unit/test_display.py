@@ -44,7 +44,8 @@ def show(monkeypatch):
     """Shows the first calls, ten seconds from one to the next."""
     clock = [0.0]
     monkeypatch.setattr(display.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(display, "LINE_SECONDS", 0.01)
+    monkeypatch.setattr(display, "FIRST_SECONDS", 0.01)
+    monkeypatch.setattr(display, "MOST_SECONDS", 0.01)
     monkeypatch.setenv("COLUMNS", "80")
 
     def run(count, is_terminal):
