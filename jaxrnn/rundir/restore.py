@@ -15,6 +15,9 @@ from jaxrnn.rundir.fields import plain, saved_fields
 from jaxrnn.rundir.saved import FINISHED, RUNNING, newest_first
 from jaxrnn.training.definition import name_parts, text_of
 
+_SHOWN = 10
+"""How many runs a message names."""
+
 
 class Loaded(NamedTuple):
     """A run's config, its parameters as nested dicts of arrays, its name, what it was trained on, and its study."""
@@ -165,8 +168,9 @@ class _Place(NamedTuple):
 
 
 def _names(found: list[_Place]) -> str:
-    labels = [f"{one.run} at step {one.step}{' (best)' if one.label else ''}" for one in found]
-    return ", ".join(dict.fromkeys(labels)) or "none"
+    labels = [*dict.fromkeys(f"{one.run} at step {one.step}{' (best)' if one.label else ''}" for one in found)]
+    more = [f"and {len(labels) - _SHOWN} more"] if len(labels) > _SHOWN else []
+    return "; ".join([*labels[:_SHOWN], *more]) or "none"
 
 
 def _find(running: CheckpointStore, finished: CheckpointStore, path: Path) -> list[_Place]:

@@ -216,12 +216,18 @@ def test_values_with_commas_and_texts_name_their_runs(tmp_path):
     assert [row["run"] for row in found][:2] == ["seed=0,taps=[1,2],file=a,b", "seed=0,taps=[1,2],file=a c"]
     assert resume(STUDY, path, sweep={"taps": [[1, 2], [3]]}) == json.loads((path / "results.json").read_text())["runs"]
     assert jaxrnn.load(path, run="file=a,b,taps=[3]")[0].taps == (3,)
-    with pytest.raises(RunError, match=r"which run.*taps=\[3\],file=a c at step 2"):
+    with pytest.raises(RunError, match=r"which run.*taps=\[3\],file=a c at step 2$"):
         jaxrnn.load(path, run="taps=[3]")
     assert name_parts(Run(2, {"taps": (1, 2), "on": True}).name) == {"seed=2", "taps=[1,2]", "on=true"}
     assert name_parts("learning_rate=1e-3,cell=gru") == name_parts("cell=gru,learning_rate=0.0010")
     for written in ("1", "1.0", "1e0", "10e-1"):
         assert name_parts(f"learning_rate={written}") == name_parts(Run(0, {"learning_rate": 1.0}).name) - {"seed=0"}
+
+
+def test_of_many_runs_a_message_names_some(tmp_path):
+    start(STUDY, Config(max_steps=2, num_seeds=12), tmp_path / "a")
+    with pytest.raises(RunError, match=r"there are: seed=0 at step 2; .*; seed=9 at step 2; and 2 more$"):
+        jaxrnn.load(tmp_path / "a")
 
 
 def test_each_setting_has_its_own_data(tmp_path):
