@@ -35,7 +35,7 @@ def make_sections(
         if not mine:
             continue
         evidence = read_evidence(study, mine, cite)
-        content: list[Block] = []
+        own = _own_runs(study, evidence, reference)
         if not study.arms.paper or any(map(study.arms.is_paper, evidence.found.arms)):
             judged = judge(study.claims, evidence.found)
             if not study.arms.paper and not any(finding.arms for one in judged for finding in one.findings):
@@ -44,8 +44,10 @@ def make_sections(
             if headline := [*study.headline(evidence), *_verdicts(study, judged)]:
                 brief.append(Section(f"In brief: {study.title}", headline))
         else:
-            content = [block for show in study.pictures for block in show(evidence)]
-        if own := _own_runs(study, evidence, reference):
+            shown = [block for show in study.pictures for block in show(evidence)]
+            content = [block for block in shown if not isinstance(block, Table)]
+            own += [block for block in shown if isinstance(block, Table)]
+        if own:
             yours.append(Section(f"Your runs: {study.title}", own))
         remarks += [remark for source, remark in evidence.found.remarks if source == "own"]
         archived = [remark for source, remark in evidence.found.remarks if source == "archive"]

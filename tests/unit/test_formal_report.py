@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from directories import row
+from directories import row, write_directory
 
+import experiments.report
 from configs.formal import LENGTHS
 from experiments.formal import report
 from jaxrnn.rundir.read import Run
@@ -76,6 +77,17 @@ def test_the_table_has_cells_by_tasks_with_mean_best_seed_and_verdict():
     mean, best = np.mean([0.995] * 9 + [0.7]), "best 0.995: solves (9 of 10)"
     assert rows["Stack RNN n=1..40"][4].startswith(f"{mean:.3f} [")
     assert rows["Stack RNN n=1..40"][4].endswith(best)
+
+
+def test_the_table_of_runs_with_settings_of_ones_own_is_printed(tmp_path, capsys):
+    for task in ("parity", "reverse_string"):
+        found = arm("gru", task, [0.5, 1.0])
+        config = {**dataclasses.asdict(LENGTHS), "task": task, "cell": "gru", "hidden_size": 8}
+        write_directory(tmp_path / "runs" / task, "formal", config, [run.result for run in found.runs])
+    experiments.report.report([tmp_path / "runs"], None, tmp_path / "out")
+    printed = capsys.readouterr().out
+    assert "Cells by tasks" in printed
+    assert printed.count("best 1.000: undecided (1 of 2)") == 2
 
 
 def test_the_figure_has_a_panel_for_each_task():
