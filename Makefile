@@ -31,7 +31,7 @@ parity: setup  ## installs PyTorch and compares with it
 
 soak: setup  ## tests of all faults and generated inputs, half an hour; EXTRAS=molecules,torch for their files too
 	$(BIN)/python -m pytest -m 'soak or not soak' --hypothesis-profile=soak tests/system tests/unit/test_fuzz.py \
-	  tests/unit/test_damaged_files.py tests/unit/test_resuming.py tests/unit/test_checkpoint.py \
+	  tests/unit/test_damaged_files.py tests/unit/test_checkpoint.py \
 	  tests/unit/test_building.py
 
 bench: setup  ## speed, compared with Flax and, where it is installed, PyTorch

@@ -1,11 +1,15 @@
 import gc
+import itertools
 import os
 import tempfile
 
 import jax
 import pytest
+import tiny
 from hypothesis import HealthCheck, settings
 from processes import QUICK_XLA, Binaries
+
+from jaxrnn.rundir import recorder
 
 # Compiling well is most of what short programs take; HLO passes, fusion among them, stay as they are.
 os.environ["XLA_FLAGS"] = QUICK_XLA
@@ -39,3 +43,46 @@ def binaries(tmp_path_factory):
 def x64():
     with jax.enable_x64(True):
         yield
+
+
+# --- A tiny training --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def saving_after_each_call(monkeypatch):
+    monkeypatch.setattr(recorder, "SAVE_SECONDS", 0.0)
+
+
+class Crash(BaseException):
+    """Stands for a process that ends at once."""
+
+
+@pytest.fixture
+def crash(monkeypatch):
+    """Trains until a method is called for the `call`-th time, and ends there as if killed."""
+
+    def until(target, name, call, path, *args, **kwargs):
+        original, calls = getattr(target, name), itertools.count(1)
+
+        def crashing(*args, **kwargs):
+            if next(calls) == call:
+                raise Crash
+            return original(*args, **kwargs)
+
+        with monkeypatch.context() as patch, pytest.raises(Crash):
+            patch.setattr(target, name, crashing)
+            tiny.train(path, *args, **kwargs)
+
+    return until
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "whole"
+    return path, tiny.train(path)
+
+
+@pytest.fixture(scope="session")
+def three_at_a_time(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "three"
+    return path, tiny.train(path, runs_per_program=3)

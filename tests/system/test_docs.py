@@ -1,4 +1,4 @@
-"""Commands and snippets of the documentation, as a reader types them."""
+"""The documentation: its results, and its commands and snippets, as a reader types them."""
 
 import os
 import re
@@ -8,7 +8,7 @@ import sys
 import pytest
 from processes import ROOT
 
-from experiments import palindrome
+from experiments import palindrome, readme
 from experiments.report import find_studies
 from jaxrnn.rundir import session
 
@@ -27,6 +27,11 @@ def commands(text):
     text = text.replace("\\\n", " ")
     found = re.findall(r"python -m (experiments\.[^`#\n]+)", re.sub(r"`([^`\n]+)\n([^`\n]+)`", r"`\1 \2`", text))
     return [one for one in found if "NAME" not in one and "..." not in one]
+
+
+def test_results_are_those_of_the_archive():
+    for path, text in readme.renewed().items():
+        assert path.read_text() == text, f"{path.name}: run `make readme`"
 
 
 def test_every_command_is_one_that_its_binary_takes():

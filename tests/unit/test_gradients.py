@@ -134,7 +134,7 @@ def test_costs_grow_with_the_length(finished):
     assert all(line["gradient_bytes"] > line["forward_bytes"] > 0 for line in found)
 
 
-@pytest.mark.parametrize("file", ["timing.jsonl", "costs.jsonl"])
+@pytest.mark.parametrize("file", ["timing.jsonl", pytest.param("costs.jsonl", marks=pytest.mark.soak)])
 def test_interrupted_and_resumed_it_ends_in_the_same_bytes(finished, tmp_path, monkeypatch, file):
     """By a signal in the training of a cell, or at the end of measuring."""
     append = RunDirectory.append

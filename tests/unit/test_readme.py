@@ -12,11 +12,6 @@ PAGES = [*_cli.ROOT.glob("*.md"), *(_cli.ROOT / "docs").glob("*.md"), *(_cli.ROO
 TARGETS = re.findall(r"^([\w-]+):", (_cli.ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
-def test_results_are_those_of_the_archive():
-    for path, text in readme.renewed().items():
-        assert path.read_text() == text, f"{path.name}: run `make readme`"
-
-
 def test_a_page_without_its_marks_is_refused():
     text = readme.README.read_text()
     with pytest.raises(RunError, match="in this order"):
