@@ -73,8 +73,10 @@ def _become(module, flags, environment, files):
     os.chdir(ROOT)
     sys.argv[1:] = flags
     from jaxrnn.rundir import recorder
+    from jaxrnn.training import display
 
     recorder.SAVE_SECONDS = 0.0  # Else runs that take seconds would never be killed between two checkpoints.
+    display.FIRST_SECONDS = display.MOST_SECONDS  # Else a busy machine would write lines about progress.
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
