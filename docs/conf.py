@@ -24,7 +24,7 @@ default_role = "py:obj"
 
 html_theme = "sphinx_book_theme"
 html_title = "jaxrnn"
-html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}
+html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False, "navbar_persistent": []}
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
 
