@@ -159,6 +159,7 @@ def _one_problem(study: Study, evidence: Evidence, problem: str, group: Sequence
         title = with_values(study.arms.label(arm.setting), arm.setting, others)
         title += "" if arm.is_complete else " (in training)"
         arms[title if title not in arms else f"{title} ({code(arm.paths[0].name)})"] = arm
+    arms = dict(zip(_without_shared_end(list(arms)), arms.values(), strict=True))
     shared = [n for n in study.arms.differences(settings[0]) if n not in {*varies, *study.arms.named}]
     about = with_values("Your arms", settings[0], dict.fromkeys([*study.arms.problem, *shared]))
     # While others are in training, the runs that end first are not a fair sample.
@@ -182,6 +183,14 @@ def _one_problem(study: Study, evidence: Evidence, problem: str, group: Sequence
     if isinstance(primary, TimeToEvent) and complete:
         blocks += survival_figure(f"survival_{name}", primary, {problem: list(complete.items())})
     return blocks
+
+
+def _without_shared_end(titles: list[str]) -> list[str]:
+    """Titles without the last words that all of several have in common, such as their problem."""
+    words, shared = [title.split(" ") for title in titles], 0
+    while len(titles) > 1 and min(map(len, words)) > shared + 1 and len({one[-1 - shared] for one in words}) == 1:
+        shared += 1
+    return [" ".join(one[: len(one) - shared]).rstrip(",") for one in words]
 
 
 # --- Sources ----------------------------------------------------------------------------------------------------------

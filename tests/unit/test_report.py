@@ -69,15 +69,15 @@ def test_two_arms_of_ones_own_are_compared_on_the_first_screen(two_arms, capsys)
     text = page(two_arms)
     first = text.partition("\n## ")[2].partition("\n## ")[0]
     arms = table(first, "Your arms")
-    assert [one["cell"] for one in arms] == ["lstm", "gru"]
+    assert [(one["arm"], one["cell"]) for one in arms] == [("LSTM", "lstm"), ("GRU", "gru")]
     assert all(re.search(r"\[\d+, \d+\]", one["steps until convergence, restricted mean"]) for one in arms)
     (difference,) = table(first, "steps until convergence: differences")
     assert difference["difference"].startswith("+240 [")
     assert difference["p"] == "0.0022"  # 2 of 12 choose 6 divisions.
-    assert difference["verdict"] == "GRU T=4 is larger"
+    assert difference["verdict"] == "GRU is larger"
     assert "figures/curves_" in first
     assert "figures/survival_" in first
-    assert "GRU T=4 is larger" in capsys.readouterr().out
+    assert "GRU is larger" in capsys.readouterr().out
 
 
 def test_without_the_archive_nothing_is_about_the_paper(two_arms, monkeypatch):
@@ -91,7 +91,7 @@ def test_the_reference_is_compared_with_all_others(two_arms):
     write(two_arms / "runs/rnn", [600] * 6, cell="rnn")
     assert len(table(page(two_arms), "steps until convergence: differences")) == 3
     rows = table(page(two_arms, reference="RNN"), "steps until convergence: differences")
-    assert [one["arms"] for one in rows] == ["LSTM T=4 minus Vanilla RNN T=4", "GRU T=4 minus Vanilla RNN T=4"]
+    assert [one["arms"] for one in rows] == ["LSTM minus Vanilla RNN", "GRU minus Vanilla RNN"]
     assert "No arm here has" in page(two_arms, reference="Elman")
 
 
