@@ -44,7 +44,8 @@ class Run:
 
     def curve_in(self, file: str) -> Curve | None:
         """What a callback wrote about the run into another ``.jsonl`` file of its directory."""
-        return read_curves(self.path / file, drop=("seed", *self.swept)).get(self.name)
+        mine = [row for row in read_lines(self.path / file)[0] if row["run"] == self.name]
+        return curves_of(mine, drop=("seed", *self.swept)).get(self.name)
 
 
 @dataclass(frozen=True, eq=False)

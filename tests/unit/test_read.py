@@ -1,5 +1,6 @@
 """Run directories are read as they are; what is wrong with them is said, and nothing is raised."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -35,6 +36,17 @@ def test_swept_values_are_those_of_the_run(tmp_path):
     rows = [row(0, rate=0.1) | {"run": "seed=0,rate=0.1"}, row(0, rate=0.2) | {"run": "seed=0,rate=0.2"}]
     found = read_directory(write_directory(tmp_path / "a", "tiny", {}, rows, sweep={"rate": [0.1, 0.2]}))
     assert [run.swept for run in found.runs] == [{"rate": 0.1}, {"rate": 0.2}]
+
+
+def test_a_curve_in_another_file_is_that_of_the_run_alone(tmp_path):
+    rows = [row(0, cell=cell) | {"run": f"seed=0,cell={cell}"} for cell in ("gru", "lstm")]
+    (run, _) = read_directory(write_directory(tmp_path / "a", "tiny", {}, rows, sweep={"cell": ["gru", "lstm"]})).runs
+    lines = [
+        {"run": one["run"], "seed": 0, "cell": one["run"][12:], "step": 3, "bits": i} for i, one in enumerate(rows)
+    ]
+    (tmp_path / "a/more.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert run.curve_in("more.jsonl").metrics == {"bits": [0]}
+    assert dataclasses.replace(run, name="baseline", swept={}).curve_in("more.jsonl") is None
 
 
 def test_runs_in_training_are_there_without_a_result(tmp_path):
