@@ -16,7 +16,14 @@ from jaxrnn.study.study import Study
 
 README, DOCS = _cli.ROOT / "README.md", _cli.ROOT / "docs"
 FOUND, SPEED = DOCS / "studies.md", DOCS / "speed.md"
-FIGURES = {"survival": "survival", "gradients": "gradients_decay", "text": "text_training"}
+FIGURES = {
+    "survival": "survival",
+    "gradients": "gradients_decay",
+    "text": "text_training",
+    "formal": "lengths",
+    "digits": "digits_labels",
+    "molecules": "errors",
+}
 """Figures of the page, by their files in `docs`."""
 WRITTEN, MODEL = "The paper's unfinished sentences", "grimm"
 """How the caption of the character model's texts begins, and the model whose texts are shown."""
