@@ -153,7 +153,10 @@ def survival_curves(panels: Mapping[str, Mapping[str, SurvivalCurve]]) -> Figure
     figure, drawn = _panels(panels.items(), 4.4, 3.2 + 0.2 * max(map(len, panels.values())), sharey=True)
     for (axes, arms), title in zip(drawn, panels, strict=True):
         for i, (label, curve) in enumerate(arms.items()):
-            style, band = _style_of(i), (curve.steps, curve.low, curve.high)
+            style = _style_of(i)
+            # Once all runs have converged, there is nothing left to be uncertain of.
+            last = min(np.count_nonzero(curve.not_converged) + 1, len(curve.steps))
+            band = curve.steps[:last], curve.low[:last], curve.high[:last]
             axes.fill_between(*band, step="post", color=style["color"], alpha=0.15, linewidth=0)
             axes.step(curve.steps, curve.not_converged, where="post", linewidth=1.8, label=_wrapped(label), **style)
         _step_axis(axes)

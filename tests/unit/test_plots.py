@@ -80,6 +80,13 @@ def test_survival_curves_step_after_the_event():
     assert (axes.get_title("left"), texts(axes)) == ("T = 10", ["LSTM"])
 
 
+def test_where_all_runs_have_converged_there_is_no_band():
+    curve = SurvivalCurve(np.array([0.0, 60, 90, 3000]), np.array([1, 0.5, 0, 0]), np.zeros(4), np.full(4, 0.7))
+    (axes,) = plots.survival_curves({"T = 10": {"LSTM": curve}}).axes
+    (band,) = axes.collections
+    assert band.get_paths()[0].vertices[:, 0].max() == 90
+
+
 def test_dots_and_intervals_draw_what_there_is():
     arms = [
         plots.Dots("LSTM", [300, 300, 360], Estimate(320, 300, 360), reference=310),
