@@ -14,7 +14,8 @@ from jaxrnn.nn.forecasters import normalized
 
 _RIDGE = 0.01
 """The ridge penalty of the autoregressions, on scaled values."""
-_VAR_LAGS = 3
+_VAR_LAGS, _SHARES = 3, (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""Of the vector autoregression: rows that it reads, and penalties to choose from, relative to the inputs' squares."""
 
 
 def measure(problem: Problem) -> dict[str, dict[str, Any]]:
@@ -120,23 +121,41 @@ def _autoregression(problem: Problem, series: list[np.ndarray], *, is_shared: bo
 
 
 def _ridge_var(problem: Problem) -> np.ndarray:
-    """Forecasts the change from the last row by ridge regression on the last rows of all nodes, in the data's units."""
+    """Forecasts by ridge regression on all nodes, with the protocol's penalty, or else the one best in validation."""
+    parts, penalty = problem.parts, problem.protocol.ridge
+    if penalty is None:
+        x = _last_rows(problem, parts.train)
+        scale = np.square(x - x.mean(0)).sum(0).mean() or 1.0
+        forecasts = {share * scale: _var(problem, parts.train, parts.validation, share * scale) for share in _SHARES}
+        penalty = min(forecasts, key=lambda one: _mean_square(problem, parts.validation, forecasts[one]))
+    return _var(problem, parts.fitted, parts.test, penalty)
+
+
+def _last_rows(problem: Problem, part: Windows) -> np.ndarray:
+    """What the vector autoregression reads, the last rows of all nodes, in the data's units ``[W, lags * N]``."""
     lags = min(_VAR_LAGS, problem.protocol.input_length)
+    return problem.values[_input_rows(problem, part)[:, -lags:]].astype(np.float64).reshape(len(part.starts), -1)
+
+
+def _var(problem: Problem, fitted: Windows, part: Windows, penalty: float) -> np.ndarray:
+    """Forecasts ``[W, horizon, N]`` of a part: the change from the last row, by a ridge regression for each horizon."""
     values = problem.values.astype(np.float64)
-
-    def inputs(part: Windows) -> np.ndarray:
-        return values[_input_rows(problem, part)[:, -lags:]].reshape(len(part.starts), -1)
-
-    fitted, test = problem.parts.fitted, problem.parts.test
-    x, last, rows = inputs(fitted), values[_input_rows(problem, fitted)[:, -1]], _target_rows(problem, fitted)
-    found = np.repeat(values[_input_rows(problem, test)[:, -1]][:, None], problem.horizon, axis=1)
+    x, rows = _last_rows(problem, fitted), _target_rows(problem, fitted)
+    last = values[_input_rows(problem, fitted)[:, -1]]
+    found = np.repeat(values[_input_rows(problem, part)[:, -1]][:, None], problem.horizon, axis=1)
     for h in range(problem.horizon):
         counts = fitted.counts[:, h]
         change = (values[rows[:, h]] - last)[counts]
         centre, mean_change = x[counts].mean(0), change.mean(0)
         centred = x[counts] - centre
         square = centred.T @ centred
-        ridge = problem.protocol.ridge or np.diag(square).mean() or 1.0
-        coefficients = np.linalg.solve(square + ridge * np.eye(len(square)), centred.T @ (change - mean_change))
-        found[:, h] += (inputs(test) - centre) @ coefficients + mean_change
+        coefficients = np.linalg.solve(square + penalty * np.eye(len(square)), centred.T @ (change - mean_change))
+        found[:, h] += (_last_rows(problem, part) - centre) @ coefficients + mean_change
     return found
+
+
+def _mean_square(problem: Problem, part: Windows, forecast: np.ndarray) -> float:
+    """The mean squared error of the forecasts of a part."""
+    rows = _target_rows(problem, part)
+    counts = problem.seen[rows] & part.counts[..., None]
+    return float(np.square(forecast - problem.values[rows])[counts].mean())

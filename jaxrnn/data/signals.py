@@ -32,7 +32,7 @@ class Protocol(NamedTuple):
         scaling: as in `jaxrnn.data.windows.fit_scale`.
         season: the number of rows in a season; 1 for no season.
         block: rows that are resampled together in comparisons.
-        ridge: of the vector autoregression, in squared units of the data; None for the mean square of its inputs.
+        ridge: of the vector autoregression, in squared units of the data; None for the one best in validation.
     """
 
     input_length: int = 12

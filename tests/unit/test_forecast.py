@@ -197,6 +197,30 @@ def test_baselines_are_those_of_least_squares(config):
             np.testing.assert_allclose(found[name][:, h, node], expected, rtol=1e-6, atol=1e-6)
 
 
+def test_the_penalty_of_the_regression_on_all_nodes_is_the_best_in_validation():
+    problem, h = build.pose(Config(horizon=1, input_length=4)), 0
+    values, parts = problem.values.astype(np.float64), problem.parts
+
+    def windows(part):
+        x = np.array([values[start + 1 : start + 4].ravel() for start in part.starts])
+        return x, values[part.starts + 3], values[part.starts + 4 + h]
+
+    def forecast(fitted, part, penalty):
+        x, last, truth = windows(fitted)
+        centre, change = x.mean(0), truth - last
+        rows = np.concatenate([x - centre, penalty**0.5 * np.eye(x.shape[1])])
+        targets = np.concatenate([change - change.mean(0), np.zeros((x.shape[1], values.shape[1]))])
+        x, last, truth = windows(part)
+        found = last + change.mean(0) + (x - centre) @ np.linalg.lstsq(rows, targets)[0]
+        return found, ((found - truth) ** 2).mean()
+
+    x, *_ = windows(parts.train)
+    penalties = ((x - x.mean(0)) ** 2).sum(0).mean() * 10.0 ** np.arange(-5, 1)
+    best = min(penalties, key=lambda penalty: forecast(parts.train, parts.validation, penalty)[1])
+    expected, _ = forecast(parts.fitted, parts.test, best)
+    np.testing.assert_allclose(baselines.forecasts(problem)["ridge_var"][:, h], expected, rtol=1e-6, atol=1e-6)
+
+
 def test_seasons_have_a_mean_for_each_time():
     problem = build.pose(Config(season=24))
     values, train = problem.signals.values, problem.parts.train_rows
