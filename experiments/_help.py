@@ -28,12 +28,12 @@ def usage(study: Study) -> str:
         more = [f"{command} --print_config", f"{command} --resume --workdir=runs/{study.name}"]
     about = (config_module(study).__doc__ or "").strip()
     about = re.sub(r"(?<=\S) {2,}(?=--)", " \\\\\n        ", about)  # Where the source breaks a command into two lines.
-    described, hints = _descriptions(study.config), get_type_hints(study.config)
+    described, hints, defaults = _descriptions(study.config), get_type_hints(study.config), _defaults(study)
     lines = []
     for field in dataclasses.fields(study.config):
         names = study.choices.get(field.name) or (get_args(hints[field.name]) if _is_choice(hints[field.name]) else ())
-        one_of = f" One of {', '.join(names)}." if names else ""
-        lines.append(_in_columns(f"{field.name}={_text(field.default)}", described.get(field.name, "") + one_of))
+        one_of = f" One of {', '.join(map(_text, names))}." if names else ""
+        lines.append(_in_columns(f"{field.name}={_text(defaults[field.name])}", described.get(field.name, "") + one_of))
     fields = "\n".join(lines)
     examples = "\n".join(f"    {line}" for line in more)
     return f"{about}\n\nAlso:\n\n{examples}\n\nfields, each given as --config.FIELD=VALUE:\n\n{fields}\n"
@@ -45,21 +45,28 @@ def config_module(study: Study) -> ModuleType:
     return importlib.import_module(name if importlib.util.find_spec(name) else study.config.__module__)
 
 
+def _defaults(study: Study) -> dict[str, Any]:
+    """The fields of a study whose command names no config."""
+    defaults: dict[str, Any] = config_module(study).get_config().to_dict()
+    return defaults
+
+
 def show_setting(study: Study, config: Any, sweep: Mapping[str, Sequence[Any]]) -> str:
     """All fields of a config, swept fields with all their values, and the number of runs.
 
     Raises:
         ConfigError: one of the settings cannot be used.
     """
-    fields = dataclasses.asdict(config)
+    fields, defaults = dataclasses.asdict(config), _defaults(study)
     swept = sweeps.checked(study, config, sweep)
     each = [make_config(study.config, {**fields, **values}) for values in settings(swept)]
     lines = []
     for field in dataclasses.fields(study.config):
         values = list(dict.fromkeys(getattr(one, field.name) for one in each))
-        usual = [] if values == [field.default] else [f"by default {_text(field.default)}"]
+        default = defaults[field.name]
+        usual = [] if values == [default] else [f"by default {_text(default)}"]
         notes = (["swept"] if field.name in sweep else []) + usual
-        lines.append(f"  {field.name:{_COLUMN - 2}}{', '.join(map(_text, values)):{_COLUMN - 2}}{'; '.join(notes)}")
+        lines.append(f"  {field.name:{_COLUMN - 2}}{', '.join(map(_text, values)):{_COLUMN - 4}}  {'; '.join(notes)}")
     seeds = fields.get("num_seeds", 1)
     runs = f"{len(each)} x {seeds} seeds = {len(each) * seeds} runs" if "num_seeds" in fields else "1 run"
     return "\n".join([f"{study.name}: {runs}", *(line.rstrip() for line in lines)])

@@ -26,6 +26,15 @@ def test_help_names_what_a_field_takes_and_imports_little():
     assert not {*HEAVY} & {*modules.split()}
 
 
+def test_defaults_are_those_of_a_command_without_a_config(binaries):
+    shown = " ".join(binaries.run("formal", "--help").stdout.split())
+    assert " max_steps=9999 " in shown
+    done = binaries.run("formal", "--print_config", hidden_size=32)
+    assert [line.split() for line in done.stdout.splitlines() if "by default" in line] == [
+        ["hidden_size", "32", "by", "default", "64"]
+    ]
+
+
 def test_print_config_shows_the_setting_and_runs_nothing(binaries, tmp_path):
     swept = ("--sweep=cell=lstm,gru", "--sweep=learning_rate=1e-3,3e-3")
     done = binaries.run("palindrome", "--print_config", *swept, f"--workdir={tmp_path / 'new'}", hidden_size=32)
