@@ -205,12 +205,16 @@ def steps_until_stop(run: Run) -> float | None:
 
 
 def last_mean(metric: str, evaluations: int) -> Callable[[Run], float | None]:
-    """The mean of a metric over a run's last evaluations; None where it is not known or not finite."""
+    """The mean of a metric over a run's last evaluations; None where it is not known or not finite.
+
+    For a short run, these are the second half of its evaluations, so that its beginning does not count.
+    """
 
     def value(run: Run) -> float | None:
         if run.curve is None or metric not in run.curve.metrics or _has_failed(run):
             return None
-        found = float(run.curve.metrics[metric][-evaluations:].mean())
+        values = run.curve.metrics[metric]
+        found = float(values[-min(evaluations, -(-len(values) // 2)) :].mean())
         return found if np.isfinite(found) else None
 
     return value

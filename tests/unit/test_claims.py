@@ -78,9 +78,9 @@ def test_runs_without_a_value_are_left_out_of_a_mean():
 
 def test_the_last_evaluations_of_a_curve():
     curve = Curve(np.arange(4), {"loss": np.array([8.0, 2.0, 1.0, 0.0])})
-    values = last_mean("loss", 2), last_mean("accuracy", 2)
+    values = last_mean("loss", 1), last_mean("loss", 2), last_mean("loss", 9), last_mean("accuracy", 2)
     run = arm(QUICK, [60], {0: curve}).runs[0]
-    assert [value(run) for value in values] == [0.5, None]
+    assert [value(run) for value in values] == [0.0, 0.5, 0.5, None]  # Never more than half.
 
 
 @pytest.mark.parametrize(
