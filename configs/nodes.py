@@ -23,7 +23,7 @@ class Config(Base):
     gat reads which edges there are, but not their weights."""
     dataset: str = "karate"
     """karate, sbm (a stochastic block model), cora, citeseer, planetoid:DIR/NAME for files DIR/ind.NAME.*, FILE.npz
-    with edges, features and labels, or FOLDER/ with edges.csv, features.csv and labels.csv. Without a graph: digits
+    with edges, features and labels, or FOLDER with edges.csv, features.csv and labels.csv. Without a graph: digits
     (scikit-learn's, with nearest neighbours; --config=configs/nodes.py:digits), documents:FILE for NAME.txt and
     NAME.clean.txt (--config=configs/nodes.py:documents)."""
     split: Literal["public", "random"] = "public"

@@ -47,7 +47,7 @@ def check(config: Config) -> None:
         if getattr(config, field) > 1:
             raise ConfigError(field, getattr(config, field), "a gcn has no attention heads; a gat has")
     is_file = nodes.is_planetoid(config.dataset) or nodes.is_documents(config.dataset)
-    if not (is_file or Path(config.dataset).suffix or "/" in config.dataset):
+    if not (is_file or Path(config.dataset).suffix or "/" in config.dataset or Path(config.dataset).is_dir()):
         check_one_of("dataset", config.dataset, nodes.NAMES)
     for field, default in CITATION_SIZES._asdict().items():
         if getattr(config, field) != default and not nodes.has_sizes(config.dataset, config.split):

@@ -86,7 +86,7 @@ def _normalize(setting: dict[str, Any]) -> dict[str, Any]:
     """Identifies files by name; graphs that have only random splits have them whatever the config says."""
     dataset = setting["dataset"]
     kind = documents.OWN if nodes.is_documents(dataset) else ""
-    name = kind + dataset.removeprefix(kind).rpartition("/")[2].removesuffix(".txt" if kind else "")
+    name = kind + dataset.removeprefix(kind).rstrip("/").rpartition("/")[2].removesuffix(".txt" if kind else "")
     is_random = dataset in (*nodes.EMBEDDED, knn.DIGITS)
     return {**setting, "dataset": name, "split": "random" if is_random else setting["split"]}
 

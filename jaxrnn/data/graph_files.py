@@ -111,9 +111,29 @@ def _read_table(raw: bytes) -> np.ndarray:
         np.array(first.split(delimiter), float)
     except ValueError:
         text = text[text.index(first) + len(first) :]
-    with warnings.catch_warnings(action="ignore"):  # Given for a file without numbers.
-        table = np.loadtxt(io.StringIO(text), delimiter=delimiter, ndmin=2)
+    try:
+        with warnings.catch_warnings(action="ignore"):  # Given for a file without numbers.
+            table = np.loadtxt(io.StringIO(text), delimiter=delimiter, ndmin=2)
+    except ValueError as error:
+        raise ValueError(_first_bad_line(raw, first, delimiter) or str(error)) from error
     return table if table.size else np.zeros((0, 2))
+
+
+def _first_bad_line(raw: bytes, first: str, delimiter: str | None) -> str:
+    """What is wrong in the first line, from the first one with content, that is not as the others."""
+    width = len(first.split(delimiter))
+    for number, line in enumerate(raw.decode("utf-8-sig").splitlines(), start=1):
+        fields = line.partition("#")[0].split(delimiter)
+        if line == first or not line.partition("#")[0].strip():
+            continue
+        if len(fields) != width:
+            return f"line {number}: has {len(fields)} fields, and the first line has {width}"
+        for text in fields:
+            try:
+                float(text)
+            except ValueError:
+                return f"line {number}: {text.strip()[:60]!r} is not a number"
+    return ""
 
 
 def _task(arrays: Mapping[str, Any]) -> NodeTask:

@@ -20,7 +20,7 @@ EMBEDDED: dict[str, Callable[[], NodeTask]] = {
 }
 """Graphs that need no file; their nodes have no features, and their splits are random."""
 NAMES = (
-    *(*EMBEDDED, *planetoid.KNOWN, "planetoid:DIR/NAME", "FILE.npz", "FOLDER/"),
+    *(*EMBEDDED, *planetoid.KNOWN, "planetoid:DIR/NAME", "FILE.npz", "FOLDER"),
     *(knn.DIGITS, f"{documents.OWN}FILE.txt"),
 )
 

@@ -174,11 +174,13 @@ def test_arrays_that_do_not_fit_are_named(changes, words, tmp_path):
     assert re.search(words, message)
 
 
-def test_words_in_tables_are_named_by_file_and_row(tmp_path):
-    message = load_error(write_tables(tmp_path, {"edges": "a,b\nb,c\n", "labels": "0\n1\n"}))
-    assert all(word in message for word in ("edges.csv", "'b'", "row 0", "nodes are integers"))
+def test_what_is_wrong_in_a_table_is_named_by_file_and_line(tmp_path):
+    message = load_error(write_tables(tmp_path, {"edges": "a,b\n\nb,c\n", "labels": "0\n1\n"}))
+    assert all(word in message for word in ("edges.csv", "line 3: 'b'", "nodes are integers"))
     message = load_error(write_tables(tmp_path, {"edges": "0,1\n", "labels": "0\nneural\n"}))
-    assert all(word in message for word in ("labels.csv", "'neural'", "classes are integers"))
+    assert all(word in message for word in ("labels.csv", "line 2: 'neural'", "classes are integers"))
+    message = load_error(write_tables(tmp_path, {"edges": "from,to\n0,1\n1,0,1\n", "labels": "0\n1\n"}))
+    assert "edges.csv: line 3: has 3 fields, and the first line has 2" in message
 
 
 def test_what_is_no_graph_says_how_to_write_one(tmp_path):

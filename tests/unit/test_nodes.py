@@ -230,6 +230,7 @@ def test_files_are_known_by_their_name():
     own = arms.of_fields({"dataset": "planetoid:data/pubmed", **fields})
     assert own in [arms.of_fields(setting) for setting in arms.paper]
     assert arms.name(own) == "GAT on pubmed"
+    assert arms.of_fields({"dataset": "data/own/", **fields})["dataset"] == "own"
 
 
 # --- What does not fit ------------------------------------------------------------------------------------------------
