@@ -90,7 +90,8 @@ def _write(
 
 def main() -> None:
     """Reads the flags."""
-    runs, archive = [expand(path) for path in flags.FLAGS.runs], flags.FLAGS.archive
+    runs = [expand(path) for given in flags.FLAGS.runs for path in given.split(",")]
+    archive = flags.FLAGS.archive
     for name, path in (*(("runs", path) for path in runs), ("archive", expand(archive))):
         if not path.is_dir() and flags.FLAGS[name].present and str(path) != NO_ARCHIVE:
             raise RunError(f"--{name}={path}: no such directory; it should hold run directories")
@@ -99,7 +100,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_list("runs", "runs", "Run directories, or directories that hold some.")
+    flags.DEFINE_multi_string(
+        "runs", ["runs"], "Run directories, or directories that hold some; several with commas, or flag by flag."
+    )
     flags.DEFINE_string("archive", str(ARCHIVE), f"Directory of the archived results; {NO_ARCHIVE}: your runs alone.")
     flags.DEFINE_string(
         "reference",

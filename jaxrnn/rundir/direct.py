@@ -69,11 +69,13 @@ def train(
         RunError, CheckpointError: the directory holds another training, or cannot be read or written. Trainings are
             told apart by sizes, hyperparameters, shapes, data and, with the same versions and devices, by what their
             functions compute; not by `batches` and `callback`, which cannot be compared.
-        ValueError: a run has a value for a field that the training does not have.
+        ValueError: there is no run, or one twice, or a run has a value for a field that the training does not have.
     """
     use_all_cores()
     keep_programs()
     all_runs = [run if isinstance(run, Run) else Run(run) for run in runs]
+    if not all_runs or len({run.name for run in all_runs}) < len(all_runs):
+        raise ValueError(f"runs should be at least one, all of them different, not {[run.name for run in all_runs]}")
     for run in all_runs:
         if unknown := run.values.keys() - training.hyper.keys():
             raise ValueError(f"run {run.name}: {', '.join(unknown)} is not in training.hyper")

@@ -1,6 +1,7 @@
 """Reads parameters back from the checkpoints of a run directory."""
 
 import importlib
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from jaxrnn.rundir.fields import plain, saved_fields
 from jaxrnn.rundir.saved import FINISHED, RUNNING, newest_first
 from jaxrnn.training.definition import name_parts, text_of
 
+NO_STUDIES = "the folder `experiments` is not on Python's path, so that models and quantities of studies are unknown"
 _SHOWN = 10
 """How many runs a message names."""
 
@@ -146,6 +148,8 @@ def _builder(study: str | None) -> Callable[[Any, Mapping[str, Any]], Any] | Non
     except ModuleNotFoundError as error:
         if error.name not in ("experiments", name):
             raise
+        if error.name == "experiments" and study is not None:
+            warnings.warn(NO_STUDIES, stacklevel=3)
         return None
     return build
 

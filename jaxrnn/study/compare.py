@@ -16,13 +16,18 @@ MOST_PAIRS = 6
 """The most arms of which all pairs are compared; more arms are compared with the reference only."""
 
 
+def is_named(reference: str, title: str) -> bool:
+    """Whether the reference is a part of an arm's title, in capital letters or small ones."""
+    return reference.casefold() in title.casefold()
+
+
 def compare_arms(quantity: Quantity, arms: Mapping[str, Arm], reference: str = "") -> Table:
     """Compares all pairs of a few arms, else each arm with the reference; p-values are corrected over the rows (Holm).
 
     `reference` is a part of the title of the arm that the others are compared with; by default it is the first arm.
     """
     titles = list(arms)
-    first = next((title for title in titles if reference and reference in title), titles[0])
+    first = next((title for title in titles if reference and is_named(reference, title)), titles[0])
     pairs = [(title, first) for title in titles if title != first]
     if len(arms) <= MOST_PAIRS and not reference:
         pairs = [(b, a) for a, b in itertools.combinations(titles, 2)]

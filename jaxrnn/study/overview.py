@@ -4,6 +4,7 @@ import functools
 import importlib
 import itertools
 import logging
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, Literal
 from jaxrnn.rundir.archive import disk_bytes
 from jaxrnn.rundir.directory import TIMING, RunError, read_config, read_lines, status
 from jaxrnn.rundir.read import Directory, describe, find_directories, read_directory
+from jaxrnn.rundir.restore import NO_STUDIES
 from jaxrnn.study.arms import Arm, whole_curve
 from jaxrnn.study.quantities import Quantity
 from jaxrnn.study.stats import Estimate
@@ -192,6 +194,8 @@ def _study(name: str) -> Study | None:
     """The study of this name, from its module in `experiments`, if both exist."""
     try:
         study: Study = importlib.import_module(f"experiments.{name}").STUDY
-    except (ImportError, AttributeError):
+    except (ImportError, AttributeError) as error:
+        if isinstance(error, ImportError) and error.name == "experiments":
+            warnings.warn(NO_STUDIES, stacklevel=2)
         return None
     return study

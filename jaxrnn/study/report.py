@@ -7,7 +7,7 @@ from pathlib import Path
 from jaxrnn.rundir.read import Directory
 from jaxrnn.study.arms import Arm, Source, varying_fields, with_values
 from jaxrnn.study.claims import Judgement, judge
-from jaxrnn.study.compare import compare_arms
+from jaxrnn.study.compare import compare_arms, is_named
 from jaxrnn.study.figures import comparison_curves, survival_figure
 from jaxrnn.study.format import NONE, code
 from jaxrnn.study.page import Block, Figure, Section, Table, leaves
@@ -175,7 +175,7 @@ def _one_problem(study: Study, evidence: Evidence, problem: str, group: Sequence
     blocks: list[Block] = [evidence.table(f"{about}; brackets are 95 % intervals over seeds", rows)]
     primary = next(iter(study.quantities), None)
     if primary and len(complete) > 1:
-        if not any(reference in title for title in complete):
+        if not any(is_named(reference, title) for title in complete):
             blocks.append(f"No arm here has {code(reference)} in its name; the first arm is the reference.")
         blocks.append(compare_arms(primary, complete, reference))
     name = re.sub(r"\W+", "_", f"{study.name}_{problem}")

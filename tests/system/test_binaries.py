@@ -144,6 +144,22 @@ def test_directories_are_arguments_of_runs_and_of_no_other_binary(binaries, tmp_
     assert_refused(binaries.run("report", tmp_path), 2, "unexpected argument")
 
 
+def test_a_report_takes_directories_flag_by_flag_or_with_commas(binaries, tmp_path):
+    paths = [write_directory(tmp_path / name, "strange", {"size": 3}, [row(0)]) for name in "abc"]
+    flags = [f"--runs={paths[0]}", f"--runs={paths[1]},{paths[2]}", "--archive=none", f"--out={tmp_path}/page"]
+    assert binaries.run("report", *flags).returncode == 0
+    page = (tmp_path / "page/report.md").read_text()
+    assert all(f"{path}` | own" in page for path in paths)
+
+
+def test_outside_the_checkout_it_is_said_that_models_are_unknown(binaries, tmp_path):
+    path = write_directory(tmp_path / "a", "palindrome", {}, [row(0)])
+    program = f"import jaxrnn; print(jaxrnn.runs({str(path)!r}))"
+    command = [sys.executable, "-P", "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=binaries.environment, check=True)
+    assert done.stderr.count("`experiments` is not on Python's path") == 1
+
+
 def test_an_example_in_a_copy_of_the_code_is_a_study(binaries, tmp_path):
     for name in ("experiments", "configs", "jaxrnn"):
         (tmp_path / name).mkdir()

@@ -105,6 +105,12 @@ def test_a_value_needs_a_field():
         jaxrnn.train(tiny.training(), [Run(0, {"decay": 0.1})])
 
 
+def test_runs_are_some_and_different():
+    for runs in ([], [0, 1, 0]):
+        with pytest.raises(ValueError, match="at least one, all of them different"):
+            jaxrnn.train(tiny.training(), runs)
+
+
 def test_the_front_door_shows_what_there_is():
     assert {"CELLS", "unroll", "Training", "Run", "train", "load", "use_all_cores"} <= {*dir(jaxrnn)}
     assert all(f"`{name}`" in jaxrnn.__doc__ and getattr(jaxrnn, name) for name in jaxrnn.__all__)

@@ -92,6 +92,9 @@ def test_the_reference_is_compared_with_all_others(two_arms):
     assert len(table(page(two_arms), "steps until convergence: differences")) == 3
     rows = table(page(two_arms, reference="RNN"), "steps until convergence: differences")
     assert [one["arms"] for one in rows] == ["LSTM minus Vanilla RNN", "GRU minus Vanilla RNN"]
+    assert [one["arms"] for one in table(page(two_arms, reference="vanilla"), "steps until")] == [
+        one["arms"] for one in rows
+    ]
     assert "No arm here has" in page(two_arms, reference="Elman")
 
 
