@@ -376,8 +376,8 @@ STUDY = Study(
         "Samples": [_samples, sentences],
     },
     note=(
-        f"Training loss (nats) and accuracy are means over a run's last {_LAST} evaluations, or over the second half if "
-        "these are fewer. Bits per character are measured once a run has ended, with the state carried through the "
+        f"Training loss (nats) and accuracy are means over a run's last {_LAST} evaluations, or over the second half "
+        "if these are fewer. Bits per character are measured once a run has ended, with the state carried through the "
         "text: on the first 100 000 characters of the training text, and on the validation and test texts after it, "
         "which the paper does not have. There is one model for each setting of the claims, so their intervals resample "
         "prompts and hold for that model, not for others of the same setting. Texts continue prompts of 5 to 30 "
