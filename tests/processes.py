@@ -3,6 +3,7 @@
 import itertools
 import multiprocessing
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -36,6 +37,11 @@ def command_line(binary, *arguments, **fields):
 
 def _flags(arguments, fields):
     return [*map(str, arguments), *(f"--config.{name}={value}" for name, value in fields.items())]
+
+
+def messages(stderr):
+    """Its lines but those about the progress, which what takes seconds on a busy machine writes."""
+    return [line for line in stderr.splitlines() if not re.match(r"(step \d+/\d+, .*)?\d+/\d+ runs finished", line)]
 
 
 class Started:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from events import scalars
-from processes import ROOT, as_users, command_line, devices
+from processes import ROOT, as_users, command_line, devices, messages
 
 import jaxrnn
 
@@ -213,7 +213,7 @@ def test_a_full_disk_is_one_clear_line_and_nothing_is_lost(binaries, finished, t
         pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
     assert "first ended with 1" in done.stdout, done.stderr
     assert "then ended with 0" in done.stdout, done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert len(messages(done.stderr)) == 1
     assert "No space left on device" in done.stderr
     assert contents(tmp_path) == contents(finished)
 
