@@ -20,9 +20,7 @@ _VAR_LAGS, _SHARES = 3, (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 def measure(problem: Problem) -> dict[str, dict[str, Any]]:
     """By baseline, the errors of its forecasts of the test part, as ``results.json`` has them for a run."""
-    test = problem.parts.test
-    rows = _target_rows(problem, test)
-    truth, counts = problem.values[rows], problem.seen[rows] & test.counts[..., None]
+    truth, counts = _targets(problem, problem.parts.test)
     found = {}
     for name, forecast in forecasts(problem).items():
         squares, magnitudes, numbers = totals(forecast.astype(np.float64) - truth, counts)
@@ -45,6 +43,12 @@ def _target_rows(problem: Problem, part: Windows) -> np.ndarray:
     """The rows of targets ``[W, horizon]``; beyond the end, where no target counts, the last row."""
     rows = part.starts[:, None] + problem.protocol.input_length + np.arange(problem.horizon)
     return np.minimum(rows, len(problem.values) - 1)
+
+
+def _targets(problem: Problem, part: Windows) -> tuple[np.ndarray, np.ndarray]:
+    """The targets of a part and which of them count, both ``[W, horizon, N]``."""
+    rows = _target_rows(problem, part)
+    return problem.values[rows], problem.seen[rows] & part.counts[..., None]
 
 
 def _input_rows(problem: Problem, part: Windows) -> np.ndarray:
@@ -142,6 +146,7 @@ def _var(problem: Problem, fitted: Windows, part: Windows, penalty: float) -> np
     values = problem.values.astype(np.float64)
     x, rows = _last_rows(problem, fitted), _target_rows(problem, fitted)
     last = values[_input_rows(problem, fitted)[:, -1]]
+    inputs = _last_rows(problem, part)
     found = np.repeat(values[_input_rows(problem, part)[:, -1]][:, None], problem.horizon, axis=1)
     for h in range(problem.horizon):
         counts = fitted.counts[:, h]
@@ -150,12 +155,11 @@ def _var(problem: Problem, fitted: Windows, part: Windows, penalty: float) -> np
         centred = x[counts] - centre
         square = centred.T @ centred
         coefficients = np.linalg.solve(square + penalty * np.eye(len(square)), centred.T @ (change - mean_change))
-        found[:, h] += (_last_rows(problem, part) - centre) @ coefficients + mean_change
+        found[:, h] += (inputs - centre) @ coefficients + mean_change
     return found
 
 
 def _mean_square(problem: Problem, part: Windows, forecast: np.ndarray) -> float:
     """The mean squared error of the forecasts of a part."""
-    rows = _target_rows(problem, part)
-    counts = problem.seen[rows] & part.counts[..., None]
-    return float(np.square(forecast - problem.values[rows])[counts].mean())
+    truth, counts = _targets(problem, part)
+    return float(np.square(forecast - truth)[counts].mean())
