@@ -39,7 +39,7 @@ def training(tolerance=0.05, patience=2, **changes):
         stop=stop_when_loss_below(tolerance, patience),
         callback=Callback(
             when=lambda step: step in CALLBACKS,
-            record=lambda params, seed, step, data: {"callbacks.jsonl": [{"w": float(params["w"].mean())}]},
+            record=lambda params, run, step, data: {"callbacks.jsonl": [{"w": float(params["w"].mean())}]},
             save_params=lambda step: step == CALLBACKS[0],
             files=("callbacks.jsonl",),
         ),

@@ -24,7 +24,7 @@ from jaxrnn.rundir.directory import RunError
 from jaxrnn.rundir.fields import make_config, saved_fields
 from jaxrnn.rundir.restore import load_run
 from jaxrnn.rundir.session import read_record
-from jaxrnn.training.definition import Callback, ConfigError, Training, check_one_of
+from jaxrnn.training.definition import Callback, ConfigError, Run, Training, check_one_of
 from jaxrnn.training.placement import halves
 from jaxrnn.training.seeds import Stream, stream_key
 
@@ -169,7 +169,7 @@ def _callback(config: Config, model: Any, characters: str, measured: list[str]) 
     def validates(step: int) -> bool:
         return "validation" in measured and step % config.eval_every == 0
 
-    def record(params: PyTree, seed: int, step: int, data: PyTree) -> dict[str, list[dict[str, Any]]]:
+    def record(params: PyTree, run: Run, step: int, data: PyTree) -> dict[str, list[dict[str, Any]]]:
         rows = {}
         if validates(step):
             row: dict[str, float] = {}
@@ -178,9 +178,9 @@ def _callback(config: Config, model: Any, characters: str, measured: list[str]) 
                 row |= {f"{prefix}bits_per_character": float(bits), f"{prefix}accuracy": float(accuracy)}
             rows[VALIDATION] = [row]
         if writes_samples(step):
-            rows[SAMPLES] = samples(model, params, characters, stream_key(seed, Stream.SAMPLE, step))
+            rows[SAMPLES] = samples(model, params, characters, stream_key(run.seed, Stream.SAMPLE, step))
             longest = next(row for row in rows[SAMPLES] if row["length"] == LENGTHS[-1])
-            tqdm.write(f"step {step}, seed {seed}: {longest['text']!r}")
+            tqdm.write(f"step {step}, {run.name}: {longest['text']!r}")
         return rows
 
     return Callback(

@@ -347,6 +347,8 @@ _MEASURED = [quantity.cells for quantity in (loss, accuracy, *BITS)]
 _BEST = [quantity.cells for quantity in BEST]
 _CURVES = {"accuracy": "accuracy", "loss": "loss"}
 _HELD_OUT = {"accuracy": "accuracy", "bits_per_character": "bits per character"}
+_AT_BEST = ArmTable("Where runs were best on their validation text", _BEST, lambda arm: bool(BEST[0].values(arm)))
+_VALIDATION_CURVES = SeedCurves("text_validation", "On the validation text", _HELD_OUT, file=VALIDATION)
 
 STUDY = Study(
     name=NAME,
@@ -365,16 +367,17 @@ STUDY = Study(
         "Table 3": [
             ArmTable("Table 3 and what came of it", [*_SETTING, _PUBLISHED, *_MEASURED], TABLED),
             ArmTable("Runs of other settings", [*_SETTING, *_MEASURED], _is_other),
-            ArmTable("Where runs were best on their validation text", _BEST, lambda arm: bool(BEST[0].values(arm))),
+            _AT_BEST,
         ],
         "Figures 3 to 5": [
             SeedCurves("text_training", "Training accuracy and loss of each run (Figures 3 to 5)", _CURVES, TABLED),
             SeedCurves("text_others", "Training accuracy and loss, other settings", _CURVES, _is_other),
-            SeedCurves("text_validation", "On the validation text", _HELD_OUT, file=VALIDATION),
+            _VALIDATION_CURVES,
         ],
         "Measured texts (claims a to d)": [_texts],
         "Samples": [_samples, sentences],
     },
+    pictures=[_AT_BEST, _VALIDATION_CURVES, _samples],
     note=(
         f"Training loss (nats) and accuracy are means over a run's last {_LAST} evaluations, or over the second half "
         "if these are fewer. Bits per character are measured once a run has ended, with the state carried through the "

@@ -90,7 +90,7 @@ class Callback(NamedTuple):
 
     Attributes:
         when: whether it does anything after the step with this index.
-        record: ``record(params, seed, step, data) -> {name of a .jsonl file: its new rows}``; the columns of
+        record: ``record(params, run, step, data) -> {name of a .jsonl file: its new rows}``; the columns of
             `Run.record` and the step come first in each row.
         save_params: whether the parameters after this step are saved.
         lowest: a file and one of its columns; the parameters at a run's lowest value so far are kept beside the newest.
@@ -98,7 +98,7 @@ class Callback(NamedTuple):
     """
 
     when: Callable[[int], bool] = lambda step: False
-    record: Callable[[PyTree, int, int, PyTree], dict[str, list[dict[str, Any]]]] = lambda *_: {}
+    record: Callable[[PyTree, Run, int, PyTree], dict[str, list[dict[str, Any]]]] = lambda *_: {}
     save_params: Callable[[int], bool] = lambda step: False
     lowest: tuple[str, str] | None = None
     files: tuple[str, ...] = ()

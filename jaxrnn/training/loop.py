@@ -302,7 +302,7 @@ class _Loop:
             if not name or status[i] == Status.FAILED or not callback.when(done):
                 continue
             run, params = self.runs[name], placement.take(self.state, [i], 1).params
-            found = callback.record(jax.tree.map(lambda x: x[0], params), run.seed, done, self._data(1, 1))
+            found = callback.record(jax.tree.map(lambda x: x[0], params), run, done, self._data(1, 1))
             self._append_rows(run, done, found)
             if callback.save_params(done):
                 self.recorder.save_run(name, done, params)

@@ -116,7 +116,7 @@ def test_the_best_weights_are_kept_through_any_kill(tmp_path, crash):
     best, file = 21, "callbacks.jsonl"
     callback = Callback(
         when=lambda step: step % 7 == 0,
-        record=lambda params, seed, step, data: {file: [{"miss": abs(step - best), "w": float(params["w"].mean())}]},
+        record=lambda params, run, step, data: {file: [{"miss": abs(step - best), "w": float(params["w"].mean())}]},
         lowest=(file, "miss"),
         files=(file,),
     )

@@ -16,7 +16,7 @@ from jaxrnn.rundir.read import Run, read_directories
 from jaxrnn.study.arms import Arm, Found, find_arms
 from jaxrnn.study.claims import judge
 from jaxrnn.study.format import visible
-from jaxrnn.study.page import Section, Table
+from jaxrnn.study.page import Figure, Section, Table, leaves
 from jaxrnn.study.report import make_sections
 
 NUM = 100
@@ -206,6 +206,17 @@ def test_the_page_shows_texts_samples_and_best_evaluations(tmp_path):
     assert table("The greedy loops")[0]["loop"] == visible("and the king said,\n")
     assert [one["text"] for one in table("Samples of grimm")] == ["`text 0`", "`text 1`"]
     assert table("The paper's unfinished")[0]["continued"] == "`Once upon`"
+
+
+def test_the_page_of_a_text_of_ones_own_shows_its_validation_text(tmp_path):
+    path = write_run(tmp_path / "a", corpus="tale.txt", validation_fraction=0.1)
+    bits = [{"step": 4000 * i, "bits_per_character": 5 - 0.1 * i, "accuracy": 0.04 * i} for i in range(5)]
+    lines = [json.dumps({"run": "seed=0", "seed": 0, **line}) + "\n" for line in bits]
+    (path / "validation.jsonl").write_text("".join(lines))
+    sections = make_sections([STUDY], [(one, "own") for one in read_directories(tmp_path)])
+    shown = [block for block in leaves(sections) if isinstance(block, Table | Figure)]
+    assert any(one.caption.startswith("Where runs were best") for one in shown)
+    assert "text_validation" in [one.name for one in shown if isinstance(one, Figure)]
 
 
 def test_a_damaged_file_is_left_out_and_what_is_missing_decides_nothing(tmp_path):
