@@ -15,7 +15,7 @@ from jaxrnn.study import molecule_plots, plots
 from jaxrnn.study.arms import Arm, ArmScheme, Found, Setting
 from jaxrnn.study.claims import Claim, Finding, Part, describe, within
 from jaxrnn.study.figures import Dots
-from jaxrnn.study.format import NONE
+from jaxrnn.study.format import NONE, format_count
 from jaxrnn.study.page import Figure
 from jaxrnn.study.quantities import Mean, result
 from jaxrnn.study.study import ArmTable, Evidence, Study
@@ -168,7 +168,7 @@ def _curves(evidence: Evidence) -> list[Figure]:
         if "chain" in arm.data:
             marks[f"chain of carbon, {_chain(arm):.2f}"] = _chain(arm)
         plot = molecule_plots.rewards_against_scored(panels, {"best reward so far": marks})
-        seeds = "1 seed" if len(curves) == 1 else f"{len(curves)} seeds: mean and one standard deviation"
+        seeds = format_count(len(curves), "seed") + (": mean and one standard deviation" if len(curves) > 1 else "")
         caption = f"{title}: rewards against the molecules that have been scored, {seeds}"
         figures.append(Figure(f"generate_rewards_{number}", plots.svg(plot), caption, caption))
     return figures

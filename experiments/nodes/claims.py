@@ -15,7 +15,7 @@ from jaxrnn.rundir.read import Run
 from jaxrnn.study import stats
 from jaxrnn.study.arms import Arm, ArmScheme, Found, Setting
 from jaxrnn.study.claims import Claim, Finding, Part, larger, side_of, within
-from jaxrnn.study.format import format_estimate
+from jaxrnn.study.format import format_count, format_estimate
 from jaxrnn.study.quantities import Mean, result
 from jaxrnn.study.study import Row
 
@@ -67,7 +67,7 @@ def title(setting: Setting) -> str:
     has_sizes = nodes.has_sizes(dataset, setting["split"])
     splits = ", random splits" if has_sizes and dataset != knn.DIGITS else ""
     is_usual = dataset != knn.DIGITS and count == Config().train_per_class
-    labels = "" if is_usual else f", {count} label{'s' * (count > 1)} a class"
+    labels = "" if is_usual else f", {format_count(count, 'label')} a class"
     return f"{model_title(setting)} on {dataset.removeprefix(documents.OWN)}{splits}{labels}"
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from jaxrnn.rundir.read import Curve
 from jaxrnn.study import plots, survival
 from jaxrnn.study.arms import Arm, Setting
+from jaxrnn.study.format import format_count
 from jaxrnn.study.page import Figure
 from jaxrnn.study.quantities import Quantity, TimeToEvent
 from jaxrnn.study.study import ArmChoice, Evidence
@@ -84,12 +85,16 @@ def survival_figure(name: str, quantity: TimeToEvent, panels: Mapping[str, Seque
     if not panels:
         return []
     drawn = {
-        title: {f"{label}, {len(arm.runs)} runs": survival.survival_curve(quantity.sample(arm)) for label, arm in arms}
+        title: {_with_count(label, arm.runs): survival.survival_curve(quantity.sample(arm)) for label, arm in arms}
         for title, arms in panels.items()
     }
     caption = "Share of runs not yet converged (Kaplan-Meier), with 95 % intervals"
     alt = f"Survival curves: {'; '.join(f'{title}: {label}' for title, arms in panels.items() for label, _ in arms)}"
     return [Figure(name, plots.svg(plots.survival_curves(drawn)), caption, alt)]
+
+
+def _with_count(label: str, runs: Sequence[object]) -> str:
+    return f"{label}, {format_count(len(runs), 'run')}"
 
 
 @dataclass(frozen=True)
@@ -135,9 +140,12 @@ def comparison_curves(name: str, arms: Mapping[str, Arm], metrics: Sequence[str]
             curves = [*curves_with(arm, [metric]).values()]
             if curves:
                 shown = [c.steps for c in curves], [c.metrics[metric] for c in curves]
-                panels.setdefault(metric, {})[f"{title}, {len(curves)} runs"] = shown
+                panels.setdefault(metric, {})[_with_count(title, curves)] = shown
     if not panels:
         return []
-    caption = "Learning curves: mean and one standard deviation over seeds; a run that has ended keeps its last value"
+    caption = (
+        "Learning curves: mean over seeds, in a band of one standard deviation that ends at the outermost runs; a run "
+        "that has ended keeps its last value"
+    )
     alt = f"Mean {' and '.join(panels)} against the training step: {'; '.join(arms)}"
     return [Figure(name, plots.svg(plots.mean_curves(panels)), caption, alt)]

@@ -39,6 +39,11 @@ def format_share(successes: int, trials: int) -> str:
     return f"{successes} of {trials}{share}"
 
 
+def format_count(number: int, noun: str) -> str:
+    """A number of things, such as ``1 run`` and ``2 runs``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def format_p(p_value: float) -> str:
     """A p-value with two digits."""
     return f"p = {p_value:.2g}"

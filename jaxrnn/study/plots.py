@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxrnn.study.format import format_count
 from jaxrnn.study.stats import Estimate
 from jaxrnn.study.survival import SurvivalCurve
 
@@ -65,7 +66,7 @@ def seed_curves(columns: Sequence[Curves], step: str = "training step", *, is_ba
     panels = [("", (column, metric)) for metric in columns[0].metrics for column in columns]
     figure, drawn = _panels(panels, 4.6, 2.7, columns=width, sharex="col", sharey="row")
     for i, (axes, (column, metric)) in enumerate(drawn):
-        runs = "1 run" if len(column.labels) == 1 else f"{len(column.labels)} runs"
+        runs = format_count(len(column.labels), "run")
         if is_band:
             style = {"color": BLUE, "label": f"mean ± 1 std. dev., {runs}"}
             _band(axes, column.steps, column.metrics[metric], **style)
@@ -107,7 +108,9 @@ def hold_last(steps: Sequence[NDArray], curves: Sequence[NDArray]) -> tuple[NDAr
 def _band(axes: Axes, steps: Sequence[NDArray], values: Sequence[NDArray], **style: Any) -> None:
     grid, held = hold_last(steps, values)
     mean, deviation = held.mean(axis=0), held.std(axis=0)
-    axes.fill_between(grid, mean - deviation, mean + deviation, color=style["color"], alpha=0.2, linewidth=0)
+    # A band beyond all runs would show accuracies above 1.
+    low, high = np.maximum(mean - deviation, held.min(axis=0)), np.minimum(mean + deviation, held.max(axis=0))
+    axes.fill_between(grid, low, high, color=style["color"], alpha=0.2, linewidth=0)
     axes.plot(grid, mean, linewidth=1.8, **style)
 
 

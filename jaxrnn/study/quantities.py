@@ -36,6 +36,11 @@ class Quantity:
     form: str = ".4f"
     is_better: Literal["larger", "smaller"] = field(default="larger", kw_only=True)
 
+    @property
+    def methods(self) -> str:
+        """For the page: how intervals and differences are made."""
+        raise NotImplementedError
+
     def values(self, arm: Arm) -> list[float]:
         """The values of the runs that have one, in the order of their seeds."""
         return [value for run in arm.runs if (value := self.value(run)) is not None]
@@ -75,6 +80,11 @@ class TimeToEvent(Quantity):
 
     form: str = ".0f"
     is_better: Literal["larger", "smaller"] = field(default="smaller", kw_only=True)
+    methods = (
+        "The restricted mean counts a run that has not converged with the most steps that it may take. Means and their "
+        "differences have bootstrap intervals, and differences the p-value of a permutation test. The log-rank test "
+        "compares whole survival curves; z is positive where the first arm converges sooner."
+    )
 
     def values(self, arm: Arm) -> list[float]:
         """The values of all runs; that of a censored run is the horizon."""
@@ -129,6 +139,16 @@ class Mean(Quantity):
     paired: bool = False
     deviation: bool = False
 
+    @property
+    def methods(self) -> str:
+        """Those of means, or of paired means."""
+        unpaired = "Differences have bootstrap intervals and the p-value of a permutation test."
+        paired = (
+            "So do mean differences between runs of the same seed, whose p-value is that of a test that flips their "
+            "signs."
+        )
+        return f"Means have Student's t intervals. {paired if self.paired else unpaired}"
+
     def estimate(self, arm: Arm) -> stats.Estimate:
         """The mean, with Student's t interval."""
         return stats.mean(self.values(arm), self.within)
@@ -165,6 +185,10 @@ class Share(Quantity):
     """A share of runs: `value` is true or false, or None for a run that does not count."""
 
     form: str = ".2f"
+    methods = (
+        "Shares have Clopper-Pearson intervals. Differences of shares have Newcombe's interval and the p-value of "
+        "Fisher's exact test."
+    )
 
     def counts(self, arm: Arm) -> tuple[int, int]:
         """Successes and trials."""

@@ -41,6 +41,8 @@ def make_sections(
             if not study.arms.paper and not any(finding.arms for one in judged for finding in one.findings):
                 judged = []  # None of the arms that were found has to do with the claims.
             content = _declared(study, evidence, judged)
+            if study.note and not own:
+                content.insert(0, study.note)
             if headline := [*study.headline(evidence), *_verdicts(study, judged)]:
                 brief.append(Section(f"In brief: {study.title}", headline))
         else:
@@ -48,7 +50,7 @@ def make_sections(
             content = [block for block in shown if not isinstance(block, Table)]
             own += [block for block in shown if isinstance(block, Table)]
         if own:
-            yours.append(Section(f"Your runs: {study.title}", own))
+            yours.append(Section(f"Your runs: {study.title}", [*own, *_how_to_read(study, evidence)]))
         remarks += [remark for source, remark in evidence.found.remarks if source == "own"]
         archived = [remark for source, remark in evidence.found.remarks if source == "archive"]
         content += [Section("Remarks", _list(archived), True, f"{study.name} remarks")] if archived else []
@@ -79,8 +81,8 @@ def _own_remarks(directories: Iterable[tuple[Directory, Source]], studies: Colle
 
 
 def _declared(study: Study, evidence: Evidence, judged: Sequence[Judgement]) -> list[Block]:
-    """The note, the claims and the declared sections."""
-    blocks: list[Block] = [study.note] if study.note else []
+    """The claims and the declared sections."""
+    blocks: list[Block] = []
     if judged:
         claims = [_claim(study, one, evidence) for one in judged]
         blocks.append(Section("Claims", [_RULE, *claims], name=f"{study.name} claims"))
@@ -138,6 +140,13 @@ def _own_runs(study: Study, evidence: Evidence, reference: str) -> list[Block]:
     for problem, arms in problems.items():
         blocks += _one_problem(study, evidence, problem, arms, reference)
     return blocks
+
+
+def _how_to_read(study: Study, evidence: Evidence) -> list[str]:
+    """The study's note, and how the numbers of the reader's own arms are made."""
+    own = [arm for arm in evidence.found.arms if arm.source == "own" and arm.is_complete]
+    methods = dict.fromkeys(quantity.methods for quantity in study.known_quantities(own))
+    return [" ".join(filter(None, [study.note, *methods]))]
 
 
 def _off_paper(study: Study, arms: Sequence[Arm]) -> list[Block]:

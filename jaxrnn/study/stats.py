@@ -162,7 +162,7 @@ class Comparison:
     p_value: float
     smallest_p: float
     note: str = ""
-    seeds: Callable[[float], int | None] = field(default=lambda alpha: None, compare=False)
+    seeds: Callable[[float], int | None] = field(default=lambda alpha: None, compare=False, repr=False)
 
     def noting(self, more: str) -> "Comparison":
         """The same comparison with a further note, which may be empty."""

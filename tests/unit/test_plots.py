@@ -46,6 +46,12 @@ def test_a_band_is_one_population_deviation_wide():
     assert {(120, 0.1), (120, 0.3)} < {(round(x), round(y, 6)) for x, y in band.get_paths()[0].vertices}
 
 
+def test_a_band_ends_at_the_outermost_runs():
+    axes = plots.seed_curves([curves(*[np.array([0.5, x]) for x in (0.1, 0.1, 0.1, 0.9)])], is_band=True).axes[0]
+    (band,) = axes.collections
+    assert {round(y, 6) for x, y in band.get_paths()[0].vertices if x == 60} == {0.1, 0.646410}
+
+
 def test_seed_curves_name_few_runs_and_count_many():
     few = plots.seed_curves([curves(SHORT, LONG), curves(LONG)], step="epoch")
     many = plots.seed_curves([curves(*[LONG] * 7)]).axes[0]

@@ -87,6 +87,12 @@ def test_without_the_archive_nothing_is_about_the_paper(two_arms, monkeypatch):
     assert "Claims" in page(two_arms, archive=report.ARCHIVE)
 
 
+def test_the_numbers_of_ones_own_runs_are_explained_once(two_arms):
+    first = page(two_arms).partition("\n## ")[2].partition("\n## ")[0]
+    for words in ("detection times", "The restricted mean counts", "permutation test. The", "z is positive where"):
+        assert first.count(words) == 1
+
+
 def test_the_reference_is_compared_with_all_others(two_arms):
     write(two_arms / "runs/rnn", [600] * 6, cell="rnn")
     assert len(table(page(two_arms), "steps until convergence: differences")) == 3
@@ -135,7 +141,7 @@ def test_a_curve_of_a_run_in_training_that_is_not_whole_is_left_out(two_arms, da
     (path / "metrics.jsonl").write_text("\n".join([damaged, *lines[1:]]))
     page(two_arms)
     (figure,) = (two_arms / "out/figures").glob("curves_*.svg")
-    assert "Vanilla RNN T=4 (in training), 1 runs" in figure.read_text()
+    assert "Vanilla RNN T=4 (in training), 1 run<" in figure.read_text()
 
 
 def test_what_is_damaged_is_said_before_all_else(two_arms, capsys):
@@ -200,7 +206,8 @@ def test_a_study_without_quantities_and_problems_shows_its_arms_and_curves(two_a
     study = dataclasses.replace(formal.STUDY, name="palindrome", arms=scheme, quantities=())
     found = [(directory, "own") for directory in read_directories(two_arms / "runs")]
     ((yours,), *_) = (section.blocks for section in make_sections([study], found))
-    arms, *figures = yours.blocks
+    arms, *figures, note = yours.blocks
+    assert note == study.note
     assert arms.caption == "Your arms; brackets are 95 % intervals over seeds"
     assert (len(arms.rows), [figure.name for figure in figures]) == (2, ["curves_palindrome_"])
 
