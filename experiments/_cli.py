@@ -13,7 +13,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -346,3 +346,10 @@ def _listener(path: Path) -> contextlib.AbstractContextManager[Listener | None]:
         reason = "tensorboardX is not installed; pip install -e '.[tensorboard]' installs it"
         raise UsageError(f"--tensorboard: {reason}") from error
     return record_events(path)
+
+
+def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints the rows in columns below their heads."""
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    for row in (heads, *rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -81,7 +81,7 @@ def _write(rows: Sequence[Row], form: str) -> None:
 
 
 def _sorted(entries: list[Entry], column: str) -> list[Entry]:
-    """Sorts by a column, in descending order after a minus; rows without a value there come last."""
+    """Sorts by a column, of values the best first, in the other order after a minus; rows without a value come last."""
     name = column.removeprefix("-")
     if not name or not entries:
         return entries
@@ -91,7 +91,7 @@ def _sorted(entries: list[Entry], column: str) -> list[Entry]:
         raise UsageError(f"--sort={column}: there is no such column; there are {', '.join(columns)}")
 
     def key(entry: Entry) -> tuple[bool, Any]:
-        value = rows[id(entry)][name]
+        value = _rank(entry) if name == "value" else rows[id(entry)][name]
         return (True, value) if isinstance(value, int | float) else (False, str(value))
 
     known = [entry for entry in entries if rows[id(entry)].get(name) is not None]
@@ -117,17 +117,11 @@ def _print_arms(entries: Sequence[Entry]) -> None:
         + [row["status"], _seeds(row), _value(entry), _start(row), _duration(row), format_bytes(row["disk"])]
         for entry, row in zip(entries, rows, strict=True)
     ]
-    _print_table(heads, table)
+    _cli.print_table(heads, table)
     for study, quantity in dict.fromkeys((entry.study, entry.quantity) for entry in entries):
         if study and quantity:
             print(f"\nvalue of {study.name}: {quantity.name}; brackets are 95 % intervals over seeds", end="")
     print()
-
-
-def _print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    for row in (heads, *rows):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _text(value: Any) -> str:
@@ -176,6 +170,8 @@ def _about_best(group: Sequence[Entry]) -> list[str]:
     """What the best arm is, where it is, and how to go on with it."""
     best, study, quantity = group[0], group[0].study, group[0].quantity
     others = f"the best of {len(group)} arms" if len(group) > 1 else "the only complete arm"
+    ties = [one.arm.title for one in group[1:] if _rank(one) == _rank(best)]
+    others += f", with the same value as {', '.join(ties)}" if ties else ""
     assert study and quantity
     pick = max if quantity.is_better == "larger" else min
     values = {run.name: quantity.value(run) for run in best.arm.runs}
@@ -193,7 +189,7 @@ def _about_best(group: Sequence[Entry]) -> list[str]:
     lines.append(f"  {'more seeds' if best.about['status'] == 'complete' else 'go on'}: {shlex.join(resume)}")
     if known:
         run = pick(known, key=lambda name: known[name])
-        lines.append(f'  best run: {known[run]:{quantity.form}}: jaxrnn.load("{best.path}", "{run}")')
+        lines.append(f'  best run, with {known[run]:{quantity.form}}: jaxrnn.load("{best.path}", "{run}")')
     return lines
 
 
@@ -210,7 +206,7 @@ def show_differences(a: Path, b: Path, form: str = "") -> None:
     else:
         heads = ["", "", str(a), str(b), "second minus first"]
         cells = [[row["of"], row["what"], *(_text(row[name]) for name in ("a", "b", "difference"))] for row in rows]
-        _print_table(heads, cells)
+        _cli.print_table(heads, cells)
 
 
 # --- Complete runs ----------------------------------------------------------------------------------------------------
@@ -261,7 +257,9 @@ def _complete(paths: Iterable[Path]) -> list[Path]:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("sort", "", "Sort by a column of --csv; -COLUMN sorts in descending order.")
+    flags.DEFINE_string(
+        "sort", "", "Sort by a column of --csv, `value` from the best on; -COLUMN sorts in the other order."
+    )
     flags.DEFINE_bool("best", False, "Show only the best arm of each problem, and how to go on with it.")
     flags.DEFINE_bool("diff", False, "Show settings, versions and results that differ between two run directories.")
     flags.DEFINE_bool("csv", False, "Show all columns as CSV.")

@@ -154,11 +154,13 @@ def _forecast() -> None:
     if flags.FLAGS.step is not None:
         raise UsageError(f"--step={flags.FLAGS.step}: leave it out; forecasts are of the weights that were chosen")
     rows = forecast_next(_cli.workdir(), _cli.chosen_run(), expand(flags.FLAGS.signals))
-    width = max(len(row["node"]) for row in rows)
-    for row in rows:
-        pairs = zip(row["forecast"], row["spread"], strict=True)
-        shown = "  ".join(f"{value:.5g}" + (f" ± {spread:.2g}" if spread else "") for value, spread in pairs)
-        print(json.dumps(row) if flags.FLAGS.json else f"{row['node']:{width}}  {shown}")
+    if flags.FLAGS.json:
+        print(*map(json.dumps, rows), sep="\n")
+        return
+    heads = ["node", *(f"{horizon} ahead" for horizon, _ in enumerate(rows[0]["forecast"], start=1))]
+    pairs = [zip(row["forecast"], row["spread"], strict=True) for row in rows]
+    cells = [[f"{value:.5g}" + (f" ± {spread:.2g}" if spread else "") for value, spread in one] for one in pairs]
+    _cli.print_table(heads, [[row["node"], *shown] for row, shown in zip(rows, cells, strict=True)])
 
 
 def _recommend() -> None:

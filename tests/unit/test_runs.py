@@ -5,6 +5,7 @@ import dataclasses
 import fcntl
 import io
 import json
+import re
 import sys
 
 import pytest
@@ -12,7 +13,7 @@ import tiny
 from directories import row, write_directory
 
 import jaxrnn
-from configs import recommend
+from configs import formal, recommend
 from configs.palindrome import Config
 from experiments import report, runs
 from jaxrnn.rundir.directory import RunError
@@ -99,6 +100,16 @@ def test_rows_are_sorted_by_any_column_and_what_is_missing_comes_last(root, caps
     assert cells == sorted(cells)
     with pytest.raises(runs.UsageError, match="--sort=speed"):
         runs.show([root], "speed")
+
+
+def test_the_largest_value_comes_first_where_larger_is_better(tmp_path, capsys):
+    for name, rate, score in (("a", 1e-3, 0.5), ("b", 2e-3, 0.75), ("c", 3e-3, 0.75)):
+        rows = [row(seed, 3, score=score) for seed in range(2)]
+        config = dataclasses.asdict(formal.Config(task="parity", num_seeds=2, learning_rate=rate))
+        write_directory(tmp_path / name, "formal", config, rows)
+    assert [one["value"] for one in as_json(capsys, [tmp_path], "value")] == [0.75, 0.75, 0.5]
+    assert [one["value"] for one in as_json(capsys, [tmp_path], "-value")] == [0.5, 0.75, 0.75]
+    assert re.search(r"the best of 3 arms, with the same value as .*0\.003", shown(capsys, [tmp_path], only_best=True))
 
 
 def test_csv_and_json_say_the_same(root, capsys):
