@@ -271,7 +271,7 @@ STUDY = Study(
     note=(
         "Steps until convergence are detection times: the loss has been at or below 0.005 at three evaluations in a "
         "row, 60 steps apart, so it crossed that line 120 to 179 steps before. A run that did not converge within "
-        f"{HORIZON} steps is censored there; a run that met a NaN never converged."
+        "`max_steps` is censored there; a run that met a NaN never converged."
     ),
     tiny={"digits": 2, "hidden_size": 4, "batch_size": 8, "test_samples": 16, "max_steps": 12, "eval_every": 4}
     | {"chunk_steps": 4, "num_seeds": 2},

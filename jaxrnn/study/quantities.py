@@ -18,6 +18,11 @@ from jaxrnn.study.format import NONE, format_estimate, format_p, format_share
 from jaxrnn.study.stats import Comparison
 
 _NO_VALUES = "one of them has no values"
+_UNPAIRED = "Differences have bootstrap intervals and the p-value of a permutation test."
+_PAIRED = (
+    "Differences are means over pairs of runs with the same seed, with Student's t intervals and the p-value of a test "
+    "that flips their signs."
+)
 
 
 @dataclass(frozen=True)
@@ -37,8 +42,13 @@ class Quantity:
     is_better: Literal["larger", "smaller"] = field(default="larger", kw_only=True)
 
     @property
-    def methods(self) -> str:
-        """For the page: how intervals and differences are made."""
+    def about_intervals(self) -> str:
+        """For the page: what an estimate is, and how its interval is made."""
+        raise NotImplementedError
+
+    @property
+    def about_differences(self) -> str:
+        """For the page: how `compare` makes its interval and p-value."""
         raise NotImplementedError
 
     def values(self, arm: Arm) -> list[float]:
@@ -80,10 +90,13 @@ class TimeToEvent(Quantity):
 
     form: str = ".0f"
     is_better: Literal["larger", "smaller"] = field(default="smaller", kw_only=True)
-    methods = (
-        "The restricted mean counts a run that has not converged with the most steps that it may take. Means and their "
-        "differences have bootstrap intervals, and differences the p-value of a permutation test. The log-rank test "
-        "compares whole survival curves; z is positive where the first arm converges sooner."
+    about_intervals = (
+        "The restricted mean counts a run that has not converged with the most steps that it may take; its interval is "
+        "that of the bootstrap."
+    )
+    about_differences = (
+        f"{_UNPAIRED} The log-rank test compares whole survival curves; z is positive where the first arm converges "
+        "sooner."
     )
 
     def values(self, arm: Arm) -> list[float]:
@@ -139,15 +152,12 @@ class Mean(Quantity):
     paired: bool = False
     deviation: bool = False
 
+    about_intervals = "Means have Student's t intervals."
+
     @property
-    def methods(self) -> str:
-        """Those of means, or of paired means."""
-        unpaired = "Differences have bootstrap intervals and the p-value of a permutation test."
-        paired = (
-            "So do mean differences between runs of the same seed, whose p-value is that of a test that flips their "
-            "signs."
-        )
-        return f"Means have Student's t intervals. {paired if self.paired else unpaired}"
+    def about_differences(self) -> str:
+        """Of means, or of means of pairs."""
+        return _PAIRED if self.paired else _UNPAIRED
 
     def estimate(self, arm: Arm) -> stats.Estimate:
         """The mean, with Student's t interval."""
@@ -185,10 +195,8 @@ class Share(Quantity):
     """A share of runs: `value` is true or false, or None for a run that does not count."""
 
     form: str = ".2f"
-    methods = (
-        "Shares have Clopper-Pearson intervals. Differences of shares have Newcombe's interval and the p-value of "
-        "Fisher's exact test."
-    )
+    about_intervals = "Shares have Clopper-Pearson intervals."
+    about_differences = "Differences have Newcombe's intervals and the p-value of Fisher's exact test."
 
     def counts(self, arm: Arm) -> tuple[int, int]:
         """Successes and trials."""

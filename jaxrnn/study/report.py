@@ -145,8 +145,9 @@ def _own_runs(study: Study, evidence: Evidence, reference: str) -> list[Block]:
 def _how_to_read(study: Study, evidence: Evidence) -> list[str]:
     """The study's note, and how the numbers of the reader's own arms are made."""
     own = [arm for arm in evidence.found.arms if arm.source == "own" and arm.is_complete]
-    methods = dict.fromkeys(quantity.methods for quantity in study.known_quantities(own))
-    return [" ".join(filter(None, [study.note, *methods]))]
+    said = dict.fromkeys(quantity.about_intervals for quantity in study.known_quantities(own))
+    differences = [study.quantities[0].about_differences] if study.quantities and len(own) > 1 else []
+    return [" ".join(filter(None, [study.note, *said, *differences]))]
 
 
 def _off_paper(study: Study, arms: Sequence[Arm]) -> list[Block]:
