@@ -173,7 +173,13 @@ def _table(table: Table) -> str:
     heads = [f'<th scope="col"{kind}>{_inline(name)}</th>' for name, kind in zip(table.columns, kinds, strict=True)]
     rows = []
     for first, *others in table.rows:
-        cells = [f"<td{kind}><div>{_inline(cell)}</div></td>" for kind, cell in zip(kinds[1:], others, strict=True)]
+        shown = [_inline(cell) for cell in others]
+        # So that a text does not become a column of single words.
+        lengths = [len(re.sub("<[^>]*>", "", cell)) for cell in shown]
+        cells = [
+            f'<td{kind}><div style="--length: {length}">{cell}</div></td>'
+            for kind, length, cell in zip(kinds[1:], lengths, shown, strict=True)
+        ]
         rows.append(f'<tr><th scope="row"{kinds[0]}>{_inline(first)}</th>{"".join(cells)}</tr>')
     head = f"<caption>{_inline(table.caption)}</caption><thead><tr>{''.join(heads)}</tr></thead>"
     return "\n".join(['<div class="wide"><table>', head, "<tbody>", *rows, "</tbody></table></div>"])

@@ -45,7 +45,7 @@ table { border-collapse: collapse; font-size: .875rem; margin: .8rem 0; font-var
 caption, figcaption { font-size: .875rem; text-align: left; color: var(--faint); max-width: 60rem; }
 th, td { padding: .32rem .7rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 th { max-width: 14rem; min-width: 5rem; text-wrap: balance; }
-td > div { max-width: 30rem; }
+td > div { max-width: 30rem; min-width: min(14rem, var(--length) * 1ch); }
 thead th { border-bottom-width: 2px; vertical-align: bottom; }
 .number { text-align: right; }
 figure { display: inline-block; vertical-align: top; width: min(100%, var(--width)); margin: 1rem 0; }
