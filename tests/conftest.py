@@ -14,6 +14,7 @@ from jaxrnn.rundir import recorder
 # Compiling well is most of what short programs take; HLO passes, fusion among them, stay as they are.
 os.environ["XLA_FLAGS"] = QUICK_XLA
 jax.config.update("jax_disable_most_optimizations", True)
+jax.config.update("jax_include_full_tracebacks_in_locations", False)
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_default_matmul_precision", "highest")
 # As in the binaries: runs have devices of their own.

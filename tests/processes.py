@@ -13,7 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # Compiling well is most of what short runs would take.
 _QUICK = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-QUICK_XLA = "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters"
+# Other tests keep the other cores busy, so no program is split to be compiled in parallel.
+QUICK_XLA = "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters --xla_cpu_parallel_codegen_split_count=1"
 # Lines of files lie in an order that the number of devices has a say in.
 _DEVICES = "--xla_force_host_platform_device_count={}"
 _IMPORTED = ["jaxrnn.rundir.session", "jaxrnn.nn.sequence", "ml_collections.config_flags", "pydantic"]
