@@ -22,7 +22,7 @@ jax.config.update("jax_num_cpu_devices", 2)
 # Many tests compile the same programs.
 _CACHE = tempfile.TemporaryDirectory(prefix="jaxrnn-tests-")
 jax.config.update("jax_compilation_cache_dir", _CACHE.name)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.03)
 
 # Tracing makes many objects, few of them garbage.
 gc.set_threshold(100_000, 50, 100)

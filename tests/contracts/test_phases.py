@@ -31,18 +31,22 @@ def cond_spy(monkeypatch):
     return taken
 
 
+TOKENS = {
+    "fits": (draw_padded(PADDING), True),
+    "one row begins too early": (draw_padded([3, 6, 2, 3, 5]), False),
+    "one differs": (np.where(np.arange(7)[:, None] == 1, [0, 0, 0, 0, 1], draw_padded(PADDING)), False),
+    "all equal": (np.ones((7, 5), np.int32), True),
+}
+
+
+# Whether tokens fit is found out without the cell.
 @pytest.mark.parametrize(
-    ("tokens", "fits"),
+    ("name", "tokens", "fits"),
     [
-        pytest.param(draw_padded(PADDING), True, id="fits"),
-        pytest.param(draw_padded([3, 6, 2, 3, 5]), False, id="one row begins too early"),
-        pytest.param(
-            np.where(np.arange(7)[:, None] == 1, [0, 0, 0, 0, 1], draw_padded(PADDING)), False, id="one differs"
-        ),
-        pytest.param(np.ones((7, 5), np.int32), True, id="all equal"),
+        *(pytest.param("lstm", *case, id=f"lstm, {name}") for name, case in TOKENS.items()),
+        *(pytest.param(name, *TOKENS["fits"], id=name) for name in ("gru_cho", "lru", "stack_rnn")),
     ],
 )
-@pytest.mark.parametrize("name", ["lstm", "gru_cho", "lru", "stack_rnn"])
 def test_a_shared_start_changes_nothing(name, tokens, fits, x64, monkeypatch):
     params, _, _, embedding, _ = draw_problem(name, 1, ())
 
