@@ -89,7 +89,7 @@ def test_a_text_run_killed_and_resumed_ends_in_the_same_bytes_but_not_with_anoth
     samples = [json.loads(line) for line in (whole / "samples.jsonl").read_text().splitlines()]
     shown = next(row["text"] for row in samples if (row["seed"], row["step"], row["length"]) == (0, 120, 120))
     # What the terminal cannot show is escaped.
-    assert f"seed 0: {shown!a}\n" in done.stdout
+    assert f"seed=0: {shown!a}\n" in done.stdout
 
     kill_soon_after(killed / "samples.jsonl", binaries.start("text", f"--workdir={killed}", corpus=corpus, **TEXT))
     left = contents(killed)
