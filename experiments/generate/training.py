@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,11 +15,13 @@ from configs.generate import Config
 from jaxrnn.arrays import Array, Key, PyTree
 from jaxrnn.data import molecule_scores, zinc
 from jaxrnn.data.molecules import import_rdkit
+from jaxrnn.data.scorers import score_all
 from jaxrnn.graph import building
 from jaxrnn.graph.building import Building
 from jaxrnn.nn.losses import mean
 from jaxrnn.nn.molecule_policy import Episodes, MoleculePolicy, build
 from jaxrnn.nn.ppo import Taken, advantages, ppo_loss
+from jaxrnn.training.cores import num_cores
 from jaxrnn.training.definition import Callback, ConfigError, Training
 
 LAST = 1000
@@ -240,8 +243,9 @@ def answer(
         texts[ZINC] = [there.smiles[order[(scored + i) % len(order)]] for i in range(size)]
     best, best_digests, rows = request.best.copy(), request.best_digests.copy(), []
     rewards, digests, is_new = [], [], []
+    all_found = iter(score_all([text for name in names for text in texts[name]], reward, num_cores()))
     for w, name in enumerate(names):
-        found = [molecule_scores.score(text, reward) for text in texts[name]]
+        found = list(itertools.islice(all_found, size))
         marks = [_digest(text) for text in texts[name]]
         for i, (text, value, mark) in enumerate(zip(texts[name], found, marks, strict=True)):
             if value > best[w, -1] and not (best_digests[w] == mark).all(1).any():

@@ -219,6 +219,23 @@ def test_rdkit_takes_them_and_rewards_are_its_own(built):
     assert scores.score("C" * 38, "plogp") == pytest.approx(11.194, abs=1e-3)
 
 
+def test_processes_score_as_one_does_also_when_one_of_them_is_killed():
+    pytest.importorskip("rdkit")
+    from jaxrnn.data import scorers
+    from jaxrnn.data.molecule_scores import score
+
+    chains = ["C" * length for length in range(1, 60)] * 2
+    expected = [score(text, "plogp") for text in chains]
+    assert scorers.score_all(chains, "plogp", 2) == expected
+    with pytest.raises(ValueError, match="no SMILES"):
+        scorers.score_all([*chains, "c1cc", "C1CC", "C("], "plogp", 2)
+    assert scorers.score_all(chains, "plogp", 2) == expected
+    other = scorers.start("plogp", 0)
+    other.kill()
+    other.wait()
+    assert scorers.score_all(chains, "plogp", 2) == expected
+
+
 @pytest.mark.soak
 def test_a_million_random_moves_give_only_what_rdkit_takes():
     pytest.importorskip("rdkit")
