@@ -185,7 +185,7 @@ def weave(params, mol):
     for a in atoms:
         x = norm(params["atoms_norm"], np.tanh(dense(params["atoms"], a)), 0.0)
         members = np.exp(-0.5 * ((x[:, None] - HISTOGRAM[:, 0]) / HISTOGRAM[:, 1]) ** 2)
-        total = total + (members / members.sum(1, keepdims=True)).reshape(-1)
+        total = total + (members / members.sum(1, keepdims=True)).T.reshape(-1)
     return head(params["head"], total, 0.0)
 
 
