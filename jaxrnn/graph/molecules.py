@@ -129,13 +129,13 @@ def pack(molecules: Molecules, features_ad: np.ndarray, pairs: Pairs | None = No
 def plan_sizes(packed: Packed, batch_size: int, *, is_safe: bool = False) -> Sizes:
     """Places for batches of B different molecules.
 
-    If `is_safe`, they are enough for any batch. Otherwise they lie six standard deviations above the mean, which is
-    enough for all but one in some hundred million batches.
+    If `is_safe`, they are enough for any batch. Otherwise they lie four standard deviations and the largest molecule
+    above the mean, which is enough for all but one in some hundred thousand batches.
     """
 
     def places(counts: np.ndarray) -> int:
         most = int(np.sort(counts)[-batch_size:].sum())
-        usual = batch_size * counts.mean() + 6 * batch_size**0.5 * counts.std() + 2 * counts.max(initial=0)
+        usual = batch_size * counts.mean() + 4 * batch_size**0.5 * counts.std() + counts.max(initial=0)
         return -(-min(most, most if is_safe else int(usual)) // 8) * 8
 
     by_degree = tuple(places(counts) for counts in np.asarray(packed.sizes_md).T)
